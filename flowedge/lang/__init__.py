@@ -1,0 +1,1 @@
+"""Text to syntax tree to diagnostics; knows nothing of data."""

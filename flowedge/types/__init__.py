@@ -1,0 +1,1 @@
+"""What the checker reasons with: value types, units, streams and their shapes."""
