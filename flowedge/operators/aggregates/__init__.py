@@ -1,0 +1,1 @@
+"""Aggregates: folds over windows, frames and rolling extents."""

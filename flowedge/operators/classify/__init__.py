@@ -1,0 +1,1 @@
+"""Classifiers: a label for each row or frame."""

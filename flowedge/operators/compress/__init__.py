@@ -1,0 +1,1 @@
+"""Compressions: fewer rows, within a bound."""

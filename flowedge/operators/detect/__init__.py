@@ -1,0 +1,1 @@
+"""Detectors: streams of events."""

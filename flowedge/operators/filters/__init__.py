@@ -1,0 +1,1 @@
+"""Signal filters, which are functions too."""

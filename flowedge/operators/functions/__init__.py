@@ -1,0 +1,1 @@
+"""Functions of the row: mathematics, the past, time, text."""

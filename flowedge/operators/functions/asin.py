@@ -1,0 +1,54 @@
+"""`asin(x)`: the angle with this sine."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from flowedge.operators.contract import Context, Function, Step, operator
+from flowedge.operators.rules import plain, radians
+from flowedge.types.schema import Type
+
+
+def asin_(x: float) -> float:
+    """The angle with this sine."""
+    return math.asin(x) if math.fabs(x) <= 1.0 else math.nan
+
+
+@operator("function", "asin")
+@dataclass(frozen=True)
+class Asin(Function):
+    """The angle with this sine.
+
+    Stream
+    ------
+    in : number without a unit
+    out : f64 [rad]
+    missing : NaN gives NaN
+
+    References
+    ----------
+    ISO C17, section 7.12.
+
+    Examples
+    --------
+    >>> flow("derive y = asin(x)", x=[0.0, 1.0])
+    [0.0, 1.571]
+    """
+
+    inputs: ClassVar[int] = 1
+
+    def out(self, args: Sequence[Type], context: Context) -> Type:
+        """A plain number gives an angle."""
+        return radians(plain(args[0], "0"))
+
+    def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
+        """One call of the C library."""
+        return (Step(asin_),)
+
+    def reference(self, *x: Any, rate_hz: float | None, time_ns: Any) -> Any:  # noqa: ANN401
+        """The same by NumPy."""
+        with np.errstate(all="ignore"):
+            return np.arcsin(x[0])

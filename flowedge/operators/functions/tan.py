@@ -1,0 +1,54 @@
+"""`tan(x)`: the tangent of an angle."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from flowedge.operators.contract import Context, Function, Step, operator
+from flowedge.operators.rules import angle
+from flowedge.types.schema import Type
+
+
+def tan_(x: float) -> float:
+    """The tangent of an angle."""
+    return math.tan(x) if math.fabs(x) < math.inf else math.nan
+
+
+@operator("function", "tan")
+@dataclass(frozen=True)
+class Tan(Function):
+    """The tangent of an angle.
+
+    Stream
+    ------
+    in : angle, brought to radians by the checker
+    out : f64 without a unit
+    missing : NaN gives NaN
+
+    References
+    ----------
+    ISO C17, section 7.12.
+
+    Examples
+    --------
+    >>> flow("derive y = tan(x)", x=[0.0, 1.0])
+    [0.0, 1.557]
+    """
+
+    inputs: ClassVar[int] = 1
+
+    def out(self, args: Sequence[Type], context: Context) -> Type:
+        """An angle or a plain number (radians)."""
+        return angle(args[0], "0")
+
+    def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
+        """One call of the C library."""
+        return (Step(tan_),)
+
+    def reference(self, *x: Any, rate_hz: float | None, time_ns: Any) -> Any:  # noqa: ANN401
+        """The same by NumPy."""
+        with np.errstate(all="ignore"):
+            return np.tan(x[0])

@@ -1,0 +1,1 @@
+"""Stages: what stands behind a `|`."""
