@@ -1,0 +1,163 @@
+"""What the checker holds while it works: problems found, nodes made, streams on their way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from flowedge.graph import nodes as g
+from flowedge.graph.catalog import Catalog
+from flowedge.graph.names import Decl, Module, NotYet
+from flowedge.lang import tree as t
+from flowedge.lang.diagnostics import Diagnostic
+from flowedge.lang.tree import Span
+from flowedge.types.schema import Stream
+
+N = TypeVar("N", bound=g.Node)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `expand` must know of the `compress` before it."""
+
+    method: str
+    columns: tuple[str, ...]
+    bounds: tuple[float, ...]
+    before: Stream
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A stream while it is being checked.
+
+    Attributes
+    ----------
+    node : id of the node that gives it; -1 where a mistake keeps it from being built
+    type : as far as it is known
+    broken : columns whose definition is wrong: what reads them is silent
+    wild : its columns are not known, so no name is
+    per_key : where `late … per key` was said, if a source behind it has it
+    packed : it comes right out of a `compress`
+    rate_at : where its rate was said
+    """
+
+    node: int
+    type: Stream
+    name: str
+    broken: frozenset[str] = frozenset()
+    wild: bool = False
+    per_key: Span | None = None
+    packed: Packed | None = None
+    rate_at: Span | None = None
+
+    def to(self, type_: Stream, node: int | None = None) -> "Flow":
+        """The flow behind one more stage."""
+        return replace(self, type=type_, node=self.node if node is None else node, packed=None)
+
+    def breaks(self, *names: str) -> "Flow":
+        """The same with columns that are not to be trusted."""
+        return replace(self, broken=self.broken | frozenset(names))
+
+
+WILD = Stream(columns=())
+
+
+@dataclass
+class Checker:
+    """State of one check.
+
+    Attributes
+    ----------
+    given : texts of parameters from outside, by name
+    imports : gives the text of an imported file; raises OSError where it cannot
+    values : parameters by their declaration, as trees (the given text, or the default)
+    flows : streams that are done, by (file, name); None while one is being made
+    uses_probs : the text asks for the probabilities of a model somewhere
+    """
+
+    catalog: Catalog
+    given: Mapping[str, str]
+    imports: Callable[[str], str]
+    problems: list[Diagnostic] = field(default_factory=list)
+    nodes: list[g.Node] = field(default_factory=list)
+    values: dict[int, t.Value] = field(default_factory=dict)
+    flows: dict[tuple[str, str], dict[str, Flow] | None] = field(default_factory=dict)
+    models: dict[str, g.ModelFile] = field(default_factory=dict)
+    branches_used: set[tuple[str, str]] = field(default_factory=set)
+    branch_spans: dict[tuple[str, str], Span] = field(default_factory=dict)
+    quiet: int = 0
+    uses_probs: bool = False
+    _stack: list[Decl] = field(default_factory=list)
+    _hidden: int = 0
+
+    def report(self, problem: Diagnostic) -> None:
+        """Keep a problem, once each."""
+        if self.quiet:
+            return
+        for known in self.problems:
+            if (
+                known.code == problem.code
+                and known.place == problem.place
+                and known.labels == problem.labels
+            ):
+                return
+        self.problems.append(problem)
+
+    def not_yet(self, span: Span, what: str, fix: str = "") -> None:
+        """Report a part of the language that cannot run yet."""
+        self.report(
+            NotYet.at(
+                span, f"{what} is part of the language, but this version cannot run it yet", fix=fix
+            )
+        )
+
+    def hidden(self, stem: str) -> str:
+        """A fresh name for a column that only the engine sees."""
+        self._hidden += 1
+        return f"_{stem}{self._hidden}"
+
+    def put(
+        self,
+        kind: type[N],
+        flows: tuple[Flow, ...],
+        out: Stream,
+        *,
+        name: str,
+        label: str,
+        span: Span | None,
+        **rest: Any,  # noqa: ANN401  # each node has its own fields
+    ) -> int:
+        """Make a node; -1 where an input could not be built."""
+        inputs = tuple(f.node for f in flows)
+        if any(i < 0 for i in inputs):
+            return -1
+        node = kind(
+            id=len(self.nodes), inputs=inputs, out=out, name=name, label=label, span=span, **rest
+        )
+        self.nodes.append(node)
+        return node.id
+
+    def stage(
+        self,
+        kind: type[N],
+        flow: Flow,
+        out: Stream,
+        tree: t.Tree,
+        label: str,
+        **rest: Any,  # noqa: ANN401
+    ) -> Flow:
+        """Make the node of a stage with one input; the flow behind it."""
+        node = self.put(kind, (flow,), out, name=flow.name, label=label, span=tree.span, **rest)
+        return flow.to(out, node)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether something is wrong, warnings aside."""
+        return any(p.severity == "error" for p in self.problems)
+
+    def lookup(self, module: Module, name: str, *kinds: type[t.Tree]) -> Decl | None:
+        """A declaration of some kinds, marked as used."""
+        found = module.names.get(name)
+        if found is None or not isinstance(found.tree, kinds):
+            return None
+        found.used = True
+        return found

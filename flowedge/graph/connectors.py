@@ -1,0 +1,318 @@
+"""Connectors: which one is meant, its address, and its options as plain values."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flowedge.graph import constants as k
+from flowedge.graph.checker import Checker
+from flowedge.graph.names import Scope
+from flowedge.graph.quantities import WrongType
+from flowedge.graph.strings import resolve
+from flowedge.graph.values import Place
+from flowedge.lang import tree as t
+from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.types import units
+from flowedge.types.connectors import ConnectorInfo, Limit, Option, OptionError
+
+
+class UnknownConnector(Rule):
+    """A connector that does not exist on this side.
+
+    Wrong::
+
+        source s (time, v: f64) from arow("in.arrow")
+        sink s to console
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to console
+    """
+
+    code = "FE214"
+
+
+class PlannedConnector(Rule):
+    """A connector of the language that this version does not have yet.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to mqtt("mqtt://broker/topic")
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to arrow("out.arrow")
+    """
+
+    code = "FE291"
+
+
+class BadOption(Rule):
+    """An option that the connector does not have, lacks, or cannot take.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to parquet("out", partitions=["day"])
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to parquet("out", partition=["day"])
+    """
+
+    code = "FE705"
+
+
+class PlainSecret(Rule):
+    """A password in the text is read by all who read the pipeline.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to vault("out", password="hunter2")
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to vault("out", password=secret("env:VAULT_PASSWORD"))
+    """
+
+    code = "FE704"
+
+
+class SourceUnreadable(Rule):
+    """A source that is missing, cannot be read, or cannot say which columns it has.
+
+    Wrong::
+
+        source s from arrow("missing.arrow") time time
+        sink s to console
+
+    Right::
+
+        source s from arrow("typed.arrow") time time
+        sink s to console
+    """
+
+    code = "FE707"
+
+
+SECRETS = frozenset({"password", "token", "secret", "api_key", "passphrase", "private_key"})
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A connector as the text asks for it; `runs` is False where it cannot be opened yet.
+
+    `spans`: where each option stands.
+    """
+
+    name: str
+    address: str
+    options: dict[str, Any]
+    info: ConnectorInfo | None
+    runs: bool
+    spans: dict[str, t.Span] = field(default_factory=dict)
+
+
+def opened(
+    c: Checker,
+    call: t.Call,
+    scope: Scope,
+    side: Literal["source", "sink"],
+    columns: Collection[str] = (),
+    *,
+    wild: bool = False,
+) -> Opened | None:
+    """The connector of a source or a sink; `columns` may stand in its address. None: nothing is known."""
+    look = c.catalog.source if side == "source" else c.catalog.sink
+    name = call.name.name
+    info = look(name)
+    if info is None and "_" in name:
+        dotted = name.replace("_", ".", 1)
+        info = look(dotted)
+        name = dotted if info is not None else name
+    if info is None:
+        other = c.catalog.sink(name) if side == "source" else c.catalog.source(name)
+        fix = (
+            f"`{name}` is a {'sink' if side == 'source' else 'source'} only"
+            if other is not None
+            else did_you_mean(name, _known(c, side))
+        )
+        c.report(UnknownConnector.at(call.name.span, f"unknown {side} `{name}`", fix=fix))
+    elif info.planned:
+        c.report(PlannedConnector.at(call.name.span, f"`{name}` is part of the language, but this version has no such {side} yet",
+                                     fix="files work: " + ", ".join(f"`{n}`" for n in _known(c, side)[:6])))  # fmt: skip
+    runs = info is not None and not info.planned
+    place = k.place_of(scope)
+    positional = [a for a in call.arguments if a.keyword is None]
+    address: str | None = ""
+    needs = info.needs_address if info is not None else bool(positional)
+    if needs:
+        if not positional:
+            c.report(
+                BadOption.at(
+                    call.span, f"`{name}` lacks its address", fix=f'write `{name}("path")`'
+                )
+            )
+            return None
+        first = positional.pop(0).value
+        if isinstance(first, t.Text):
+            address = resolve(c, first, scope, columns, wild=wild)
+        else:
+            address = k.text(c, first, place, "an address")
+    _secrets(c, call)
+    if address is None:
+        return None
+    given: dict[str, Any] = {}
+    spans: dict[str, t.Span] = {}
+    if info is None or info.planned:
+        _silently(c, call, scope, place)
+        return Opened(name, address, {}, info, runs=False)
+    free = [o for o in info.options.options if o.positional]
+    good = True
+    for a in [*positional, *(a for a in call.arguments if a.keyword is not None)]:
+        option = (
+            info.options.option(a.keyword.name)
+            if a.keyword is not None
+            else (free.pop(0) if free else None)
+        )
+        at = a.keyword.span if a.keyword is not None else a.span
+        if option is None:
+            known = [o.name for o in info.options.options]
+            what = (
+                f"`{name}` has no option `{a.keyword}`"
+                if a.keyword is not None
+                else f"`{name}` takes no more values by place"
+            )
+            fix = (
+                did_you_mean(a.keyword.name if a.keyword is not None else "", known)
+                or "it takes no options"
+            )
+            c.report(BadOption.at(at, what, fix=fix))
+            good = False
+            continue
+        if option.name in given:
+            c.report(
+                BadOption.at(at, f"option `{option.name}` is given twice", fix="leave one away")
+            )
+            good = False
+            continue
+        value = option_value(c, option, a.value, place, columns, wild=wild)
+        good = good and value is not None
+        given[option.name], spans[option.name] = value, a.value.span
+    if not good:
+        return Opened(name, address, {}, info, runs=False, spans=spans)
+    try:
+        bound = info.options.bind((), given)
+    except OptionError as error:
+        c.report(
+            BadOption.at(
+                spans.get(error.at or "", call.span), f"`{name}`: {error.message}", fix=error.fix
+            )
+        )
+        return Opened(name, address, {}, info, runs=False, spans=spans)
+    return Opened(name, address, {key: bound[key] for key in given}, info, runs, spans)
+
+
+def _known(c: Checker, side: str) -> list[str]:
+    every = [
+        (n, c.catalog.source(n) if side == "source" else c.catalog.sink(n))
+        for n in c.catalog.connectors()
+    ]
+    return [n for n, info in every if info is not None and not info.planned]
+
+
+def _secrets(c: Checker, call: t.Call) -> None:
+    for a in call.arguments:
+        if a.keyword is not None and a.keyword.name in SECRETS and isinstance(a.value, t.Text):
+            c.report(PlainSecret.at(a.value.span, f"a plain text as `{a.keyword}`", why="whoever reads the pipeline reads it too",
+                                    fix=f'write `{a.keyword}=secret("env:NAME")`'))  # fmt: skip
+
+
+def _silently(c: Checker, call: t.Call, scope: Scope, place: Place) -> None:
+    """Texts of options are read for their parameters, though nobody takes them."""
+    del place
+    for a in call.arguments:
+        if a.keyword is not None and isinstance(a.value, t.Text):
+            resolve(c, a.value, scope, (), wild=True)
+
+
+def option_value(
+    c: Checker, option: Option, tree: t.Value, place: Place, columns: Collection[str], *, wild: bool
+) -> Any:  # as many kinds  # noqa: ANN401
+    """One option, resolved as its kind says; None: reported."""
+    what = f"option `{option.name}`"
+    match option.kind:
+        case "secret":
+            return _secret(c, tree, place, what)
+        case "text":
+            if isinstance(tree, t.Text):
+                return resolve(c, tree, place.scope, columns, wild=wild)
+            if isinstance(tree, t.Name) and tree.name in option.choices:
+                return tree.name
+            return k.text(c, tree, place, what)
+        case "texts" | "names":
+            return _texts(c, option, tree, place, what)
+        case "integer":
+            return k.whole(c, tree, place, what)
+        case "number":
+            found = k.number(c, tree, place, what)
+            return None if found is None else float(found)
+        case "flag":
+            return k.flag(c, tree, place, what)
+        case "duration":
+            seconds = k.duration(c, tree, place, what)
+            return None if seconds is None else float(seconds)
+        case "frequency":
+            hertz = k.frequency(c, tree, place, what)
+            return None if hertz is None else float(hertz)
+        case "limit":
+            return _limit(c, tree, place, what)
+
+
+def _secret(c: Checker, tree: t.Value, place: Place, what: str) -> str | None:
+    if isinstance(tree, t.Call) and tree.name.name == "secret" and len(tree.arguments) == 1:
+        return k.text(c, tree.arguments[0].value, place, "where the secret lies")
+    if isinstance(tree, t.Text):
+        return None
+    c.report(WrongType.at(tree.span, f"{what} is a secret", fix='write `secret("env:NAME")`'))
+    return None
+
+
+def _texts(
+    c: Checker, option: Option, tree: t.Value, place: Place, what: str
+) -> tuple[str, ...] | None:
+    items = tree.values if isinstance(tree, t.List) else (tree,)
+    found: list[str] = []
+    for item in items:
+        if (
+            option.kind == "names"
+            and isinstance(item, t.Name)
+            and item.name not in place.scope.formals
+        ):
+            found.append(item.name)
+            continue
+        text = k.text(c, item, place, what)
+        if text is None:
+            return None
+        found.append(text)
+    return tuple(found)
+
+
+def _limit(c: Checker, tree: t.Value, place: Place, what: str) -> Limit | None:
+    found = k.exact(c, tree, place, what)
+    if found is None:
+        return None
+    if found.unit is not None and found.unit.same_dimension(units.BYTE) and found.value > 0:
+        return Limit(size_bytes=int(units.convert(found.value, found.unit, units.BYTE)))
+    if found.unit is not None and found.unit.same_dimension(units.SECOND) and found.value > 0:
+        return Limit(seconds=float(units.convert(found.value, found.unit, units.SECOND)))
+    c.report(
+        WrongType.at(tree.span, f"{what} is a size or a duration", fix="write `64 [MB]` or `1 h`")
+    )
+    return None

@@ -1,0 +1,124 @@
+"""What a pipeline is, before anything runs: the text of `flowedge explain`."""
+
+from collections.abc import Callable, Sequence
+
+from flowedge.graph import nodes as g
+from flowedge.graph.floors import floors
+from flowedge.types.schema import Stream
+
+More = Callable[[g.Node], Sequence[str]]
+"""What the compiler adds for a node: its kernel, and its state in bytes per key."""
+
+
+def explain(graph: g.Graph, more: More | None = None) -> str:
+    """Each stage with its shape, rate, columns and units, delay and wait; each sink with its floor.
+
+    Parameters
+    ----------
+    more : lines of the compiler for a node
+    """
+    lines: list[str] = []
+    held = floors(graph.nodes)
+    for name in dict.fromkeys(n.name for n in graph.nodes if not isinstance(n, g.Sink)):
+        members = [n for n in graph.nodes if n.name == name and not isinstance(n, g.Sink)]
+        kind = "source" if isinstance(members[0], g.Source) else "stream"
+        lines.append(f"{kind} {name}")
+        for node in members:
+            lines += _stage(graph, node, more)
+        lines.append("")
+    for node in graph.nodes:
+        if isinstance(node, g.Sink):
+            lines += _sink(graph, node, held[node.id], more)
+            lines.append("")
+    for model in graph.models:
+        digest = (
+            f" sha256 {model.sha256}" if model.sha256 else " (no digest: the file is not checked)"
+        )
+        lines += [f"model {model.name}", f"    {model.kind} {model.path}{digest}", ""]
+    return "\n".join(lines).rstrip("\n") + "\n" if lines else "nothing runs: there is no sink\n"
+
+
+def _stage(graph: g.Graph, node: g.Node, more: More | None) -> list[str]:
+    origin = [graph.node(i).name for i in node.inputs]
+    other = [o for o in origin if o != node.name]
+    taken = f"  from {', '.join(dict.fromkeys(other))}" if other else ""
+    lines = [
+        f"    {node.label or type(node).__name__.lower()}{taken}",
+        f"        {shape(node.out)}",
+    ]
+    if node.out.keys:
+        lines.append("        keys     " + ", ".join(str(c) for c in node.out.keys))
+    lines.append("        columns  " + (", ".join(str(c) for c in node.out.columns) or "none"))
+    delays = sorted({c.type.delay_s for c in node.out.columns if c.type.delay_s > 0})
+    if delays:
+        named = [
+            f"{c.name} {seconds(c.type.delay_s)}" for c in node.out.columns if c.type.delay_s > 0
+        ]
+        lines.append("        delay    " + ", ".join(named))
+    lines.append(
+        "        wait     "
+        + ("no bound is known" if node.out.wait_s is None else seconds(node.out.wait_s))
+    )
+    if isinstance(node, g.Source):
+        lines += _source(node)
+    lines += [f"        {line}" for line in (more(node) if more is not None else ())]
+    return lines
+
+
+def _source(node: g.Source) -> list[str]:
+    where = f"{node.connector} {node.address}".strip()
+    raw = ", ".join(name for name, _ in node.raw) or "none"
+    lines = [f"        reads    {where}: {raw}"]
+    if node.predicate:
+        lines.append(
+            "        spares   rows but for "
+            + " and ".join(f"{n} {op} {v}" for n, op, v in node.predicate)
+        )
+    if node.out.shape == "signal":
+        up_to = "" if node.gaps_up_to_s is None else f" up to {seconds(node.gaps_up_to_s)}"
+        lines.append(f"        gaps     {node.gaps}{up_to}")
+    return lines
+
+
+def _sink(graph: g.Graph, node: g.Sink, floor: float | None, more: More | None) -> list[str]:
+    where = f"{node.connector} {node.address}".strip()
+    columns = [*node.out.keys, *node.out.columns]
+    lines = [f"sink {node.name}  from {graph.node(node.inputs[0]).name}", f"    writes   {where}"]
+    lines.append(
+        "    columns  "
+        + ", ".join(
+            ["time", *(str(c) for c in columns)] if node.out.has_time else [str(c) for c in columns]
+        )
+    )
+    shortest = (
+        "none can be promised: a wait has no bound"
+        if floor is None
+        else f"{seconds(floor)} or more can be promised"
+    )
+    lines.append(f"    deadline {shortest}")
+    if node.deadline_s is not None and node.otherwise is not None:
+        lines.append(f"    asked    {seconds(node.deadline_s)}, else {node.otherwise[0]}")
+    return lines + [f"    {line}" for line in (more(node) if more is not None else ())]
+
+
+def shape(stream: Stream) -> str:
+    """The shape of a stream in words."""
+    if stream.shape == "signal":
+        return f"signal   at {stream.rate_hz:g} Hz"
+    if stream.shape == "frames" and stream.frame is not None:
+        length = "any number of" if stream.frame.length is None else str(stream.frame.length)
+        rate = f" at {stream.frame.rate_hz:g} Hz" if stream.frame.rate_hz else ""
+        return f"frames   of {length} samples{rate}"
+    bound = f"   at up to {stream.rate_hz:g} Hz" if stream.rate_hz else ""
+    time = "" if stream.has_time else "   there from the start"
+    return f"rows{bound}{time}" + ("   each for (start, time]" if stream.spans else "")
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that reads best."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if value >= size and value % size == 0:
+            return f"{value / size:g} {unit}"
+    if value == 0 or value >= 1:
+        return f"{value:.4g} s"
+    return f"{value * 1e3:.4g} ms" if value >= 1e-3 else f"{value * 1e6:.4g} us"

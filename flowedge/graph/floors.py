@@ -1,0 +1,56 @@
+"""The shortest deadline that can be kept: from the receipt of the first row to the hand-over."""
+
+from collections.abc import Sequence
+
+from flowedge.graph import nodes as g
+
+
+def floors(nodes: Sequence[g.Node]) -> dict[int, float | None]:
+    """For each node, the longest time [s] that a row of a source may wait in it; None: no bound is known."""
+    out: dict[int, float | None] = {}
+    for node in nodes:
+        inputs = [out[i] for i in node.inputs]
+        before = (
+            None
+            if any(x is None for x in inputs)
+            else max((x for x in inputs if x is not None), default=0.0)
+        )
+        more = own(node, nodes)
+        out[node.id] = None if before is None or more is None else before + more
+    return out
+
+
+def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
+    """What one node adds [s]; None: no bound."""
+    of = {n.id: n for n in nodes}
+    rate = None
+    if node.inputs:
+        stream = of[node.inputs[0]].out
+        rate = stream.rate_hz if stream.shape == "signal" else None
+    match node:
+        case g.Source():
+            return node.late_s + (node.gaps_up_to_s or 0.0 if node.gaps == "linear" else 0.0)
+        case g.TimeWindow():
+            return node.size_ns / 1e9
+        case g.CountWindow() | g.CountFrames():
+            return None if rate is None else (node.size - 1) / rate
+        case g.SplitAt():
+            return (max(node.to_ns, 0) - min(node.from_ns, 0)) / 1e9
+        case g.SplitNext() | g.Cut():
+            return None if node.up_to_ns is None else node.up_to_ns / 1e9
+        case g.Resample():
+            if node.method == "hold":
+                return 0.0
+            if node.up_to_ns is not None:
+                return node.up_to_ns / 1e9
+            return None if rate is None else node.rate[1] / node.rate[0]
+        case g.Join():
+            return 0.0 if node.method == "before" else (node.within_ns or 0) / 1e9
+        case g.Peaks():
+            return float(getattr(node.operator, "wait_s", 3.0))
+        case g.Ahead():
+            return None if rate is None else max(n for _, _, n in node.values) / rate
+        case g.Compress():
+            return 0.0 if node.method == "decimate" else None
+        case _:
+            return 0.0

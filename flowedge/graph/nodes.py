@@ -1,0 +1,416 @@
+"""The nodes of the dataflow graph: what each stage became, with all its parameters as numbers.
+
+A node knows its inputs by id, the type of the stream it gives, and where in the text it came from.
+Nodes are plain frozen data: passes replace them, the compiler reads them, nothing in them runs.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from flowedge.graph.expressions import Expr
+from flowedge.types.schema import Stream
+
+if TYPE_CHECKING:
+    from flowedge.lang.tree import Span
+
+Policy = Literal["reset", "hold", "linear", "nan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Common to all: `id` is unique in the graph, `inputs` are ids, in the order of their place.
+
+    Attributes
+    ----------
+    name : the stream, source or sink that the user would call it by; several stages of a stream
+        share it, and `label` tells them apart in `explain`
+    """
+
+    id: int
+    inputs: tuple[int, ...]
+    out: Stream
+    name: str
+    label: str = ""
+    span: "Span | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawColumn:
+    """A column of a source: where it comes from, and the expression over the raw fields, if any."""
+
+    name: str
+    expr: Expr | None
+    raw: str | None
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source(Node):
+    """Rows from a connector, put in order: section 2 of the language.
+
+    Attributes
+    ----------
+    connector, address, options : as the connector takes them; a secret stays a reference
+    raw : Arrow schema of what the connector gives, name -> `Type`
+    time : expression over the raw fields (type time, or float/int seconds already as ns), None:
+        counted from the rate and `start_ns`; text is parsed by `parse` = (format or "iso", zone)
+    late_s, late_per_key : how long to wait for rows out of order
+    predicate : comparisons (raw field, op, value) that hold together for every row that matters; a
+        hint that may spare reading, in the field's own unit, times in ns
+    gaps : what fills missing samples of a signal, and up to how long [s]
+    """
+
+    connector: str
+    address: str
+    options: dict[str, Any] = field(default_factory=dict)
+    raw: tuple[tuple[str, Any], ...] = ()
+    columns: tuple[RawColumn, ...] = ()
+    keys: tuple[RawColumn, ...] = ()
+    captures: tuple[str, ...] = ()
+    time: Expr | None = None
+    parse: tuple[str, str] | None = None
+    always: bool = False
+    start_ns: int = 0
+    late_s: float = 0.0
+    late_per_key: bool = False
+    ahead_s: float | None = None
+    sort_first: bool = False
+    duplicates: Literal["keep", "first", "last"] = "keep"
+    jitter: float = 0.25
+    gaps: Policy = "reset"
+    gaps_up_to_s: float | None = None
+    on_error: Literal["stop", "skip", "quarantine"] = "stop"
+    quarantine: str | None = None
+    silence_s: float | None = None
+    idle_s: float | None = None
+    expire_s: float | None = None
+    max_keys: int | None = None
+    predicate: tuple[tuple[str, str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePart(Node):
+    """A side stream of a source: ``S.late`` or ``S.silent``."""
+
+    part: Literal["late", "silent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where(Node):
+    """Keep the rows for which the condition holds."""
+
+    condition: Expr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derive(Node):
+    """Add or replace columns, from left to right; also filters and rules."""
+
+    bindings: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Select(Node):
+    """Exactly these columns, all computed from the row before."""
+
+    bindings: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules(Node):
+    """`classify rules`: the column ``label`` is the first rule that holds; None is missing.
+
+    Each rule is (label, condition); ``for D`` has become ``held(condition, D)``.
+    """
+
+    rules: tuple[tuple[str, Expr], ...]
+    otherwise: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route(Node):
+    """One branch of `split into`: rows whose hidden column ``_branch`` is this number."""
+
+    branch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch(Node):
+    """Computes the hidden column ``_branch`` (i64): the first condition that holds, else the last number."""
+
+    conditions: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rekey(Node):
+    """Give the rows to other keys; the old key columns become value columns."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead(Node):
+    """Delays rows until `rows` more have come, and adds the later values as columns (``lead``).
+
+    `values`: (new column, expression over the row, number of rows ahead).
+    """
+
+    values: tuple[tuple[str, Expr, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeWindow(Node):
+    """`window D every S` with its aggregates: rows of [kS, kS + D), or (…] where rows are spans.
+
+    `folds` are the aggregates ((hidden name, Fold)), `results` the columns as expressions over the
+    hidden names. In a zone, windows follow the local clock; `zone` None means UTC.
+    """
+
+    size_ns: int
+    hop_ns: int
+    zone: str | None
+    folds: tuple[tuple[str, Expr], ...]
+    results: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountWindow(Node):
+    """`window N samples every M samples` with its aggregates, fused."""
+
+    size: int
+    hop: int
+    folds: tuple[tuple[str, Expr], ...]
+    results: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountFrames(Node):
+    """`window N samples every M samples` whose rows are kept, for a model or for `derive` per element."""
+
+    size: int
+    hop: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameDerive(Node):
+    """`derive` on frames: per element; `Fold` inside means the frame."""
+
+    bindings: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameAggregate(Node):
+    """`aggregate` on frames whose rows are kept."""
+
+    folds: tuple[tuple[str, Expr], ...]
+    results: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitAt(Node):
+    """Frames around events; inputs: (samples, events).
+
+    On a signal samples [i + before, i + after) around the sample i nearest to the event; on rows
+    times in [t + from_ns, t + to_ns). `event_columns`: (column of the event, name in the output).
+    On rows nothing is kept: `columns` is empty, and `folds` and `results` are the aggregates of
+    each piece, as in `SplitNext`. The row carries ``start`` and ``end``, t + from_ns and t + to_ns.
+    """
+
+    from_ns: int
+    to_ns: int
+    before: int | None
+    after: int | None
+    columns: tuple[str, ...]
+    event_columns: tuple[tuple[str, str], ...]
+    folds: tuple[tuple[str, Expr], ...] = ()
+    results: tuple[tuple[str, Expr], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitNext(Node):
+    """From event to event, with the aggregates of each piece; inputs: (rows, events)."""
+
+    up_to_ns: int | None
+    event_columns: tuple[tuple[str, str], ...]
+    folds: tuple[tuple[str, Expr], ...]
+    results: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut(Node):
+    """`split gap D`, `split on E`, `split while E`, with the aggregates of each piece."""
+
+    how: Literal["gap", "on", "while"]
+    gap_ns: int | None
+    condition: Expr | None
+    up_to_ns: int | None
+    folds: tuple[tuple[str, Expr], ...]
+    results: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compress(Node):
+    """Fewer rows: deadband, swing, decimate …; `bounds` per column in its unit."""
+
+    method: str
+    columns: tuple[str, ...]
+    bounds: tuple[float, ...]
+    every: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expand(Node):
+    """Every row again, at its exact time, from a compressed signal."""
+
+    method: str
+    columns: tuple[str, ...]
+    bounds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resample(Node):
+    """Rows on a regular grid: multiples of `period_ns` from 1970 (rationally exact by `rate`)."""
+
+    rate: tuple[int, int]
+    """The grid's rate [Hz] as numerator and denominator."""
+    method: Literal["nearest", "hold", "linear"]
+    up_to_ns: int | None
+    zone: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unnest(Node):
+    """One row per element of lists of equal length; element i at time + i / rate."""
+
+    columns: tuple[str, ...]
+    rate_hz: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join(Node):
+    """As-of join; inputs: (left, right).
+
+    `names`: (right column, name in the output); ``time`` of the right row is among them. `on`:
+    key columns shared by both sides. `within_ns` None: latest.
+    """
+
+    within_ns: int | None
+    method: Literal["before", "nearest", "linear"]
+    on: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
+    always: bool = False
+    """The right side has no time: it is there from the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Union(Node):
+    """Several streams in the order of time, place, sequence; ``branch`` says which."""
+
+    branches: tuple[str, ...]
+    scales: tuple[tuple[tuple[str, float, float], ...], ...] = ()
+    """Per input: (column, factor, offset) where its unit differs from the first one's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peaks(Node):
+    """`detect peaks(x, …)`; `value` is the expression looked at, `options` as its operator resolved them."""
+
+    value: Expr
+    operator: Any
+    delay_ns: int
+    """Subtracted from the time of each event: the delay of the column looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges(Node):
+    """`detect edges(c)`: a row where the condition turns true (``edge`` = "rise") or false ("fall")."""
+
+    condition: Expr
+    direction: Literal["rise", "fall", "both"]
+    apart_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classify(Node):
+    """`classify with` a model over frames of fixed length, or over rows.
+
+    `inputs`: columns in the order of the model; `head`: softmax, sigmoid, raw, columns.
+    """
+
+    model: str
+    inputs_by_name: tuple[str, ...]
+    head: str
+    labels: tuple[str, ...]
+    output_columns: tuple[Any, ...] = ()
+    scores: bool = False
+    batch: int = 16
+    deadline_s: float | None = None
+    otherwise: tuple[str, str] | None = None
+    """(policy, its text or model)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InOrder(Node):
+    """Puts rows that are in order inside each key only into the order (time, key, sequence)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink(Node):
+    """Where rows leave."""
+
+    connector: str
+    address: str
+    options: dict[str, Any] = field(default_factory=dict)
+    deadline_s: float | None = None
+    otherwise: tuple[str, str] | None = None
+    priority: int = 0
+    durability: str = "commit"
+
+
+def expressions_of(node: Node) -> tuple[Expr, ...]:
+    """The expressions that a node evaluates, in the order of its fields."""
+    found: list[Expr] = []
+
+    def look(value: object) -> None:
+        if isinstance(value, Expr):
+            found.append(value)
+        elif isinstance(value, tuple):
+            for part in value:
+                look(part)
+
+    for each in fields(node):
+        look(getattr(node, each.name))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A declared model: where it lies and what it must be."""
+
+    name: str
+    kind: str
+    path: str
+    sha256: str | None
+    span: "Span | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The whole dataflow, nodes in an order in which every input comes before its use."""
+
+    nodes: tuple[Node, ...]
+    models: tuple[ModelFile, ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[Any, ...] = ()
+
+    def node(self, id_: int) -> Node:
+        """The node of this id; raises KeyError."""
+        for node in self.nodes:
+            if node.id == id_:
+                return node
+        raise KeyError(id_)
+
+    def readers(self, id_: int) -> tuple[Node, ...]:
+        """Nodes that take from this one, in order."""
+        return tuple(n for n in self.nodes if id_ in n.inputs)

@@ -1,0 +1,309 @@
+"""Sinks: where rows leave, by what name, how soon, and never into one another."""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from flowedge.graph import constants as k
+from flowedge.graph import nodes as g
+from flowedge.graph.checker import Checker, Flow
+from flowedge.graph.connectors import BadOption, Opened, opened
+from flowedge.graph.floors import floors
+from flowedge.graph.names import DeclaredTwice, Scope
+from flowedge.graph.stages.common import as_rows
+from flowedge.graph.stages.models import policy
+from flowedge.lang import tree as t
+from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.lang.tree import Span
+
+
+class DeadlineBelowFloor(Rule):
+    """A sink's deadline counts from the receipt of the first row: lateness, window and waits are in it.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow") late 2 s
+        sink s | window 10 s | aggregate mean(v) as m deadline 5 s else drop to console
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow") late 2 s
+        sink s | window 10 s | aggregate mean(v) as m deadline 13 s else drop to console
+    """
+
+    code = "FE410"
+
+
+class OnePathTwice(Rule):
+    """Two sinks write to one path, and would destroy each other's files.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to arrow("out.arrow") as a
+        sink s to arrow("out.arrow") as b
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to arrow("a.arrow") as a
+        sink s to arrow("b.arrow") as b
+    """
+
+    code = "FE701"
+
+
+class WritesWhereItReads(Rule):
+    """A sink writes to what a source reads.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to arrow("./in.arrow")
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to arrow("out.arrow")
+    """
+
+    code = "FE702"
+
+
+class GuaranteeTooWeak(Rule):
+    """`else keep` promises that every row arrives, and the connector is told that rows may be lost.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s deadline 1 s else keep to queue("alarms", qos=0)
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s deadline 1 s else keep to queue("alarms", qos=1)
+    """
+
+    code = "FE703"
+
+
+class SinkNamedTwice(Rule):
+    """Two sinks have one name; a sink is called after its stream, unless ``as NAME`` says otherwise.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to arrow("a.arrow")
+        sink s to arrow("b.arrow")
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to arrow("a.arrow")
+        sink s to arrow("b.arrow") as copy
+    """
+
+    code = "FE706"
+
+
+class Sinks:
+    """All sinks of a pipeline, and what they write to."""
+
+    def __init__(self, c: Checker) -> None:
+        self.c = c
+        self.names: dict[str, Span] = {}
+        self.paths: list[tuple[str, Span, str]] = []
+        self.reads: list[tuple[str, Span]] = []
+
+    def add(self, tree: t.Sink, flow: Flow | None, scope: Scope) -> None:
+        """Check one sink, and make its node."""
+        c = self.c
+        place = k.place_of(scope)
+        given = next((x for x in tree.clauses if x.word == "as"), None)
+        known = flow is not None and not flow.wild
+        names = flow.type.names() if flow is not None and known else ()
+        opening = opened(c, tree.connector, scope, "sink", names, wild=not known)
+        limit, otherwise = policy(c, tree.deadline, place, "sink")
+        name, span = self._name(tree, given, opening)
+        if given is None and tree.pipeline.stages:
+            name = self._numbered(name)
+        self._once(name, span, given is not None)
+        rest = self._clauses(tree, scope)
+        if opening is not None:
+            self._paths(tree, opening, name)
+            self._guarantee(tree, otherwise)
+            self._columns(opening, flow)
+        if flow is None:
+            return
+        flow = as_rows(flow) if flow.type.shape == "frames" and opening is None else flow
+        if tree.deadline is not None and limit is not None and flow.node >= 0:
+            self._floor(tree.deadline, flow, limit)
+        if opening is None or not opening.runs or flow.broken:
+            return
+        out = flow.type
+        c.put(g.Sink, (flow,), out, name=name, label=f"sink {opening.name}", span=tree.connector.span, connector=opening.name,
+                     address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise, **rest)  # fmt: skip
+
+    def _name(
+        self, tree: t.Sink, given: t.Clause | None, opening: Opened | None
+    ) -> tuple[str, Span]:
+        """`as NAME`, the stream's name, or ``stream_connector`` on a chain."""
+        if given is not None:
+            return given.names[0].name, given.names[0].span
+        ref = tree.pipeline.refs[0]
+        told = (
+            str(ref).replace(".", "_")
+            if len(tree.pipeline.refs) == 1
+            else "_".join(str(r).replace(".", "_") for r in tree.pipeline.refs)
+        )
+        if tree.pipeline.stages:
+            told = f"{told}_{opening.name if opening is not None else tree.connector.name.name}"
+        return told.replace(".", "_"), ref.span
+
+    def _numbered(self, name: str) -> str:
+        """Chains without a name of their own are counted: ``s_arrow``, ``s_arrow_2``."""
+        if name not in self.names:
+            return name
+        return next(
+            f"{name}_{n}" for n in range(2, len(self.names) + 3) if f"{name}_{n}" not in self.names
+        )
+
+    def _once(self, name: str, span: Span, given: bool) -> None:
+        if name in self.names:
+            self.c.report(SinkNamedTwice.at(span, f"two sinks are called `{name}`", others=[(self.names[name], "the first one")],
+                                            why="results, files and counts go by the sink's name", fix="rename one" if given else f"add `as {name}_2` to this one"))  # fmt: skip
+        self.names.setdefault(name, span)
+
+    def _clauses(self, tree: t.Sink, scope: Scope) -> dict[str, Any]:
+        rest: dict[str, Any] = {}
+        seen: dict[str, t.Clause] = {}
+        for clause in tree.clauses:
+            if clause.word in seen:
+                self.c.report(
+                    DeclaredTwice.at(
+                        clause.span,
+                        f"`{clause.word}` is said twice",
+                        others=[(seen[clause.word].span, "first here")],
+                        fix="leave one away",
+                    )
+                )
+            seen[clause.word] = clause
+            match clause.word:
+                case "priority":
+                    rest["priority"] = clause.number or 0
+                case "durability":
+                    word = clause.names[0].name
+                    if word not in ("commit", "interval", "os"):
+                        self.c.report(
+                            BadOption.at(
+                                clause.names[0].span,
+                                f"unknown durability `{word}`",
+                                fix=did_you_mean(word, ("commit", "interval", "os")),
+                            )
+                        )
+                    elif word != "commit":
+                        self.c.not_yet(
+                            clause.span,
+                            f"`durability {word}`",
+                            "leave it away: files are synced when they are finished",
+                        )
+                    if clause.exprs:
+                        k.duration(
+                            self.c, clause.exprs[0], k.place_of(scope), "an interval", positive=True
+                        )
+                case "buffer":
+                    k.exact(self.c, clause.exprs[0], k.place_of(scope), "a size")
+                    self.c.not_yet(clause.span, "`buffer … on disk`", "leave it away")
+                case "signed":
+                    self.c.not_yet(clause.span, "`signed by`", "leave it away")
+        return rest
+
+    def _paths(self, tree: t.Sink, opening: Opened, name: str) -> None:
+        """No path is written twice, nor written where it is read."""
+        if opening.info is None or not opening.info.writes_files or not opening.address:
+            return
+        path = normal(opening.address)
+        span = tree.connector.arguments[0].span if tree.connector.arguments else tree.connector.span
+        for other, at, whose in self.paths:
+            if overlaps(path, other):
+                self.c.report(OnePathTwice.at(span, f"sink `{name}` writes to `{opening.address}`, as `{whose}` does", others=[(at, "the other sink")],
+                                              why="one would destroy what the other wrote", fix="give each its own path"))  # fmt: skip
+                break
+        for other, at in self.reads:
+            if overlaps(path, other):
+                self.c.report(WritesWhereItReads.at(span, f"sink `{name}` writes to `{opening.address}`, which a source reads", others=[(at, "read here")],
+                                                    why="the recording would be destroyed", fix="write to another path"))  # fmt: skip
+                break
+        self.paths.append((path, span, name))
+
+    def _guarantee(self, tree: t.Sink, otherwise: tuple[str, str] | None) -> None:
+        if otherwise is None or otherwise[0] != "keep" or tree.deadline is None:
+            return
+        for a in tree.connector.arguments:
+            if (
+                a.keyword is not None
+                and a.keyword.name == "qos"
+                and isinstance(a.value, t.Number)
+                and a.value.value == 0
+            ):
+                self.c.report(GuaranteeTooWeak.at(a.span, "`else keep` over a connection that may lose rows", others=[(tree.deadline.policy.span, "every row shall arrive")],
+                                                  why="`qos=0` sends once and never asks", fix="write `qos=1`, or `else drop`"))  # fmt: skip
+
+    def _columns(self, opening: Opened, flow: Flow | None) -> None:
+        """Columns that options name exist; ``day`` and ``hour`` come from the time."""
+        if flow is None or flow.wild or opening.info is None:
+            return
+        for option in opening.info.options.options:
+            for value in opening.options.get(option.name) or () if option.kind == "names" else ():
+                known = {*flow.type.names(), "year", "month", "day", "hour"}
+                if value not in known and value not in flow.broken:
+                    self.c.report(
+                        BadOption.at(
+                            opening.spans.get(option.name, Span(0, 0)),
+                            f"unknown column `{value}` in `{option.name}`",
+                            fix=did_you_mean(value, known),
+                        )
+                    )
+
+    def _floor(self, deadline: t.Deadline, flow: Flow, limit: float) -> None:
+        floor = floors(self.c.nodes)[flow.node]
+        if floor is None or limit >= floor - 1e-9:
+            return
+        path = _path(self.c, flow.node)
+        all_floors = floors(path)
+        parts = [(n, all_floors[n.id]) for n in path]
+        spans = [
+            (n.span, f"holds rows for {f:g} s" if len(n.inputs) == 0 else f"up to {f:g} s here")
+            for n, f in parts
+            if f and n.span is not None
+        ]
+        seen = list(dict.fromkeys(spans))[-2:]
+        self.c.report(DeadlineBelowFloor.at(deadline.limit.span, f"a deadline of {limit:g} s, and rows wait up to {floor:g} s", others=[(s, x) for s, x in seen if s is not None],
+                                            why="lateness, windows and waits count from the first row", fix=f"allow more than {floor:g} s, or wait less"))  # fmt: skip
+
+
+def _path(c: Checker, node: int) -> list[g.Node]:
+    seen: set[int] = set()
+    todo = [node]
+    while todo:
+        n = todo.pop()
+        if n not in seen:
+            seen.add(n)
+            todo.extend(c.nodes[n].inputs)
+    return [c.nodes[n] for n in sorted(seen)]
+
+
+def normal(path: str) -> str:
+    """A path without ``.`` and ``..`` and doubled slashes."""
+    out: list[str] = []
+    pure = PurePosixPath(path)
+    for part in pure.parts:
+        if part == ".." and out and out[-1] not in ("..", "/"):
+            out.pop()
+        elif part != ".":
+            out.append(part)
+    return str(PurePosixPath(*out)) if out else "."
+
+
+def overlaps(a: str, b: str) -> bool:
+    """Whether one path is the other, or lies inside it."""
+    return a == b or a.startswith(b + "/") or b.startswith(a + "/")

@@ -1,0 +1,312 @@
+"""Stages that change how rows lie in time: resample, unnest, compress, expand."""
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from flowedge.graph import constants as k
+from flowedge.graph import nodes as g
+from flowedge.graph.calls import WrongArguments, like_input, parameters
+from flowedge.graph.checker import Checker, Flow, Packed
+from flowedge.graph.expressions import Read
+from flowedge.graph.names import Scope, UnknownCall
+from flowedge.graph.quantities import LengthsDiffer, WrongType, unit_of
+from flowedge.graph.stages.common import as_irregular, as_rows, look_up, ordered
+from flowedge.graph.stages.rows import chosen
+from flowedge.graph.values import Place, infer
+from flowedge.lang import tree as t
+from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.operators import discover
+from flowedge.types import units
+from flowedge.types.schema import Column
+
+
+class NothingToExpand(Rule):
+    """`expand` gives back what the `compress` right before it took away.
+
+    Wrong::
+
+        source s (time, v: f64) at 100 Hz from arrow("in.arrow")
+        sink s | expand to console
+
+    Right::
+
+        source s (time, v: f64) at 100 Hz from arrow("in.arrow")
+        sink s | compress swing(0.1) | expand to console
+    """
+
+    code = "FE225"
+
+
+METHODS = ("nearest", "hold", "linear", "sinc")
+COMPRESSIONS = ("deadband", "constant", "swing", "pla", "quantize", "auto", "decimate", "lttb")
+RUNS = ("deadband", "swing", "decimate")
+EXPANDS = ("deadband", "swing")
+
+
+def resample(c: Checker, flow: Flow, stage: t.Resample, scope: Scope) -> Flow:
+    """Irregular rows, or a signal of another rate, on a regular grid."""
+    flow = as_rows(flow)
+    place = Place(flow, scope)
+    rate = grid(c, stage.grid, place)
+    method = "nearest" if stage.method is None else stage.method.name
+    up_to = (
+        None if stage.up_to is None else k.duration(c, stage.up_to, place, "a bound", positive=True)
+    )
+    zone = None if stage.zone is None else k.zone(c, stage.zone, place)
+    if method not in METHODS:
+        assert stage.method is not None
+        c.report(
+            k.ValueOutOfRange.at(
+                stage.method.span,
+                f"unknown way to resample `{method}`",
+                fix=did_you_mean(method, METHODS),
+            )
+        )
+        method = "nearest"
+    if method == "sinc":
+        assert stage.method is not None
+        c.not_yet(stage.method.span, "`sinc`", "take `linear`")
+    if zone is not None:
+        assert stage.zone is not None
+        c.not_yet(
+            stage.zone.span, "a grid in a time zone", "leave the zone away: the grid is in UTC"
+        )
+    if rate is None or (up_to is None and stage.up_to is not None):
+        return flow.to(replace(flow.type, shape="signal", rate_hz=1.0), -1)
+    period = 1 / rate
+    columns = tuple(
+        Column(x.name, replace(x.type, store="f64")) if method in ("linear", "sinc") and x.type.is_number else x
+        for x in flow.type.columns if x.name != "start"
+    )  # fmt: skip
+    wait = None
+    if flow.type.wait_s is not None:
+        wait = flow.type.wait_s + float(period if up_to is None else up_to)
+        if method == "hold":
+            wait = flow.type.wait_s
+        elif up_to is None and flow.type.shape != "signal":
+            wait = None
+    flow = ordered(c, flow, stage.span)
+    out = replace(
+        flow.type, columns=columns, shape="signal", rate_hz=float(rate), spans=False, wait_s=wait
+    )
+    if method == "sinc" or zone is not None:
+        return replace(flow.to(out, -1), rate_at=stage.grid.span)
+    rest: dict[str, Any] = {
+        "rate": (rate.numerator, rate.denominator),
+        "method": method,
+        "up_to_ns": None if up_to is None else k.ns(up_to),
+        "zone": zone,
+    }
+    made = c.stage(g.Resample, flow, out, stage, f"resample {float(rate):g} Hz {method}", **rest)
+    return replace(made, rate_at=stage.grid.span)
+
+
+def grid(c: Checker, tree: t.Expr, place: Place) -> Fraction | None:
+    """A rate in Hz, told as a frequency or as the duration of one sample."""
+    found = k.exact(c, tree, place, "a rate or a duration")
+    if found is None:
+        return None
+    if found.unit is not None and found.unit.same_dimension(units.SECOND) and found.value > 0:
+        return 1 / units.convert(found.value, found.unit, units.SECOND)
+    if found.value <= 0:
+        c.report(
+            k.ValueOutOfRange.at(
+                tree.span,
+                "a rate that is not positive",
+                fix="give a rate such as `50 Hz`, or a duration such as `15 min`",
+            )
+        )
+        return None
+    return k.frequency(c, tree, place, "a rate")
+
+
+def unnest(c: Checker, flow: Flow, stage: t.Unnest, scope: Scope) -> Flow:
+    """One row per element of list columns of equal length."""
+    flow = as_rows(flow)
+    rate = None
+    if stage.rate is not None:
+        rate = grid(c, stage.rate, Place(flow, scope))
+    lists: dict[str, Column] = {}
+    good = True
+    for ident in stage.names:
+        column = look_up(c, flow, ident, scope)
+        if column is None:
+            good = False
+            continue
+        if not column.type.shape:
+            c.report(
+                WrongType.at(
+                    ident.span,
+                    f"`{column.name}` is {column.type}, no list",
+                    fix="name columns of lists, for example `f32<60>`",
+                )
+            )
+            good = False
+            continue
+        lists[column.name] = Column(column.name, replace(column.type, shape=column.type.shape[1:]))
+        first = flow.type.column(next(iter(lists)))
+        assert first is not None
+        if first.type.shape[0] != column.type.shape[0]:
+            c.report(LengthsDiffer.at(ident.span, f"lists of {first.type.shape[0]} and {column.type.shape[0]} elements are taken apart together",
+                                      fix="take apart lists of equal length"))  # fmt: skip
+            good = False
+    columns = tuple(lists.get(x.name, x) for x in flow.type.columns if x.name != "start")
+    out = replace(
+        flow.type,
+        columns=columns,
+        spans=False,
+        shape="signal" if rate else "rows",
+        rate_hz=None if rate is None else float(rate),
+    )
+    if not good or (rate is None and stage.rate is not None):
+        return flow.to(out, -1).breaks(
+            *(scope.column_name(i) for i in stage.names if i.name not in lists)
+        )
+    names = tuple(lists)
+    out = replace(out, in_order=out.in_order and (rate is None or not out.keys))
+    made = c.stage(
+        g.Unnest,
+        flow,
+        out,
+        stage,
+        "unnest " + ", ".join(names),
+        columns=names,
+        rate_hz=None if rate is None else float(rate),
+    )
+    return replace(made, rate_at=stage.rate.span if stage.rate is not None else None)
+
+
+def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
+    """Fewer rows, within a bound."""
+    flow = as_rows(flow)
+    name = stage.op.name.name
+    if name not in COMPRESSIONS:
+        c.report(
+            UnknownCall.at(
+                stage.op.name.span,
+                f"unknown compression `{name}`",
+                fix=did_you_mean(name, COMPRESSIONS),
+            )
+        )
+        return flow.to(as_irregular(flow.type), -1)
+    columns = chosen(c, flow, stage.on, scope, stage)
+    out = as_irregular(flow.type)
+    known = discover().get(("compress", name))
+    if name not in RUNS:
+        c.not_yet(stage.op.name.span, f"`compress {name}`", "take `swing` or `deadband`")
+        return replace(flow.to(out, -1), packed=Packed(name, (), (), flow.type))
+    place = Place(flow, scope)
+    if stage.on is None and name != "decimate":
+        columns = _that_fit(c, stage.op, place, columns)
+    bounds: list[float] = []
+    every = 0
+    if name == "decimate":
+        found = _only_argument(c, stage.op)
+        every = (
+            k.whole(c, found, place, "how many rows become one") if found is not None else 0
+        ) or 0
+        if found is not None and every < 1:
+            if every < 0:
+                c.report(
+                    k.ValueOutOfRange.at(found.span, f"every {every}th row", fix="give 1 or more")
+                )
+            return flow.to(out, -1)
+        if found is None:
+            return flow.to(out, -1)
+        if flow.type.shape == "signal" and flow.type.rate_hz:
+            out = replace(flow.type, rate_hz=flow.type.rate_hz / every)
+    else:
+        for column in columns:
+            first = Read(column.name, column.type)
+            if known is not None and known.parameters:
+                given = parameters(c, known, stage.op, stage.op.arguments, place, first)
+                value = None if given is None else given[known.parameters[0].name]
+            else:
+                found = _only_argument(c, stage.op)
+                value = None if found is None else _bound(c, found, place, first)
+            if value is None:
+                return flow.to(out, -1)
+            if value < 0:
+                c.report(
+                    k.ValueOutOfRange.at(
+                        stage.op.span, f"an error bound of {value:g}", fix="give a positive bound"
+                    )
+                )
+                return flow.to(out, -1)
+            bounds.append(float(value))
+    names = tuple(x.name for x in columns)
+    wait = flow.type.wait_s if name == "decimate" else None
+    out = replace(
+        out, wait_s=wait, in_order=flow.type.in_order and (name == "decimate" or not flow.type.keys)
+    )
+    made = c.stage(
+        g.Compress,
+        flow,
+        out,
+        stage,
+        f"compress {name}",
+        method=name,
+        columns=names,
+        bounds=tuple(bounds),
+        every=every,
+    )
+    return replace(made, packed=Packed(name, names, tuple(bounds), flow.type))
+
+
+def _that_fit(c: Checker, op: t.Call, place: Place, columns: list[Column]) -> list[Column]:
+    """Of all floats, those that a bound with a unit speaks of; all where it fits none, to say so."""
+    if not op.arguments:
+        return columns
+    c.quiet += 1
+    found = infer(c, op.arguments[0].value, place)
+    c.quiet -= 1
+    told = unit_of(found) if found is not None else None
+    if told is None:
+        return columns
+    fitting = [x for x in columns if x.type.unit is not None and x.type.unit.same_dimension(told)]
+    return fitting or columns
+
+
+def _bound(c: Checker, tree: t.Value, place: Place, first: Read) -> float | None:
+    return like_input(c, tree, place, "an error bound", first, amount=True)
+
+
+def _only_argument(c: Checker, op: t.Call) -> t.Value | None:
+    if len(op.arguments) == 1:
+        return op.arguments[0].value
+    c.report(
+        WrongArguments.at(
+            op.span,
+            f"`{op.name.name}` takes one argument, {len(op.arguments)} given",
+            fix=f"write for example `{op.name.name}({'4' if op.name.name == 'decimate' else '0.1'})`",
+        )
+    )
+    return None
+
+
+def expand(c: Checker, flow: Flow, stage: t.Apply) -> Flow:
+    """Every row again, at its exact time."""
+    packed = flow.packed
+    if packed is None:
+        c.report(NothingToExpand.at(stage.span, "`expand` without a `compress` before it", why="it needs to know what was taken away",
+                                    fix="put it right behind `| compress …`"))  # fmt: skip
+        return flow.to(flow.type)
+    if packed.method not in EXPANDS:
+        if packed.method in RUNS:
+            c.not_yet(stage.span, f"`expand` behind `{packed.method}`")
+        return flow.to(packed.before, -1)
+    if packed.before.shape != "signal":
+        c.not_yet(stage.span, "`expand` of irregular rows", "resample them before `compress`")
+        return flow.to(packed.before, -1)
+    out = replace(packed.before, wait_s=None, in_order=flow.type.in_order)
+    return c.stage(
+        g.Expand,
+        flow,
+        out,
+        stage,
+        "expand",
+        method=packed.method,
+        columns=packed.columns,
+        bounds=packed.bounds,
+    )

@@ -1,0 +1,60 @@
+"""What `explain` says and what is drawn."""
+
+from xml.etree import ElementTree as ET
+
+from world import graph_of
+
+from flowedge.graph.draw import dot, mermaid, svg
+from flowedge.graph.explain import explain
+from flowedge.graph.passes import optimise
+
+TEXT = """
+source ecg (time, mlii: f32 [mV], v5: f32 [mV]) at 360 Hz from arrow("in.arrow") late 100 ms gaps hold up to 50 ms
+stream energy = ecg | derive power = mean(mlii ^ 2) over 150 ms
+sink energy | window 2 s | aggregate max(power) as most deadline 5 s else drop to arrow("out.arrow")
+"""
+
+
+def test_explain_tells_shape_columns_delay_wait_and_floor():
+    assert explain(optimise(graph_of(TEXT))) == (
+        "source ecg\n"
+        "    source arrow\n"
+        "        signal   at 360 Hz\n"
+        "        columns  mlii: f32 [mV]\n"
+        "        wait     100 ms\n"
+        "        reads    arrow in.arrow: mlii, time\n"
+        "        gaps     hold up to 50 ms\n"
+        "\n"
+        "stream energy\n"
+        "    derive power  from ecg\n"
+        "        signal   at 360 Hz\n"
+        "        columns  power: f64 [mV^2]\n"
+        "        delay    power 75 ms\n"
+        "        wait     100 ms\n"
+        "    window 2 s\n"
+        "        rows   at up to 0.5 Hz   each for (start, time]\n"
+        "        columns  start: time, most: f64 [mV^2]\n"
+        "        wait     100 ms\n"
+        "\n"
+        "sink energy_arrow  from energy\n"
+        "    writes   arrow out.arrow\n"
+        "    columns  time, start: time, most: f64 [mV^2]\n"
+        "    deadline 2.1 s or more can be promised\n"
+        "    asked    5 s, else drop\n"
+    )
+
+
+def test_the_compiler_adds_its_lines():
+    assert "kernel 7" in explain(graph_of(TEXT), more=lambda node: ["kernel 7"])
+
+
+def test_a_pipeline_without_a_sink_does_nothing():
+    assert explain(graph_of("")) == "nothing runs: there is no sink\n"
+
+
+def test_drawings_name_every_node():
+    graph = graph_of(TEXT)
+    assert dot(graph).count("->") == mermaid(graph).count("-->") == 3
+    root = ET.fromstring(svg(graph))
+    texts = [e.text for e in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"ecg", "derive power", "window 2 s", "energy_arrow"} <= set(texts)
