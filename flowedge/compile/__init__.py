@@ -1,0 +1,1 @@
+"""From the typed graph to fused kernels, and to a program that a session runs."""

@@ -1,0 +1,126 @@
+"""Kernels over frames: `derive` per element, `aggregate` over each frame."""
+
+from collections.abc import Sequence
+
+from flowedge.compile.emit.folds import Folds, Part, write_results
+from flowedge.compile.emit.kernel import LOADS, Kernel
+from flowedge.compile.emit.tails.count_frames import SAMPLE_TIME
+from flowedge.compile.emit.values import Value
+from flowedge.graph.expressions import Expr, Fold, walk
+from flowedge.types.schema import TIME, Column, Stream, Type
+
+
+class FrameRows:
+    """Reads samples of the frame at hand: sample `q` of row `i`."""
+
+    def __init__(self, kernel: Kernel, length: int, per_sample: Sequence[str]) -> None:
+        self.kernel, self.length = kernel, length
+        self.per_sample = set(per_sample)
+        self.sample = "q"
+        self.derived: dict[str, int] = {}
+        kernel.values.read = self.read
+
+    def read(self, name: str, type_: Type) -> Value:
+        """A column of the sample, or of the whole row where it is not part of the samples."""
+        kernel = self.kernel
+        if name not in self.per_sample:
+            return kernel.read(name, type_)
+        address = f"out_{self.derived[name]}" if name in self.derived else kernel.address_in(name)
+        out = []
+        for j in range(type_.size):
+            place = f"i * {self.length} + {self.sample}"
+            place = place if type_.size == 1 else f"({place}) * {type_.size} + {j}"
+            variable = kernel.sheet.fresh(f"v_{name}")
+            kernel.sheet(f"{variable} = {LOADS[type_.store]}({address}, {place})")
+            out.append(variable)
+        return tuple(out)
+
+    def time(self, part: Part) -> str:
+        """When the sample at hand was taken: as kept, or counted back from the frame's last one."""
+        if not part.fold.aggregate.needs_time:
+            return "t"
+        if SAMPLE_TIME in self.per_sample:
+            return self.read(SAMPLE_TIME, TIME)[0]
+        if part.fold.rate_hz is None:
+            return "t"
+        return f"t - int(({self.length - 1} - {self.sample}) * {1e9 / part.fold.rate_hz!r} + 0.5)"
+
+    def fold(self, folds: Sequence[tuple[str, Expr]]) -> dict[str, Value]:
+        """Fold the samples of the frame; returns the results by hidden name."""
+        kernel, sheet, values = self.kernel, self.kernel.sheet, self.kernel.values
+        found: dict[str, Value] = {}
+        parts = Folds(kernel, folds)
+        local = parts.start()
+        self.sample = q = sheet.fresh("q")
+        counts = []
+        if parts.collected:
+            longest = max(p.length for p in parts.collected)
+            work = kernel.state.scratch(self.length * (len(parts.collected) + 2) + longest)
+            for _ in parts.collected:
+                counts.append(name := sheet.fresh("count"))
+                sheet(f"{name} = 0")
+        with sheet.block(f"for {q} in range({self.length})"):
+            values.bound.clear()
+            for part in parts.monoids:
+                k = len(part.zero)
+                mine = list(local[part.at : part.at + k])
+                row = f"{part.lift}({', '.join([self.time(part), *parts.inputs(part), *part.constants])})"
+                sheet(f"({', '.join(mine)},) = {part.merge}(({', '.join(mine)},), {row})")
+            for part, count in zip(parts.collected, counts, strict=True):
+                (x,) = (values.hold(v) for v in parts.inputs(part)[:1])
+                keep = "True" if part.fold.aggregate.needs_rate else f"{x} == {x}"
+                with sheet.block(f"if {keep}"):
+                    sheet(
+                        f"set_f64({work}, {part.at * self.length} + {count}, {x})", f"{count} += 1"
+                    )
+        values.bound.clear()
+        found.update(parts.results(local))
+        for part, count in zip(parts.collected, counts, strict=True):
+            base = f"{work} + {8 * part.at * self.length}"
+            behind = f"{work} + {8 * len(parts.collected) * self.length}"
+            value = parts.finish(part, base, count, behind)
+            held = tuple(values.hold(v, part.fold.aggregate.name) for v in value)
+            found[part.name] = (*found.get(part.name, ()), *held)
+        return found
+
+
+def derive_frames(
+    kernel: Kernel, stream: Stream, bindings: Sequence[tuple[str, Expr]], columns: Sequence[Column]
+) -> None:
+    """Write the body for one frame: each binding per sample, aggregates inside over the frame."""
+    length = stream.frame.length if stream.frame and stream.frame.length else 0
+    whole = stream.frame.whole if stream.frame else ()
+    per_sample = ({c.name for c in columns} | {c.name for c in stream.columns}) - set(whole)
+    rows = FrameRows(kernel, length, sorted(per_sample))
+    types = {c.name: c.type for c in columns}
+    sheet, values = kernel.sheet, kernel.values
+    for name, expr in bindings:
+        folds = list(dict.fromkeys(e for e in walk(expr) if isinstance(e, Fold)))
+        found = rows.fold([(f"fold_{k}", f) for k, f in enumerate(folds)]) if folds else {}
+        values.folds = {f: found[f"fold_{k}"] for k, f in enumerate(folds)}
+        type_ = types[name]
+        out = kernel.field_out(
+            name, Type(type_.store, type_.unit, (length, *type_.shape), type_.labels)
+        )
+        rows.sample = q = sheet.fresh("q")
+        with sheet.block(f"for {q} in range({length})"):
+            values.bound.clear()
+            for j, text in enumerate(values.named(expr, name)):
+                place = f"m * {length} + {q}"
+                place = place if type_.size == 1 else f"({place}) * {type_.size} + {j}"
+                sheet(f"set_{LOADS[type_.store]}(out_{out}, {place}, {text})")
+        values.bound.clear()
+        rows.derived[name] = out
+    values.folds = {}
+
+
+def aggregate_frames(
+    kernel: Kernel, stream: Stream, folds: Sequence[tuple[str, Expr]], results: Sequence[tuple[str, Expr]],
+    columns: Sequence[Column],
+) -> None:  # fmt: skip
+    """Write the body for one frame: one row of aggregates."""
+    length = stream.frame.length if stream.frame and stream.frame.length else 0
+    whole = stream.frame.whole if stream.frame else ()
+    rows = FrameRows(kernel, length, [c.name for c in stream.columns if c.name not in whole])
+    found = rows.fold(folds)
+    write_results(kernel, results, found, columns)

@@ -1,0 +1,101 @@
+"""`window N samples every M samples` whose rows are kept: each key's newest N rows in a ring."""
+
+from flowedge.compile.emit.chain import Chain
+from flowedge.compile.emit.kernel import Kernel, Tail
+from flowedge.graph.nodes import CountFrames
+from flowedge.types.schema import TIME, WIDTH, Column, Type
+
+SAMPLE_TIME = "_time"
+"""Hidden column of a frame: when each sample was taken, for aggregates that ask."""
+
+
+class CountFramesTail(Tail):
+    """Collects rows key by key; a full window leaves as one row of lists, and steps on by its hop.
+
+    The ring holds the float64 or int64 word of each element and the times, so a frame survives the
+    input that it came with. A gap empties it: frames never span one.
+    """
+
+    rows_per_row = 1.0
+    out_gaps = True
+
+    def __init__(self, kernel: Kernel, node: CountFrames, columns: tuple[Column, ...]) -> None:
+        self.node, self.columns = node, columns
+        state = kernel.state
+        self.words = 1 + sum(c.type.size for c in columns)
+        self.ring = state.ring_address(node.size * self.words)
+        self.filled = state.cell("filled", 0)
+        self.place = state.cell("place", 0)
+
+    def row(self, kernel: Kernel, chain: Chain) -> None:
+        """Add the row to the ring; write the frame when it is full."""
+        sheet, state, node = kernel.sheet, kernel.state, self.node
+        at = sheet.fresh("at")
+        sheet(f"{at} = {state.get(self.place)} * {self.words}", f"set_i64({self.ring}, {at}, t)")
+        word = 1
+        for column in self.columns:
+            kind = "f64" if column.type.is_float else "i64"
+            kept = ("t",) if column.name == SAMPLE_TIME else chain.column(column.name, column.type)
+            for text in kept:
+                sheet(f"set_{kind}({self.ring}, {at} + {word}, {text})")
+                word += 1
+        place, filled = sheet.fresh("next_place"), sheet.fresh("have")
+        sheet(f"{place} = {state.get(self.place)} + 1", f"{filled} = {state.get(self.filled)} + 1")
+        with sheet.block(f"if {place} == {node.size}"):
+            sheet(f"{place} = 0")
+        state.put(self.place, place)
+        with sheet.block(f"if {filled} == {node.size}"):
+            self._frame(kernel, place)
+            sheet(f"{filled} = {node.size - node.hop}")
+        if node.hop > node.size:
+            # Rows between windows are counted below zero and never fill one.
+            sheet(f"{filled} = min({filled}, {node.size})")
+        state.put(self.filled, filled)
+
+    def _frame(self, kernel: Kernel, oldest: str) -> None:
+        """Copy the ring, oldest row first, to the output row `m`."""
+        sheet, node = kernel.sheet, self.node
+        q, at, first = sheet.fresh("q"), sheet.fresh("from_"), sheet.fresh("first_time")
+        outs = [(kernel.field_out(c.name, frame_type(c.type, node.size)), c) for c in self.columns]
+        sheet(f"{at} = {oldest} * {self.words}", f"{first} = i64({self.ring}, {at})")
+        with sheet.block(f"for {q} in range({node.size})"):
+            word = 1
+            for index, column in outs:
+                load = "f64" if column.type.is_float else "i64"
+                store = store_of(column.type)
+                for j in range(column.type.size):
+                    size = column.type.size
+                    place = (
+                        f"m * {node.size * size} + {q}"
+                        if size == 1
+                        else f"(m * {node.size} + {q}) * {size} + {j}"
+                    )
+                    sheet(f"set_{store}(out_{index}, {place}, {load}({self.ring}, {at} + {word}))")
+                    word += 1
+            sheet(f"{at} += {self.words}")
+            with sheet.block(f"if {at} == {node.size * self.words}"):
+                sheet(f"{at} = 0")
+        kernel.write("start", TIME, (first,))
+        kernel.emit("t", "slot")
+
+    def close(self, kernel: Kernel) -> None:
+        """Nothing waits for the watermark; a row needs room for one frame."""
+        with kernel.sheet.block("if i < n and m >= room"):
+            kernel.sheet("LEAVE_FULL")
+
+
+def frame_type(sample: Type, length: int) -> Type:
+    """The type of a column of frames, from the type of one sample."""
+    return Type(sample.store, unit=sample.unit, shape=(length, *sample.shape), labels=sample.labels)
+
+
+def store_of(type_: Type) -> str:
+    """The intrinsic that stores one element."""
+    from flowedge.compile.emit.kernel import LOADS  # noqa: PLC0415
+
+    return LOADS[type_.store]
+
+
+def frame_bytes(type_: Type, length: int) -> int:
+    """Bytes of a column of one frame."""
+    return WIDTH[type_.store] * type_.size * length

@@ -1,0 +1,158 @@
+"""`resample RATE nearest|hold|linear`: irregular rows on the grid of multiples from 1970."""
+
+from flowedge.compile.emit.chain import Chain
+from flowedge.compile.emit.kernel import Kernel, Tail
+from flowedge.compile.emit.tails.timers import Timers
+from flowedge.graph.nodes import Resample
+from flowedge.types.schema import Column
+
+
+def grid_time(k: int, num: int, den: int) -> int:
+    """The time [ns] of grid point k at num/den Hz, rounded to the nearest nanosecond."""
+    whole = k * den
+    seconds = whole // num
+    return seconds * 1000000000 + ((whole - seconds * num) * 1000000000 + num // 2) // num
+
+
+def grid_from(t: int, num: int, den: int) -> int:
+    """The first grid point at or after a time."""
+    seconds = t // 1000000000
+    k = (seconds * num + (t - seconds * 1000000000) * num // 1000000000) // den - 1
+    while grid_time(k, num, den) < t:
+        k += 1
+    return k
+
+
+class ResampleTail(Tail):
+    """Keeps each key's last row and its next grid point.
+
+    `linear` and `nearest` fill the grid up to a row when it comes; `hold` also by the watermark, so it
+    is the clock that sees absence. Numbers are interpolated, everything else is held.
+    """
+
+    out_gaps = True
+    follows_chain = False
+
+    def __init__(self, kernel: Kernel, node: Resample, columns: tuple[Column, ...]) -> None:
+        self.node, self.columns = node, columns
+        state = kernel.state
+        self.at = state.cell("at", -(2**63))
+        self.next = state.cell("next_point", 0)
+        self.step = kernel.globals.add("g_row_done", 0).name
+        self.old = [
+            [
+                state.cell(f"old_{c.name}", float("nan") if c.type.is_float else _missing(c))
+                for _ in range(c.type.size)
+            ]
+            for c in columns
+        ]
+        self.timers = Timers(kernel) if node.method == "hold" else None
+        state.keep(self.at, self.next, *(x for cells in self.old for x in cells))
+
+    def _grid(self, kernel: Kernel, k: str) -> str:
+        num, den = self.node.rate
+        return f"{kernel.names.function(grid_time, 'grid_time')}({k}, {num}, {den})"
+
+    def _first(self, kernel: Kernel, t: str) -> str:
+        num, den = self.node.rate
+        return f"{kernel.names.function(grid_from, 'grid_from')}({t}, {num}, {den})"
+
+    def close(self, kernel: Kernel) -> None:
+        """With `hold`, every grid point before `now` for keys that are still fresh enough."""
+        sheet, state, node = kernel.sheet, kernel.state, self.node
+        if self.timers is not None:
+            timers = self.timers
+
+            def act() -> None:
+                due = state.get(timers.filed)
+                limit = (
+                    f" or {due} - {state.get(self.at)} > {node.up_to_ns}"
+                    if node.up_to_ns is not None
+                    else ""
+                )
+                with sheet.block(f"if finish != 0{limit}"):
+                    timers.clear()
+                with sheet.block("else"):
+                    for column, cells in zip(self.columns, self.old, strict=True):
+                        kernel.write(column.name, column.type, tuple(state.get(c) for c in cells))
+                    kernel.emit(due, "slot")
+                    state.put(self.next, f"{state.get(self.next)} + 1")
+                    state.put(timers.due, self._grid(kernel, state.get(self.next)))
+
+            # A point at the very time of a row belongs to that row, so points wait until time has passed them.
+            timers.fire(act, reached="< now")
+        with sheet.block("if i < n and m >= room"):
+            sheet("LEAVE_FULL")
+
+    def row(self, kernel: Kernel, chain: Chain) -> None:
+        """Fill the grid from the row before up to this one; the row itself is kept."""
+        sheet, state, node = kernel.sheet, kernel.state, self.node
+        new = [chain.column(c.name, c.type) for c in self.columns]
+        if self.timers is None:
+            gap, point = sheet.fresh("apart"), sheet.fresh("point")
+            broken = f" and {gap} <= {node.up_to_ns}" if node.up_to_ns is not None else ""
+            restart = " and gap == 0" if kernel.gaps else ""
+            sheet(f"{gap} = t - {state.get(self.at)} if {state.get(self.at)} != MISSING else 0")
+            with sheet.block(f"if {state.get(self.at)} != MISSING{broken}{restart}"):
+                sheet(f"{point} = {self._grid(kernel, state.get(self.next))}")
+                with sheet.block(f"while {point} < t"):
+                    with sheet.block("if m >= room"):
+                        sheet("LEAVE_FULL")
+                    self._between(kernel, new, point)
+                    state.put(self.next, f"{state.get(self.next)} + 1")
+                    sheet(f"{point} = {self._grid(kernel, state.get(self.next))}")
+            with sheet.block("else"):
+                state.put(self.next, self._first(kernel, "t"))
+                if kernel.gap_due is not None:
+                    state.put(kernel.gap_due, "1")
+            with sheet.block(f"if {self._grid(kernel, state.get(self.next))} == t"):
+                with sheet.block("if m >= room"):
+                    sheet("LEAVE_FULL")
+                for column, values in zip(self.columns, new, strict=True):
+                    kernel.write(column.name, column.type, values)
+                kernel.emit("t", "slot")
+                state.put(self.next, f"{state.get(self.next)} + 1")
+            self._keep(kernel, new)
+            return
+        with sheet.block(f"if {state.get(self.timers.waits)} == 0"):
+            state.put(self.next, self._first(kernel, "t"))
+            self._keep(kernel, new)
+            self.timers.set(self._grid(kernel, state.get(self.next)))
+        with sheet.block("else"):
+            self._keep(kernel, new)
+
+    def _keep(self, kernel: Kernel, new: list[tuple[str, ...]]) -> None:
+        kernel.state.put(self.at, "t")
+        for cells, values in zip(self.old, new, strict=True):
+            for cell, value in zip(cells, values, strict=True):
+                kernel.state.put(cell, value)
+
+    def _between(self, kernel: Kernel, new: list[tuple[str, ...]], point: str) -> None:
+        sheet, state = kernel.sheet, kernel.state
+        before, whole = f"({point} - {state.get(self.at)})", f"(t - {state.get(self.at)})"
+        for column, cells, values in zip(self.columns, self.old, new, strict=True):
+            texts = []
+            for cell, value in zip(cells, values, strict=True):
+                old = state.get(cell)
+                if self.node.method == "nearest":
+                    texts.append(f"({old} if 2 * {before} <= {whole} else {value})")
+                elif column.type.is_float:
+                    held = sheet.fresh("part")
+                    sheet(f"{held} = {before} / {whole}")
+                    texts.append(f"({old} + ({value} - {old}) * {held})")
+                else:
+                    texts.append(old)
+            kernel.write(column.name, column.type, tuple(texts))
+        kernel.emit(point, "slot")
+
+    def watermark(self, kernel: Kernel) -> str:
+        """`hold` has said all before the watermark; the others wait for each key's next row."""
+        if self.node.method == "hold":
+            return "watermark"
+        if self.node.up_to_ns is not None:
+            return f"(watermark if watermark == NEVER or watermark == FOREVER else watermark - {self.node.up_to_ns})"
+        return "(FOREVER if finish != 0 else NEVER)"
+
+
+def _missing(column: Column) -> int:
+    return {"string": -1, "binary": -1, "bool": 2}.get(column.type.store, -(2**63))

@@ -1,0 +1,229 @@
+"""`window D every S | aggregate …`: windows of event time, closed by the watermark, in key order.
+
+A window of P hops is P panes; each key holds its P newest panes in a ring of accumulators, and what
+must be seen whole (a median) in a ring of rows. A window closes when the watermark is at or past its
+end; all its keys leave then, in the order of their values.
+"""
+
+from math import gcd
+
+from flowedge.compile.emit.chain import Chain
+from flowedge.compile.emit.folds import Folds, write_results
+from flowedge.compile.emit.kernel import Kernel, Tail
+from flowedge.compile.emit.rolling import ArenaRing
+from flowedge.compile.emit.slots import in_key_order
+from flowedge.compile.emit.state import TimedRing
+from flowedge.compile.emit.values import Value
+from flowedge.graph.nodes import TimeWindow
+from flowedge.types.schema import TIME
+
+
+class TimeWindowTail(Tail):
+    """The running part of a `TimeWindow`.
+
+    Parameters
+    ----------
+    node : the window with its folds and results
+    spans : rows stand for (start, time], so windows take (kS, kS + D]
+    """
+
+    def __init__(self, kernel: Kernel, node: TimeWindow, *, spans: bool) -> None:
+        self.kernel, self.node, self.spans = kernel, node, spans
+        self.pane = gcd(node.size_ns, node.hop_ns)
+        self.panes = node.size_ns // self.pane
+        self.folds = Folds(kernel, node.folds)
+        kernel.uses_touched = True
+        g, state = kernel.globals, kernel.state
+        self.end_at = g.add("g_end", -(2**63)).name
+        self.cursor = g.add("g_cursor", -1).name
+        self.open = g.add("g_open", 0).name
+        self.now = g.add("g_pane", 0).name
+        self.newest = state.cell("newest", -(2**63))
+        self.is_open = state.cell("is_open", 0)
+        state.keep(self.newest, self.is_open)
+        self.accumulators = [
+            state.cell("acc", float(z), in_memory=True)
+            for part in self.folds.monoids
+            for z in part.fold.aggregate.zero
+        ]
+        extra = self.folds.words * (self.panes - 1)
+        self.more = [state.cell("pane", 0.0, in_memory=True) for _ in range(extra)]
+        state.keep(*self.accumulators, *self.more)
+        self.ring = (
+            ArenaRing(kernel.values, "rows", words=1 + self.folds.kept)
+            if self.folds.collected
+            else None
+        )
+        if self.ring is not None:
+            # Room for the row itself and, at the end of arena, for one window's values twice over.
+            longest = max(p.length for p in self.folds.collected)
+            lines = self.ring.room_for_one(scratch=4, extra=longest)
+            state.keep(self.ring.head, self.ring.length)
+            state.timed.append(TimedRing(make_room=tuple(lines)))
+
+    def _pane_address(self, pane: str) -> str:
+        """Address of a key's accumulators of a pane."""
+        first = self.kernel.state.address(self.accumulators[0]) if self.accumulators else "r"
+        if self.panes == 1:
+            return first
+        return f"{first} + ({pane}) % {self.panes} * {8 * self.folds.words}"
+
+    def _pane_of(self, time: str) -> str:
+        """The number of the pane that a time falls into; (a, b] where rows are spans."""
+        return f"({time} - 1) // {self.pane}" if self.spans else f"{time} // {self.pane}"
+
+    def close(self, kernel: Kernel) -> None:
+        """Emit every window whose end `now` has reached, key by key, then move on by a hop."""
+        sheet, node = kernel.sheet, self.node
+        reached = "<" if self.spans else "<="
+        with sheet.block(f"while {self.open} > 0 and {self.end_at} {reached} now"):
+            sheet(f"last = {self.end_at} // {self.pane} - 1", f"oldest = last - {self.panes - 1}")
+            with sheet.block(f"if {self.cursor} < 0"):
+                if kernel.keyed:
+                    sort = kernel.names.function(in_key_order, "in_key_order")
+                    flag = self._flag_offset()
+                    sheet(
+                        f"{self.open} = {sort}(touched, {self.open}, order, rank, keys, records, RECORD_SIZE, {flag})"
+                    )
+                sheet(f"{self.cursor} = 0")
+            with sheet.block(f"while {self.cursor} < {self.open}"):
+                sheet(f"slot = i32(touched, {self.cursor})" if kernel.keyed else "slot = 0")
+                sheet("RECORD") if kernel.keyed else None
+                with sheet.block(f"if {kernel.state.get(self.newest)} >= oldest"):
+                    with sheet.block("if m >= room"):
+                        sheet("LEAVE_FULL")
+                    self._emit(kernel)
+                sheet(f"{self.cursor} += 1")
+            self._retire(kernel)
+            sheet(f"{self.end_at} += {node.hop_ns}")
+
+    def _flag_offset(self) -> str:
+        return self.kernel.state.address(self.is_open).removeprefix("r + ")
+
+    def _emit(self, kernel: Kernel) -> None:
+        sheet, state, folds, node = kernel.sheet, kernel.state, self.folds, self.node
+        local = folds.start()
+        if self.panes == 1:
+            folds.merge_from(local, self._pane_address("0"))
+        elif folds.words:
+            first, pane = sheet.fresh("first"), sheet.fresh("pane")
+            # Panes older than the ring reaches back from the newest one hold later panes by now.
+            sheet(f"{first} = max(oldest, {state.get(self.newest)} - {self.panes - 1})")
+            with sheet.block(
+                f"for {pane} in range({first}, min(last, {state.get(self.newest)}) + 1)"
+            ):
+                folds.merge_from(local, self._pane_address(pane))
+        found = folds.results(local)
+        if self.ring is not None:
+            found.update(self._collected(kernel))
+        kernel.write("start", TIME, (f"{self.end_at} - {node.size_ns}",))
+        columns = [*node.out.columns]
+        kernel.values.time, outer = self.end_at, kernel.values.time
+        write_results(kernel, node.results, found, columns)
+        kernel.values.time = outer
+        kernel.emit(self.end_at, "slot")
+
+    def _collected(self, kernel: Kernel) -> dict[str, Value]:
+        """Copy each collected input of the window to scratch behind the arena, and finish it."""
+        sheet, ring, state = kernel.sheet, self.ring, kernel.state
+        out: dict[str, Value] = {}
+        if ring is None:
+            return out
+        low, high = f"{self.end_at} - {self.node.size_ns}", self.end_at
+        inside = "{low} < {t} <= {high}" if self.spans else "{low} <= {t} < {high}"
+        for part in self.folds.collected:
+            q, t, x, count, base = (sheet.fresh(s) for s in ("q", "tq", "x", "count", "base"))
+            sheet(f"{base} = arena + 8 * i64(arena, 0)", f"{count} = 0")
+            with sheet.block(f"for {q} in range({state.get(ring.length)})"):
+                sheet(
+                    f"{t} = i64(arena, {ring.place(q)})",
+                    f"{x} = f64(arena, {ring.place(q)} + {1 + part.at})",
+                )
+                test = inside.format(low=low, high=high, t=t)
+                missing = "" if part.fold.aggregate.needs_rate else f" and {x} == {x}"
+                with sheet.block(f"if {test}{missing}"):
+                    sheet(f"set_f64({base}, {count}, {x})", f"{count} += 1")
+            value = self.folds.finish(part, base, count, f"{base} + 8 * {count}")
+            held = tuple(kernel.values.hold(v, part.fold.aggregate.name) for v in value)
+            out[part.name] = (*out.get(part.name, ()), *held)
+        return out
+
+    def _retire(self, kernel: Kernel) -> None:
+        """Forget keys that no open window holds any more; the others stay in the list, in order."""
+        sheet, state, node = kernel.sheet, kernel.state, self.node
+        sheet(
+            f"next_oldest = ({self.end_at} + {node.hop_ns} - {node.size_ns}) // {self.pane}",
+            "kept = 0",
+        )
+        with sheet.block(f"for q in range({self.open})"):
+            sheet("slot = i32(touched, q)" if kernel.keyed else "slot = 0")
+            sheet("RECORD") if kernel.keyed else None
+            if self.ring is not None:
+                left = "<=" if self.spans else "<"
+                low = f"{self.end_at} + {node.hop_ns - node.size_ns}"
+                with sheet.block(
+                    f"while {state.get(self.ring.length)} > 0 and {self.ring.oldest_time()} {left} {low}"
+                ):
+                    sheet(*self.ring.drop_oldest(0))
+            with sheet.block(f"if {state.get(self.newest)} >= next_oldest"):
+                if kernel.keyed:
+                    sheet("set_i32(touched, kept, slot)")
+                sheet("kept += 1")
+            with sheet.block("else"):
+                state.put(self.is_open, "0")
+        sheet(f"{self.open} = kept", f"{self.cursor} = -1")
+
+    def row(self, kernel: Kernel, chain: Chain) -> None:
+        """Fold the row into its pane."""
+        sheet, state, node = kernel.sheet, kernel.state, self.node
+        if self.panes == 1 and node.hop_ns == node.size_ns:
+            # While a window is open every row is in it: the next one opens when this one has closed.
+            with sheet.block(f"if {self.open} == 0"):
+                sheet(f"{self.now} = {self._pane_of('t')}")
+            sheet(f"pane = {self.now}")
+        else:
+            sheet(f"pane = {self._pane_of('t')}")
+        # A key without an open window has no pane as new as this one.
+        with sheet.block(f"if {state.get(self.newest)} < pane"):
+            with sheet.block(f"if {state.get(self.is_open)} == 0"):
+                state.put(self.is_open, "1")
+                if kernel.keyed:
+                    sheet(f"set_i32(touched, {self.open}, slot)")
+                with sheet.block(f"if {self.open} == 0"):
+                    # The earliest window that the row is in ends at the first hop after its pane, or later.
+                    low = f"(pane + 1) * {self.pane} - {node.size_ns}"
+                    end = f"-(-({low}) // {node.hop_ns}) * {node.hop_ns} + {node.size_ns}"
+                    sheet(f"{self.end_at} = {end}", f"{self.cursor} = -1")
+                sheet(f"{self.open} += 1")
+            if self.folds.words and self.panes == 1:
+                self.folds.clear(self._pane_address("0"))
+            elif self.folds.words:
+                q = sheet.fresh("q")
+                sheet(f"{q} = max({state.get(self.newest)} + 1, pane - {self.panes - 1})")
+                with sheet.block(f"while {q} <= pane"):
+                    self.folds.clear(self._pane_address(q))
+                    sheet(f"{q} += 1")
+            state.put(self.newest, "pane")
+        if self.folds.words:
+            address = sheet.fresh("acc_at")
+            sheet(f"{address} = {self._pane_address('pane')}")
+            self.folds.add(address)
+        if self.ring is not None:
+            self.ring.push([self.folds.inputs(part)[0] for part in self.folds.collected])
+
+    def watermark(self, kernel: Kernel) -> str:
+        """No window that ends at or before the watermark is still to come."""
+        if self.spans:
+            return "watermark"
+        hop, size = self.node.hop_ns, self.node.size_ns
+        return f"{kernel.names.function(next_end, 'next_end')}(watermark, {hop}, {size})"
+
+
+def next_end(watermark: int, hop: int, size: int) -> int:
+    """The first window end after a watermark: what comes out later has at least this time."""
+    if (
+        watermark <= -9223372036854775808 + size + hop
+        or watermark >= 9223372036854775807 - size - hop
+    ):
+        return watermark
+    return ((watermark - size) // hop + 1) * hop + size

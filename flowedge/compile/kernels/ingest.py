@@ -1,0 +1,252 @@
+"""What each row of a source is: the next sample, a duplicate, or the first one behind a gap.
+
+Two kernels. `steps` looks at a column of times at once: the smallest and largest step between
+neighbours tell whether it is in order, and whether a signal is regular, at a fraction of a
+nanosecond a row. `follow` is the slow way, key by key, for rows where that is not enough.
+"""
+
+from flowedge.compile.memory import f64, i32, i64, set_f64, set_i64, set_u8
+from flowedge.compile.program import DONE
+
+NEVER = -(2**63)
+FOREVER = 2**63 - 1
+
+# ---- steps between neighbours
+
+ROWS = 0
+TIME = 1  # address of int64[ROWS]
+LEAST = 2  # smallest step [ns]; out
+MOST = 3  # largest step [ns]; out
+STEPS_WORDS = 4
+
+
+def steps(ctx: int) -> int:
+    """Smallest and largest difference between neighbouring times; 0 and 0 for fewer than two."""
+    rows = i64(ctx, ROWS)
+    time = i64(ctx, TIME)
+    least = 0
+    most = 0
+    if rows > 1:
+        least = FOREVER
+        most = NEVER
+        for i in range(1, rows):
+            step = i64(time, i) - i64(time, i - 1)
+            least = min(least, step)
+            most = max(most, step)
+    set_i64(ctx, LEAST, least)
+    set_i64(ctx, MOST, most)
+    return DONE
+
+
+# ---- times counted from a rate
+
+COUNT_ROWS = 0
+COUNT_OUT = 1  # address of int64[ROWS]
+COUNT_BASE = 2  # ns
+COUNT_FIRST = 3  # number of the first row after the base
+COUNT_PERIOD = 4  # float64, ns
+COUNT_WORDS = 5
+
+
+def count(ctx: int) -> int:
+    """Times of rows `COUNT_FIRST`, … after a base: base + the nearest whole number of ns."""
+    rows = i64(ctx, COUNT_ROWS)
+    out = i64(ctx, COUNT_OUT)
+    base = i64(ctx, COUNT_BASE)
+    first = i64(ctx, COUNT_FIRST)
+    period = f64(ctx, COUNT_PERIOD)
+    for i in range(rows):
+        set_i64(out, i, base + int(float(first + i) * period + 0.5))
+    return DONE
+
+
+# ---- key by key
+
+F_ROWS = 0
+F_TIME = 1  # address of int64[ROWS]
+F_SLOT = 2  # address of int32[ROWS]; 0: all slot 0
+F_LAST = 3  # address of int64 by slot: time of the key's last kept row, NEVER before the first
+F_FATE = 4  # address of uint8[ROWS], out: see below
+F_IS_SIGNAL = 5
+F_RATE = 6  # float64, samples per ns
+F_JITTER = 7  # float64, samples
+F_LOW = 8  # steps from LOW to HIGH are one sample without jitter
+F_HIGH = 9
+F_DUPLICATES = 10  # 1: rows of a key's last time are duplicates
+F_MISSED = 11  # address of int64[ROWS], out: samples missing before a row whose fate is GAP
+F_PREVIOUS = 12  # address of int64[ROWS], out: row before a GAP; -1: of an earlier call
+F_PLACE = 13  # address of int64 by slot, scratch: F_BASE + row of the key's last kept row
+F_BASE = 14  # number of row 0 of this call in F_PLACE; grows by F_ROWS from call to call
+F_GAPS = 15  # out, counts of this call
+F_JITTERED = 16
+F_DUPLICATE = 17
+F_SUM = 18  # float64, out: sum of steps / samples [ns] over steps of 1 … 1000 samples
+F_STEPS = 19  # out: how many these are
+F_FIRSTS = 20  # out: keys seen for the first time
+F_SILENCE = 21  # a key is silent after so many ns; -1: never
+F_BEFORE = 22  # address of int64[ROWS], out: time of the key's row before, where GAP or AWAY
+F_AWAY = 23  # out: how many rows have been away
+FOLLOW_WORDS = 24
+
+NEXT = 0  # nothing to say
+GAP = 1  # samples are missing before it
+DUPLICATE = 2
+AWAY = 4  # added to the others: more than F_SILENCE since the key's last row
+
+
+def follow(ctx: int) -> int:
+    """Look at every row of every key in order, and say what it is."""
+    rows = i64(ctx, F_ROWS)
+    time = i64(ctx, F_TIME)
+    slots = i64(ctx, F_SLOT)
+    lasts = i64(ctx, F_LAST)
+    fates = i64(ctx, F_FATE)
+    is_signal = i64(ctx, F_IS_SIGNAL)
+    rate = f64(ctx, F_RATE)
+    jitter = f64(ctx, F_JITTER)
+    low = i64(ctx, F_LOW)
+    high = i64(ctx, F_HIGH)
+    duplicates = i64(ctx, F_DUPLICATES)
+    missed = i64(ctx, F_MISSED)
+    previous = i64(ctx, F_PREVIOUS)
+    places = i64(ctx, F_PLACE)
+    base = i64(ctx, F_BASE)
+    silence = i64(ctx, F_SILENCE)
+    before = i64(ctx, F_BEFORE)
+    gaps = 0
+    jittered = 0
+    dropped = 0
+    total = 0.0
+    counted = 0
+    firsts = 0
+    away = 0
+    for i in range(rows):
+        t = i64(time, i)
+        slot = 0 if slots == 0 else i32(slots, i)
+        last = i64(lasts, slot)
+        fate = NEXT
+        if last == NEVER:
+            firsts += 1
+        else:
+            step = t - last
+            if step < 0:  # in order, so centuries apart
+                step = FOREVER
+            if silence >= 0 and step > silence:
+                away += 1
+                fate = AWAY
+                set_i64(before, i, last)
+            if is_signal != 0:
+                if step >= low and step <= high:
+                    total += float(step)
+                    counted += 1
+                else:
+                    exact = float(step) * rate
+                    k = int(exact + 0.5) if exact < 9.0e15 else 9000000000000000
+                    if k <= 0 and duplicates != 0:
+                        dropped += 1
+                        set_u8(fates, i, DUPLICATE)
+                        continue
+                    if abs(exact - float(k)) > jitter:
+                        jittered += 1
+                    if k >= 1 and k <= 1000:
+                        total += float(step) / float(k)
+                        counted += 1
+                    if k > 1:
+                        gaps += 1
+                        fate |= GAP
+                        set_i64(before, i, last)
+                        set_i64(missed, i, k - 1)
+                        place = i64(places, slot) - base
+                        set_i64(previous, i, place if place >= 0 else -1)
+            elif duplicates != 0 and step <= 0:
+                dropped += 1
+                set_u8(fates, i, DUPLICATE)
+                continue
+        set_u8(fates, i, fate)
+        set_i64(lasts, slot, t)
+        set_i64(places, slot, base + i)
+    set_i64(ctx, F_GAPS, gaps)
+    set_i64(ctx, F_JITTERED, jittered)
+    set_i64(ctx, F_DUPLICATE, dropped)
+    set_f64(ctx, F_SUM, total)
+    set_i64(ctx, F_STEPS, counted)
+    set_i64(ctx, F_FIRSTS, firsts)
+    set_i64(ctx, F_AWAY, away)
+    return DONE
+
+
+# ---- the last of several
+
+S_ROWS = 0
+S_TIME = 1
+S_SLOT = 2  # address of int32[ROWS]; 0: all slot 0
+S_NEXT = 3  # address of int64 by slot, FOREVER before and after
+S_RATE = 4  # float64, samples per ns; 0: equal times
+S_DROP = 5  # address of uint8[ROWS], out: 1 where a later row of the key stands at the same instant
+S_DROPPED = 6
+SUPERSEDE_WORDS = 7
+
+
+def supersede(ctx: int) -> int:
+    """Mark the rows that a later row of the same key and instant replaces."""
+    rows = i64(ctx, S_ROWS)
+    time = i64(ctx, S_TIME)
+    slots = i64(ctx, S_SLOT)
+    after = i64(ctx, S_NEXT)
+    rate = f64(ctx, S_RATE)
+    drop = i64(ctx, S_DROP)
+    dropped = 0
+    for q in range(rows):
+        i = rows - 1 - q
+        t = i64(time, i)
+        slot = 0 if slots == 0 else i32(slots, i)
+        then = i64(after, slot)
+        gone = 0
+        if (
+            then != FOREVER
+            and (then == t or float(then - t) * rate < 0.5)
+            and (rate != 0.0 or then == t)
+        ):
+            gone = 1
+            dropped += 1
+        set_u8(drop, i, gone)
+        set_i64(after, slot, t)
+    for i in range(rows):
+        set_i64(after, 0 if slots == 0 else i32(slots, i), FOREVER)
+    set_i64(ctx, S_DROPPED, dropped)
+    return DONE
+
+
+# ---- lives of keys
+
+L_ROWS = 0
+L_TIME = 1
+L_SLOT = 2  # address of int32[ROWS]
+L_LAST = 3  # address of int64 by slot: time of the key's last row, NEVER before the first
+L_EXPIRE = 4  # ns
+L_LIFE = 5  # address of int64 by slot: number of the key's life
+L_OUT = 6  # address of int64[ROWS], out: the life that each row belongs to
+LIVES_WORDS = 7
+
+
+def lives(ctx: int) -> int:
+    """Count the lives of each key: one that was away for `L_EXPIRE` or more comes back as a new one."""
+    rows = i64(ctx, L_ROWS)
+    time = i64(ctx, L_TIME)
+    slots = i64(ctx, L_SLOT)
+    lasts = i64(ctx, L_LAST)
+    expire = i64(ctx, L_EXPIRE)
+    life = i64(ctx, L_LIFE)
+    out = i64(ctx, L_OUT)
+    for i in range(rows):
+        t = i64(time, i)
+        slot = i32(slots, i)
+        last = i64(lasts, slot)
+        if last != NEVER and t - last >= expire:
+            set_i64(life, slot, i64(life, slot) + 1)
+        set_i64(lasts, slot, t)
+        set_i64(out, i, i64(life, slot))
+    return DONE
+
+
+__all__ = ["count", "follow", "lives", "steps", "supersede"]

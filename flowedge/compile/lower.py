@@ -1,0 +1,444 @@
+"""From the typed graph to a program: chains become kernels, the rest becomes nodes of the session."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from flowedge.compile import program as p
+from flowedge.compile.emit.chain import FILTERS, Chain, is_fusable
+from flowedge.compile.emit.frames import aggregate_frames, derive_frames
+from flowedge.compile.emit.kernel import Kernel, field_of
+from flowedge.compile.emit.tails import TAILS
+from flowedge.compile.emit.tails.count_frames import SAMPLE_TIME, frame_type
+from flowedge.graph import nodes as g
+from flowedge.graph.expressions import Fold, Read, reads
+from flowedge.types.schema import TIME, Column, Frame, Stream
+
+Build = Callable[[str, dict[str, object]], str]
+"""Compiles the source of a kernel with its names; returns the key of the object code."""
+
+
+@dataclass
+class Place:
+    """Where a graph node's stream comes out in the program."""
+
+    id: int
+    table: int
+    gaps: bool
+    stream: Stream
+    fields: tuple[p.Field, ...]
+
+
+@dataclass
+class Lowering:
+    """State of the translation.
+
+    Attributes
+    ----------
+    build : compiles one kernel
+    fuse : put chains into one kernel; off, each stage is a kernel of its own (same rows, slower)
+    """
+
+    graph: g.Graph
+    build: Build
+    fuse: bool = True
+    nodes: list[p.NodeSpec] = field(default_factory=list)
+    tables: list[p.TableSpec] = field(default_factory=list)
+    literals: list[str] = field(default_factory=list)
+    connectors: list[tuple[str, str, str, dict[str, object], tuple[str, ...]]] = field(
+        default_factory=list
+    )
+    places: dict[int, Place] = field(default_factory=dict)
+    _done: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Take nodes apart that are several steps for the compiler."""
+        self.graph = replace(
+            self.graph, nodes=tuple(x for n in self.graph.nodes for x in _framed(n, self.graph))
+        )
+
+    def run(self) -> tuple[tuple[p.NodeSpec, ...], tuple[p.TableSpec, ...]]:
+        """Translate every node; returns nodes and key tables."""
+        for node in self.graph.nodes:
+            if node.id not in self._done:
+                self._node(node)
+        return tuple(self.nodes), tuple(self.tables)
+
+    def text_id(self, text: str) -> int:
+        """The number that a text of the pipeline has in the session's pool."""
+        if text not in self.literals:
+            self.literals.append(text)
+        return self.literals.index(text)
+
+    def _next_id(self) -> int:
+        return len(self.nodes)
+
+    def _table(self, columns: Sequence[Column]) -> int:
+        if not columns:
+            return -1
+        self.tables.append(p.TableSpec(fields=tuple(field_of(c) for c in columns)))
+        return len(self.tables) - 1
+
+    def _put(self, node: g.Node, spec: p.NodeSpec) -> None:
+        self.nodes.append(spec)
+        self.places[node.id] = Place(spec.id, spec.table, spec.gaps, node.out, spec.fields)
+
+    def _node(self, node: g.Node) -> None:
+        match node:
+            case g.Source():
+                self._source(node)
+            case g.SourcePart():
+                self._part(node)
+            case g.Sink():
+                self._sink(node)
+            case g.Rekey():
+                self._rekey(node)
+            case g.Union():
+                self._union(node)
+            case g.InOrder():
+                place = self.places[node.inputs[0]]
+                spec = p.OrderSpec(id=self._next_id(), inputs=(place.id,), fields=place.fields, table=place.table,
+                                   gaps=place.gaps, name=node.name, label=node.label)  # fmt: skip
+                self._put(node, spec)
+            case g.Classify():
+                self._classify(node)
+            case _:
+                self._kernel(node)
+
+    # ---- sources and sinks
+
+    def _source(self, node: g.Source) -> None:
+        fields = tuple(field_of(c) for c in node.out.columns)
+        table = self._table(node.out.keys)
+        signal = node.out.shape == "signal"
+        prepare, columns, keys, time = self._prepare(node)
+        gaps = signal
+        spec = p.SourceSpec(
+            id=self._next_id(), fields=fields, table=table, gaps=gaps, name=node.name, label=node.name,
+            raw=_raw_fields(node), prepare=prepare,
+            columns=columns, keys=keys, time=time, time_scale_ns=1.0, time_parse=node.parse, always=node.always,
+            start_ns=node.start_ns, rate_hz=node.out.rate_hz, is_signal=signal, late_ns=_ns(node.late_s),
+            late_per_key=node.late_per_key, ahead_ns=_ns(node.ahead_s), sort_first=node.sort_first,
+            duplicates=node.duplicates, jitter=node.jitter, gaps_policy=node.gaps, gaps_up_to_ns=_ns(node.gaps_up_to_s),
+            on_error=node.on_error, silence_ns=_ns(node.silence_s), expire_ns=_ns(node.expire_s),
+            max_keys=-1 if node.max_keys is None else node.max_keys,
+            wants_late=self._wants(node, "late"), wants_silent=self._wants(node, "silent"),
+        )  # fmt: skip
+        self._put(node, spec)
+        options = {
+            **node.options,
+            "on_error": node.on_error,
+            "quarantine": node.quarantine,
+            "captures": node.captures,
+            "predicate": node.predicate,
+        }
+        self.connectors.append(
+            (node.name, node.connector, node.address, options, tuple(name for name, _ in node.raw))
+        )
+
+    def _wants(self, node: g.Node, part: str) -> bool:
+        return any(
+            isinstance(n, g.SourcePart) and n.part == part for n in self.graph.readers(node.id)
+        )
+
+    def _prepare(
+        self, node: g.Source
+    ) -> tuple[
+        p.KernelSpec | None, tuple[tuple[str, str], ...], tuple[tuple[p.Field, str], ...], str
+    ]:
+        """A dense kernel for columns and time that are expressions over the raw fields, if there are any."""
+        raw = dict(node.raw)
+        computed = [c for c in (*node.columns, *node.keys) if c.expr is not None]
+        types = {c.name: c.type for c in (*node.out.columns, *node.out.keys)}
+        columns = tuple(
+            (c.name, c.name if c.expr is not None else str(c.raw)) for c in node.columns
+        )
+        keys = tuple(
+            (field_of(Column(c.name, types[c.name])), c.name if c.expr is not None else str(c.raw))
+            for c in node.keys
+        )
+        time = ""
+        bindings = [(c.name, c.expr) for c in computed]
+        if node.time is not None:
+            if isinstance(node.time, Read) and node.time.name in raw:
+                time = node.time.name
+            else:
+                time = "_time"
+                bindings.append((time, node.time))
+        if not bindings:
+            return None, columns, keys, time
+        kernel = Kernel(keyed=False, gaps=False, text_id=self.text_id)
+        outs = [Column(n, types.get(n, e.type)) for n, e in bindings if e is not None]
+
+        def body() -> None:
+            held = {n: kernel.values.named(e, n) for n, e in bindings if e is not None}
+            for column in outs:
+                kernel.write(column.name, column.type, held[column.name])
+
+        source = kernel.finish(
+            body, dense=True, stages=[f"{node.name}: columns from the raw fields"]
+        )
+        key = self.build(source, kernel.names.table)
+        spec = p.KernelSpec(
+            id=-1, fields=tuple(kernel.writes), object=key, reads=tuple(kernel.reads),
+            writes=tuple(f.name for f in kernel.writes), is_dense=True, record=kernel.state.record.size,
+            record_init=kernel.state.record.initial(), block=kernel.state.block, globals_init=kernel.globals_init(),
+            source=source, name=node.name, label="columns",
+        )  # fmt: skip
+        return spec, columns, keys, time
+
+    def _part(self, node: g.SourcePart) -> None:
+        source = self.places[node.inputs[0]]
+        fields = tuple(field_of(c) for c in node.out.columns)
+        spec = p.PartSpec(id=self._next_id(), inputs=(source.id,), fields=fields, table=source.table, gaps=False,
+                          name=node.name, label=node.label, part=node.part)  # fmt: skip
+        self._put(node, spec)
+
+    def _sink(self, node: g.Sink) -> None:
+        place = self.places[node.inputs[0]]
+        fields = tuple(f for f in _fields(node.out) if not f.name.startswith("_"))
+        spec = p.SinkSpec(
+            id=self._next_id(), inputs=(place.id,), fields=fields, table=place.table, gaps=False, name=node.name,
+            label=node.label, connector=node.connector, address=node.address, options=node.options,
+            keys=tuple(field_of(c) for c in node.out.keys), rate_hz=node.out.rate_hz if node.out.shape == "signal" else None,
+            has_start=node.out.spans, deadline_ns=_ns(node.deadline_s), otherwise=node.otherwise,
+        )  # fmt: skip
+        self._put(node, spec)
+
+    # ---- nodes that the session runs itself
+
+    def _rekey(self, node: g.Rekey) -> None:
+        place = self.places[node.inputs[0]]
+        fields = tuple(field_of(c) for c in node.out.columns)
+        spec = p.RekeySpec(
+            id=self._next_id(), inputs=(place.id,), fields=fields, table=self._table(node.out.keys), gaps=place.gaps,
+            name=node.name, label=node.label, keys=node.keys, keep=tuple((f.name, f.name) for f in fields),
+        )  # fmt: skip
+        self._put(node, spec)
+
+    def _aligned(self, node: g.Node, keys: tuple[Column, ...]) -> list[Place]:
+        """The inputs of a node brought to one key table; those that have it already as they are."""
+        places = [self.places[i] for i in node.inputs]
+        tables = {q.table for q in places}
+        if len(tables) == 1:
+            return places
+        table = self._table(keys)
+        out = []
+        for place in places:
+            spec = p.RekeySpec(
+                id=self._next_id(), inputs=(place.id,), fields=place.fields, table=table, gaps=place.gaps,
+                name=node.name, label=f"{node.label} keys", keys=tuple(c.name for c in keys),
+                keep=tuple((f.name, f.name) for f in place.fields),
+            )  # fmt: skip
+            self.nodes.append(spec)
+            out.append(replace(place, id=spec.id, table=table))
+        return out
+
+    def _union(self, node: g.Union) -> None:
+        places = self._aligned(node, node.out.keys)
+        fields = tuple(field_of(c) for c in node.out.columns)
+        take = []
+        for k, place in enumerate(places):
+            scales = {
+                name: (factor, offset)
+                for name, factor, offset in (node.scales[k] if node.scales else ())
+            }
+            have = {f.name for f in place.fields}
+            take.append(tuple(
+                (f.name, f.name if f.name in have else None, *scales.get(f.name, (1.0, 0.0))) for f in fields
+            ))  # fmt: skip
+        spec = p.MergeSpec(
+            id=self._next_id(), inputs=tuple(q.id for q in places), fields=fields, table=places[0].table,
+            gaps=any(q.gaps for q in places), name=node.name, label=node.label, take=tuple(take), branches=node.branches,
+        )  # fmt: skip
+        for branch in node.branches:
+            self.text_id(branch)
+        self._put(node, spec)
+
+    def _classify(self, node: g.Classify) -> None:
+        place = self.places[node.inputs[0]]
+        fields = _fields(node.out)
+        made = {"label": "label", "score": "score", "probs": "probs"}
+        outputs: list[tuple[str, str]] = []
+        names = {f.name for f in fields}
+        before = {f.name for f in place.fields}
+        for k, column in enumerate(node.output_columns):
+            outputs.append((column.name, f"output:{k}"))
+        if node.head in ("softmax", "sigmoid"):
+            outputs += [(name, what) for name, what in made.items() if name in names]
+        elif node.head == "raw":
+            outputs += [(name, f"output:{k}") for k, name in enumerate(sorted(names - before))]
+        for label in node.labels:
+            self.text_id(label)
+        written = {name for name, _ in outputs}
+        spec = p.ModelSpec(
+            id=self._next_id(), inputs=(place.id,), fields=fields, table=place.table, gaps=place.gaps, name=node.name,
+            label=node.label, model=node.model, inputs_by_name=node.inputs_by_name, head=node.head, labels=node.labels,
+            outputs=tuple(outputs), passed=tuple(f.name for f in fields if f.name not in written), batch=node.batch,
+        )  # fmt: skip
+        self._put(node, spec)
+
+    # ---- kernels
+
+    def _kernel(self, first: g.Node) -> None:
+        """A kernel that begins with this node and takes in as much of the chain behind it as it can."""
+        nodes = [first]
+        while self.fuse and is_fusable(nodes[-1]):
+            readers = self.graph.readers(nodes[-1].id)
+            if len(readers) != 1 or len(readers[0].inputs) != 1:
+                break
+            if not is_fusable(readers[0]) and not (
+                type(readers[0]) in TAILS and TAILS[type(readers[0])][0].follows_chain
+            ):
+                break
+            nodes.append(readers[0])
+        last = nodes[-1]
+        chain = [n for n in nodes if is_fusable(n)]
+        places = [self.places[i] for i in first.inputs]
+        if isinstance(first, g.SplitAt | g.SplitNext):
+            places = self._aligned(first, first.out.keys)
+        place = places[0]
+        join = self._join_tables(first, places) if isinstance(first, g.Join) else None
+        on_frames = isinstance(first, g.FrameDerive | g.FrameAggregate)
+        dense = (
+            len(chain) == len(nodes) and not any(isinstance(n, FILTERS) for n in chain)
+        ) or on_frames
+        kernel = Kernel(
+            keyed=place.table >= 0, gaps=any(q.gaps for q in places), text_id=self.text_id, ports=len(places),
+            joins=join is not None and join[2] >= 0 and not join[0] == join[1] == join[2],
+        )  # fmt: skip
+        if isinstance(first, g.Join):
+            kernel.joins = True
+        before = places[0].stream if not chain or len(chain) == len(nodes) else chain[-1].out
+        tail = None
+        if not is_fusable(last) and not on_frames:
+            tail = TAILS[type(last)][1](kernel, last, (before, *(q.stream for q in places[1:])))
+        kernel.tail = tail
+        out_gaps = kernel.gaps and (tail is None or tail.out_gaps)
+        if out_gaps and not dense:
+            kernel.carry_gaps()
+        passed: tuple[str, ...] = ()
+        rows = Chain(kernel, alias={f.name: f.name for f in place.fields})
+
+        def body() -> None:
+            nonlocal passed
+            if isinstance(first, g.FrameDerive):
+                derive_frames(kernel, place.stream, first.bindings, first.out.columns)
+                made = {f.name for f in kernel.writes}
+                passed = tuple(
+                    f.name
+                    for f in _fields(first.out)
+                    if f.name not in made and f.name in {x.name for x in place.fields}
+                )
+                return
+            if isinstance(first, g.FrameAggregate):
+                aggregate_frames(
+                    kernel, place.stream, first.folds, first.results, first.out.columns
+                )
+                made = {name for name, _ in first.results}
+                have = {f.name for f in place.fields}
+                passed = tuple(
+                    c.name for c in first.out.columns if c.name not in made and c.name in have
+                )
+                return
+            with ExitStack() as end:
+                rows.run(chain, end)
+                if tail is not None:
+                    tail.row(kernel, rows)
+                    return
+                passed = rows.write(_columns_out(last.out, place.fields), dense=dense)
+                if not dense:
+                    kernel.emit("t", "slot")
+
+        source = kernel.finish(body, dense=dense, stages=[n.label or n.name for n in nodes])
+        key = self.build(source, kernel.names.table)
+        state = kernel.state
+        written = {f.name for f in kernel.writes}
+        fields = tuple(f for f in _fields(last.out) if f.name in written or f.name in passed)
+        fields = (*fields, *(f for f in kernel.writes if f.name not in {x.name for x in fields}))
+        fields = (
+            *fields,
+            *(
+                f
+                for f in place.fields
+                if f.name in passed and f.name not in {x.name for x in fields}
+            ),
+        )
+        spec = p.KernelSpec(
+            id=self._next_id(), inputs=tuple(q.id for q in places), fields=fields,
+            table=place.table, gaps=out_gaps, name=last.name, label=last.label, object=key, reads=tuple(kernel.reads),
+            writes=tuple(f.name for f in kernel.writes), passed=passed, is_dense=dense,
+            is_filter=tail is None and not dense, record=state.record.size,
+            record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(),
+            has_arena=state.uses_arena, has_touched=kernel.uses_touched, join=join,
+            room=1.0 if tail is None else tail.rows_per_row, source=source, stages=tuple(n.label or n.name for n in nodes),
+        )  # fmt: skip
+        self.nodes.append(spec)
+        self._done.update(n.id for n in nodes)
+        for n in nodes:
+            self.places[n.id] = Place(spec.id, spec.table, spec.gaps, last.out, spec.fields)
+
+    def _join_tables(self, node: g.Join, places: list[Place]) -> tuple[int, int, int]:
+        left, right = places[0], places[1]
+        shared = {c.name: c for c in left.stream.keys}
+        if left.table == right.table:
+            return (left.table, right.table, left.table)
+        table = self._table([shared[name] for name in node.on])
+        return (left.table, right.table, table)
+
+
+def _fields(stream: Stream) -> tuple[p.Field, ...]:
+    """The columns of a stream as fields; samples of frames as lists."""
+    if stream.shape == "frames" and stream.frame is not None and stream.frame.length is not None:
+        length, whole = stream.frame.length, stream.frame.whole
+        return tuple(
+            field_of(c if c.name in whole else Column(c.name, frame_type(c.type, length)))
+            for c in stream.columns
+        )
+    return tuple(field_of(c) for c in stream.columns)
+
+
+def _framed(node: g.Node, graph: g.Graph) -> tuple[g.Node, ...]:
+    """A window of samples with its aggregates as the two steps that it is: frames, then one row for each."""
+    if not isinstance(node, g.CountWindow):
+        return (node,)
+    before = graph.node(node.inputs[0]).out
+    wanted = {name for _, e in node.folds for name in reads(e)} - {"time"}
+    columns = tuple(c for c in (*before.columns, *before.keys) if c.name in wanted)
+    if any(isinstance(e, Fold) and e.aggregate.needs_time for _, e in node.folds):
+        columns = (*columns, Column(SAMPLE_TIME, TIME))
+    frames = replace(
+        before, columns=(Column("start", TIME), *columns), shape="frames", spans=True,
+        frame=Frame(node.size, before.rate_hz, whole=("start",)),
+    )  # fmt: skip
+    made = g.CountFrames(
+        id=-node.id - 1, inputs=node.inputs, out=frames, name=node.name, label=node.label, span=node.span, size=node.size,
+        hop=node.hop, columns=tuple(c.name for c in columns),
+    )  # fmt: skip
+    folded = g.FrameAggregate(
+        id=node.id, inputs=(made.id,), out=node.out, name=node.name, label=f"aggregate of {node.label}", span=node.span,
+        folds=node.folds, results=node.results,
+    )  # fmt: skip
+    return made, folded
+
+
+def _raw_fields(node: g.Source) -> tuple[p.Field, ...]:
+    """What a source is asked for: a field that is a column as it stands has the declared type."""
+    declared = {c.name: c.type for c in (*node.out.columns, *node.out.keys)}
+    plain = {
+        str(c.raw): declared[c.name]
+        for c in (*node.columns, *node.keys)
+        if c.expr is None and c.name in declared
+    }
+    return tuple(field_of(Column(name, plain.get(name, type_))) for name, type_ in node.raw)
+
+
+def _columns_out(stream: Stream, before: tuple[p.Field, ...]) -> tuple[Column, ...]:
+    """The columns that a chain gives; ``start`` goes along with rows that are spans."""
+    if stream.spans and stream.column("start") is None and any(f.name == "start" for f in before):
+        return (*stream.columns, Column("start", TIME))
+    return stream.columns
+
+
+def _ns(seconds: float | None) -> int:
+    return -1 if seconds is None else round(seconds * 1e9)

@@ -1,0 +1,153 @@
+"""Loads, stores and bit work on raw addresses: the plain Python twins of the kernel's intrinsics.
+
+Generated source and the library kernels name these functions. Compiled, each becomes one or two
+machine instructions (`flowedge.compile.intrinsics`); called from Python, for a debugger or a
+reference test, each does the same through ctypes. An address is an int, an index counts items, and
+a load of an integer is widened to 64 bits. Nothing here imports Numba.
+"""
+
+import ctypes
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WORD = 2**64 - 1
+
+
+def _signed(value: int) -> int:
+    """The low 64 bits as a signed number."""
+    value &= _WORD
+    return value - 2**64 if value >> 63 else value
+
+
+def _real_load(kind: Any) -> Callable[[int, int], float]:  # noqa: ANN401
+    size = ctypes.sizeof(kind)
+
+    def load(address: int, index: int) -> float:
+        return kind.from_address(address + size * index).value
+
+    return load
+
+
+def _load(kind: Any) -> Callable[[int, int], int]:  # noqa: ANN401
+    size = ctypes.sizeof(kind)
+
+    def load(address: int, index: int) -> int:
+        return kind.from_address(address + size * index).value
+
+    return load
+
+
+def _store(kind: Any) -> Callable[[int, int, Any], None]:  # noqa: ANN401
+    size = ctypes.sizeof(kind)
+
+    def store(address: int, index: int, value: Any) -> None:  # noqa: ANN401
+        kind.from_address(address + size * index).value = value
+
+    return store
+
+
+f64 = _real_load(ctypes.c_double)
+f32 = _real_load(ctypes.c_float)
+i64 = _load(ctypes.c_int64)
+u64 = _load(ctypes.c_int64)
+i32 = _load(ctypes.c_int32)
+i16 = _load(ctypes.c_int16)
+i8 = _load(ctypes.c_int8)
+u32 = _load(ctypes.c_uint32)
+u16 = _load(ctypes.c_uint16)
+u8 = _load(ctypes.c_uint8)
+
+set_f64 = _store(ctypes.c_double)
+set_f32 = _store(ctypes.c_float)
+set_i64 = _store(ctypes.c_int64)
+set_u64 = _store(ctypes.c_int64)
+set_i32 = _store(ctypes.c_int32)
+set_u32 = _store(ctypes.c_uint32)
+set_i16 = _store(ctypes.c_int16)
+set_u16 = _store(ctypes.c_uint16)
+set_i8 = _store(ctypes.c_int8)
+set_u8 = _store(ctypes.c_uint8)
+
+
+def word(address: int) -> int:
+    """Eight bytes at any address, aligned or not."""
+    return ctypes.c_int64.from_address(address).value
+
+
+def half(address: int) -> int:
+    """Four bytes at any address, as a number from 0 up."""
+    return ctypes.c_uint32.from_address(address).value
+
+
+def swap(value: int) -> int:
+    """The eight bytes of a word in the opposite order."""
+    return int.from_bytes((value & _WORD).to_bytes(8, "little"), "big", signed=True)
+
+
+def fold(a: int, b: int) -> int:
+    """The two halves of the 128-bit product of two words, xor-ed: one round of a hash.
+
+    The mixing step of wyhash by Wang Yi (https://github.com/wangyi-fudan/wyhash).
+
+    Examples
+    --------
+    >>> fold(3, 5), fold(-1, -1)
+    (15, -1)
+    """
+    product = (a & _WORD) * (b & _WORD)
+    return _signed(product ^ (product >> 64))
+
+
+def bits(value: float) -> int:
+    """The bit pattern of a float64.
+
+    Examples
+    --------
+    >>> hex(bits(1.0))
+    '0x3ff0000000000000'
+    """
+    return int(struct.unpack("<q", struct.pack("<d", value))[0])
+
+
+def real(pattern: int) -> float:
+    """The float64 that has this bit pattern."""
+    return float(struct.unpack("<d", struct.pack("<q", pattern))[0])
+
+
+def prefetch(address: int) -> None:
+    """Ask for the cache line at an address; no effect but on time."""
+
+
+def array_f64(address: int, length: int) -> NDArray[np.float64]:
+    """A view of `length` float64 numbers."""
+    return np.ctypeslib.as_array((ctypes.c_double * length).from_address(address))
+
+
+def array_i64(address: int, length: int) -> NDArray[np.int64]:
+    """A view of `length` int64 numbers."""
+    return np.ctypeslib.as_array((ctypes.c_int64 * length).from_address(address))
+
+
+def copy(target: int, source: int, size: int) -> None:
+    """Copy `size` bytes between places that do not overlap."""
+    ctypes.memmove(target, source, size)
+
+
+LOADS = ("f64", "f32", "i64", "u64", "i32", "i16", "i8", "u32", "u16", "u8")
+NAMES: dict[str, Callable[..., Any]] = {
+    name: globals()[name]
+    for name in (
+        *LOADS, *(f"set_{x}" for x in LOADS), "word", "half", "swap", "fold", "bits", "real", "prefetch",
+        "array_f64", "array_i64", "copy",
+    )
+}  # fmt: skip
+"""The functions by the names that generated source uses."""
+
+
+def address(array: NDArray[Any]) -> int:
+    """The address of an array's first item, for a context; the caller keeps the array alive."""
+    return array.__array_interface__["data"][0]
