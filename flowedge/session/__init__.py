@@ -1,0 +1,1 @@
+"""The engine core: rows in, rows out, snapshot, restore; no files, no clock, no threads."""

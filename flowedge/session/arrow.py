@@ -1,0 +1,362 @@
+"""Arrow record batches to a session's arrays, and back: without copying where Arrow allows it."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowedge.compile.kernels import columns as unpacked
+from flowedge.compile.program import Field, Program, SinkSpec
+from flowedge.lang.errors import SourceError
+from flowedge.session.batch import DTYPES, MISSING, Array, Batch
+from flowedge.session.strings import StringPool
+
+UTC = pa.timestamp("ns", "UTC")
+
+_KINDS: dict[str, Any] = {
+    "f64": pa.float64(), "f32": pa.float32(), "i64": pa.int64(), "i32": pa.int32(), "i16": pa.int16(),
+    "i8": pa.int8(), "u64": pa.uint64(), "u32": pa.uint32(), "u16": pa.uint16(), "u8": pa.uint8(), "bool": pa.bool_(),
+    "string": pa.string(), "binary": pa.binary(), "time": UTC,
+}  # fmt: skip
+_LABEL = pa.dictionary(pa.int32(), pa.string())
+
+
+def kind_of(field: Field) -> Any:  # noqa: ANN401
+    """The Arrow type of a field where it leaves the session."""
+    is_label = field.labels is not None and field.store == "string"
+    kind = _LABEL if is_label else _KINDS[field.store]
+    for length in reversed(field.shape):
+        kind = pa.list_(kind, length)
+    return kind
+
+
+def schema_of(program: Program, spec: SinkSpec) -> Any:  # noqa: ANN401
+    """The schema of a sink: time, start of a span, keys, columns; with units, rate and pipeline."""
+    fields = [pa.field("time", UTC)]
+    if spec.has_start:
+        fields.append(pa.field("start", UTC))
+    for field in (
+        *spec.keys,
+        *(f for f in spec.fields if not (spec.has_start and f.name == "start")),
+    ):
+        metadata = {}
+        if field.unit:
+            metadata["flowedge.unit"] = field.unit
+        if field.labels is not None:
+            metadata["flowedge.labels"] = json.dumps(list(field.labels), ensure_ascii=False)
+        fields.append(pa.field(field.name, kind_of(field), metadata=metadata or None))
+    about = {"flowedge.pipeline": program.digest, "flowedge.version": _version()}
+    if spec.rate_hz is not None:
+        about["flowedge.rate"] = repr(float(spec.rate_hz))
+    return pa.schema(fields, about)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return version("flowedge")
+    except PackageNotFoundError:  # run from a checkout
+        return "unknown"
+
+
+# ---- in
+
+
+class Reader:
+    """Takes the columns that a source needs out of record batches.
+
+    Parameters
+    ----------
+    source : name of the source, for messages
+    fields : columns to take
+    texts : names of columns handed out as Arrow arrays of text instead of ids (a time to parse)
+    """
+
+    def __init__(
+        self, source: str, fields: Sequence[Field], pool: StringPool, texts: frozenset[str]
+    ) -> None:
+        self.source, self.fields, self.pool, self.texts = source, tuple(fields), pool, texts
+        self._schema: Any = None
+        self._places: list[int] = []
+
+    def read(self, batch: Any) -> dict[str, Any]:  # noqa: ANN401
+        """The columns by name.
+
+        Raises
+        ------
+        SourceError
+            a column is missing, damaged, or of a type that does not go into the declared one
+        """
+        try:
+            batch.validate(full=True)
+        except (pa.ArrowInvalid, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise SourceError(f"`{self.source}`: rows that came are damaged ({reason})") from None
+        if self._schema is None or not self._schema.equals(batch.schema):
+            self._places = [self._place(batch.schema, f.name) for f in self.fields]
+            self._schema = batch.schema
+        out: dict[str, Any] = {}
+        for field, place in zip(self.fields, self._places, strict=True):
+            column = batch.column(place)
+            if field.name in self.texts:
+                out[field.name] = column
+            else:
+                out[field.name] = self._column(field, column)
+        return out
+
+    def _place(self, schema: Any, name: str) -> int:  # noqa: ANN401
+        places = schema.get_all_field_indices(name)
+        if len(places) == 1:
+            return places[0]
+        if places:
+            raise SourceError(
+                f"`{self.source}`: the rows have {len(places)} columns named `{name}`"
+            )
+        have = ", ".join(schema.names) or "no column"
+        raise SourceError(f"`{self.source}`: the rows have no column `{name}`; they have {have}")
+
+    def _column(self, field: Field, column: Any) -> Array:  # noqa: ANN401
+        kind = column.type
+        if not field.shape:
+            if kind == _KINDS[field.store] and not column.null_count and field.store in _PLAIN:
+                dtype = _PLAIN[field.store]
+                return np.frombuffer(
+                    column.buffers()[1], dtype, len(column), column.offset * dtype.itemsize
+                )
+            return self._scalars(field, column)
+        rows = len(column)
+        for length in field.shape:
+            column = self._elements(field, column, length)
+        flat = self._scalars(field, column)
+        return flat.reshape((rows, *field.shape))
+
+    def _elements(self, field: Field, column: Any, length: int) -> Any:  # noqa: ANN401
+        """The elements of lists of one length; a missing list has missing elements."""
+        if isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        kind = column.type
+        if pa.types.is_fixed_size_list(kind):
+            size = int(np.prod(field.shape))
+            if kind.list_size == size and length == field.shape[0]:
+                length = size  # a tensor may come as one flat list
+            if kind.list_size != length:
+                raise self._refused(field, kind)
+            return column.flatten() if not column.null_count else self._spread(column, length)
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            lengths = np.diff(column.offsets.to_numpy())
+            valid = column.is_valid().to_numpy(zero_copy_only=False)
+            if (lengths[valid] != length).any():
+                wrong = int(lengths[valid][lengths[valid] != length][0])
+                raise SourceError(
+                    f"`{self.source}`: `{field.name}` is declared with lists of {length}, but one of {wrong} came"
+                )
+            return self._spread(column, length) if column.null_count else column.flatten()
+        if len(field.shape) > 1 and not pa.types.is_nested(kind):
+            return column  # flattened already, see above
+        raise self._refused(field, kind)
+
+    @staticmethod
+    def _spread(column: Any, length: int) -> Any:  # noqa: ANN401
+        """Elements of lists of which some are missing: those are lists of missing elements."""
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
+        index = np.full((len(column), length), -1, np.int64)
+        index[valid] = np.arange(int(valid.sum()) * length).reshape(-1, length)
+        flat = index.reshape(-1)
+        return column.drop_null().flatten().take(pa.array(flat, mask=flat < 0))
+
+    def _scalars(self, field: Field, column: Any) -> Array:  # noqa: ANN401
+        store, kind = field.store, column.type
+        if isinstance(column, pa.ExtensionArray):
+            column, kind = column.storage, column.type.storage_type
+        if store in ("string", "binary"):
+            value = kind.value_type if pa.types.is_dictionary(kind) else kind
+            if not (_is_text(value) or pa.types.is_null(value)):
+                raise self._refused(field, kind)
+            return self.pool.intern(column)
+        if pa.types.is_dictionary(kind):
+            column = column.dictionary_decode()
+            kind = column.type
+        if store == "time":
+            return self._time(field, column)
+        target = _KINDS[store]
+        if kind != target:
+            column = self._cast(field, column, target)
+        return self._unpacked(store, column)
+
+    @staticmethod
+    def _unpacked(store: str, column: Any) -> Array:  # noqa: ANN401
+        """The values of a column of its final type, with what stands for missing ones."""
+        bits, values = column.buffers()
+        first, rows = column.offset, len(column)
+        valid = np.frombuffer(bits, np.uint8) if bits is not None and column.null_count else None
+        if store == "bool":
+            if not rows:
+                return np.empty(0, np.uint8)
+            return unpacked.bools(np.frombuffer(values, np.uint8), rows, valid, first)
+        dtype = DTYPES[store]
+        if not rows:
+            return np.empty(0, dtype)
+        plain = np.frombuffer(values, dtype, rows, first * dtype.itemsize)
+        if valid is None:
+            return plain
+        return np.where(unpacked.valid(valid, rows, first), plain, dtype.type(MISSING[store]))
+
+    def _time(self, field: Field, column: Any) -> Array:  # noqa: ANN401
+        kind = column.type
+        if pa.types.is_date(kind):
+            column = column.cast(pa.timestamp("ns"))
+        elif pa.types.is_integer(kind) and kind.bit_width == 64:
+            column = column.cast(pa.int64()).cast(pa.timestamp("ns"))
+        elif not pa.types.is_timestamp(kind) and not pa.types.is_null(kind):
+            raise self._refused(field, kind)
+        try:
+            column = column.cast(pa.timestamp("ns", getattr(column.type, "tz", None)))
+        except pa.ArrowInvalid:
+            raise SourceError(
+                f"`{self.source}`: a time in `{field.name}` lies outside the years 1677 to 2262"
+            ) from None
+        bits, values = column.buffers()
+        rows = len(column)
+        if not rows:
+            return np.empty(0, np.int64)
+        plain = np.frombuffer(values, np.int64, rows, column.offset * 8)
+        if bits is None or not column.null_count:
+            return plain
+        valid = np.frombuffer(bits, np.uint8)
+        return unpacked.integers(plain, valid, column.offset)
+
+    def _cast(self, field: Field, column: Any, target: Any) -> Any:  # noqa: ANN401
+        """The column in the declared type, if no value changes but by rounding to a float."""
+        kind = column.type
+        numbers = (
+            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        )
+        if not (pa.types.is_null(kind) or (numbers and not pa.types.is_boolean(target))):
+            raise self._refused(field, kind)
+        try:
+            return column.cast(target)
+        except pa.ArrowInvalid as error:
+            reason = str(error).splitlines()[0]
+            raise SourceError(
+                f"`{self.source}`: `{field.name}` is declared {field.store}, but holds {kind} that does not fit ({reason})"
+            ) from None
+
+    def _refused(self, field: Field, kind: Any) -> SourceError:  # noqa: ANN401
+        shape = f"<{', '.join(map(str, field.shape))}>" if field.shape else ""
+        return SourceError(
+            f"`{self.source}`: `{field.name}` is declared {field.store}{shape}, but the rows hold {kind}; "
+            "declare the type that the data has"
+        )
+
+
+def _is_text(kind: Any) -> bool:  # noqa: ANN401
+    t = pa.types
+    return bool(
+        t.is_string(kind) or t.is_large_string(kind) or t.is_binary(kind) or t.is_large_binary(kind)
+        or t.is_string_view(kind) or t.is_binary_view(kind) or t.is_fixed_size_binary(kind)
+    )  # fmt: skip
+
+
+_PLAIN = {
+    store: dtype for store, dtype in DTYPES.items() if store not in ("bool", "string", "binary")
+}
+
+
+# ---- out
+
+
+class Writer:
+    """Makes record batches of a sink's rows.
+
+    Parameters
+    ----------
+    spec : the sink
+    schema : what `schema_of` says
+    """
+
+    def __init__(self, spec: SinkSpec, schema: Any, pool: StringPool) -> None:  # noqa: ANN401
+        self.spec, self.schema, self.pool = spec, schema, pool
+        self.may_lack_time = True
+        """Whether a source is `time always`, so that rows without a time may come."""
+        self._ids: dict[str, Array] = {}
+        self._labels = {
+            f.name: pa.array(f.labels, pa.string())
+            for f in (*spec.keys, *spec.fields)
+            if f.labels is not None and f.store == "string"
+        }
+
+    def write(self, batch: Batch, keys: dict[str, Array]) -> Any:  # noqa: ANN401
+        """A record batch over the same memory.
+
+        Parameters
+        ----------
+        keys : values of the key columns by row
+        """
+        if self.may_lack_time:
+            columns = [self._times(batch.time)]
+        else:
+            time = batch.time
+            columns = [pa.Array.from_buffers(UTC, batch.n, [None, pa.py_buffer(time)])]
+        if self.spec.has_start:
+            columns.append(self._times(batch.columns["start"]))
+        columns += [self.column(f, keys[f.name]) for f in self.spec.keys]
+        columns += [
+            self.column(f, batch.columns[f.name])
+            for f in self.spec.fields
+            if not (self.spec.has_start and f.name == "start")
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    @staticmethod
+    def _times(values: Array) -> Any:  # noqa: ANN401
+        # Every real time is above -2⁶³ + 1, which stands for a row without a time.
+        if len(values) and values.min() <= MISSING["time"] + 1:
+            return pa.array(values, pa.int64(), mask=values <= MISSING["time"] + 1).cast(UTC)
+        return pa.Array.from_buffers(UTC, len(values), [None, pa.py_buffer(values)])
+
+    def column(self, field: Field, values: Array) -> Any:  # noqa: ANN401
+        """One column as an Arrow array."""
+        flat = values.reshape(-1) if field.shape else values
+        out = self._scalars(field, flat)
+        for length in reversed(field.shape):
+            out = pa.FixedSizeListArray.from_arrays(out, length)
+        return out
+
+    def _scalars(self, field: Field, values: Array) -> Any:  # noqa: ANN401
+        store = field.store
+        if store in ("f64", "f32") or store.startswith("u"):
+            return pa.Array.from_buffers(_KINDS[store], len(values), [None, pa.py_buffer(values)])
+        if store == "time":
+            return self._times(values)
+        if store == "bool":
+            return pa.array(values == 1, mask=values == 2 if len(values) else None)
+        if store in ("string", "binary"):
+            if field.name in self._labels:
+                return self._labelled(field, values)
+            return self.pool.arrow(values, _KINDS[store])
+        gone = values == MISSING[store]
+        if gone.any():
+            return pa.array(values, _KINDS[store], mask=gone)
+        return pa.Array.from_buffers(_KINDS[store], len(values), [None, pa.py_buffer(values)])
+
+    def _labelled(self, field: Field, values: Array) -> Any:  # noqa: ANN401
+        """Texts of a known set, as numbers into it."""
+        labels = self._labels[field.name]
+        if field.literals:
+            places = values.astype(np.int32)
+        else:
+            ids = self._ids.get(field.name)
+            if ids is None:
+                ids = self._ids[field.name] = self.pool.intern(labels)
+            table = np.full(int(ids.max(initial=-1)) + 2, -1, np.int32)
+            table[ids] = np.arange(len(ids), dtype=np.int32)
+            inside = values < len(table) - 1
+            places = np.where(values < 0, -1, table[np.where(inside, values, -1)]).astype(np.int32)
+            if ((places < 0) & (values >= 0)).any():  # a text that nobody had announced
+                return self.pool.arrow(values, _LABEL)
+        gone = places < 0
+        indices = pa.array(places, mask=gone if gone.any() else None)
+        return pa.DictionaryArray.from_arrays(indices, labels)

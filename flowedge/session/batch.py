@@ -1,0 +1,175 @@
+"""Rows as they travel between the nodes of a session: plain contiguous arrays."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowedge.compile.kernels.columns import take
+from flowedge.compile.program import Field
+
+Array = NDArray[Any]
+Times = NDArray[np.int64]
+Slots = NDArray[np.int32]
+Flags = NDArray[np.uint8]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(kind)
+    for name, kind in {
+        "f64": np.float64, "f32": np.float32, "i64": np.int64, "i32": np.int32, "i16": np.int16, "i8": np.int8,
+        "u64": np.uint64, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8, "bool": np.uint8, "string": np.int64,
+        "binary": np.int64, "time": np.int64,
+    }.items()
+}  # fmt: skip
+"""How a value of each store lies in memory; texts are ids, times are ns."""
+
+MISSING: dict[str, float | int] = {
+    "f64": np.nan, "f32": np.nan, "i64": -(2**63), "i32": -(2**31), "i16": -(2**15), "i8": -(2**7), "u64": 0, "u32": 0,
+    "u16": 0, "u8": 0, "bool": 2, "string": -1, "binary": -1, "time": -(2**63),
+}  # fmt: skip
+"""What stands for a missing value. Unsigned numbers have no room for one and show 0."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows of a stream, in its order.
+
+    Attributes
+    ----------
+    n : number of rows
+    time : int64 ns since 1970, shape ``(n,)``
+    slot : int32 number of the row's key in its key table, shape ``(n,)``; None without keys
+    gap : uint8, 1 where memory restarts, shape ``(n,)``; None where no row restarts
+    columns : by name, contiguous, shape ``(n, …)``
+    """
+
+    n: int
+    time: Times
+    slot: Slots | None
+    gap: Flags | None
+    columns: dict[str, Array]
+
+    def slice(self, start: int, stop: int) -> "Batch":
+        """Rows from `start` up to `stop`, as views."""
+        if start == 0 and stop == self.n:
+            return self
+        return Batch(
+            stop - start,
+            self.time[start:stop],
+            None if self.slot is None else self.slot[start:stop],
+            None if self.gap is None else self.gap[start:stop],
+            {name: column[start:stop] for name, column in self.columns.items()},
+        )
+
+    def take(self, index: NDArray[np.int64]) -> "Batch":
+        """The rows that the index names, in its order."""
+        return Batch(
+            len(index),
+            take(self.time, index),
+            None if self.slot is None else take(self.slot, index),
+            None if self.gap is None else take(self.gap, index),
+            {name: take(column, index) for name, column in self.columns.items()},
+        )
+
+    def keep(self, mask: NDArray[np.bool_]) -> "Batch":
+        """The rows for which the mask holds."""
+        return self.take(np.flatnonzero(mask))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        total = self.time.nbytes + sum(c.nbytes for c in self.columns.values())
+        total += 0 if self.slot is None else self.slot.nbytes
+        return total + (0 if self.gap is None else self.gap.nbytes)
+
+
+def empty(fields: Iterable[Field], *, keyed: bool) -> Batch:
+    """A batch without rows."""
+    columns = {f.name: np.empty((0, *f.shape), DTYPES[f.store]) for f in fields}
+    slot = np.empty(0, np.int32) if keyed else None
+    return Batch(0, np.empty(0, np.int64), slot, None, columns)
+
+
+def concat(batches: Sequence[Batch]) -> Batch:
+    """The rows of several batches of one stream, one batch after the other."""
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0]
+    slot = None
+    if first.slot is not None:
+        slot = np.concatenate([b.slot for b in batches if b.slot is not None])
+    gap = None
+    if any(b.gap is not None for b in batches):
+        gap = np.concatenate([np.zeros(b.n, np.uint8) if b.gap is None else b.gap for b in batches])
+    columns = {name: np.concatenate([b.columns[name] for b in batches]) for name in first.columns}
+    time = np.concatenate([b.time for b in batches])
+    return Batch(len(time), time, slot, gap, columns)
+
+
+def missing(field: Field, rows: int) -> Array:
+    """A column of missing values, shape ``(rows, …)``."""
+    return np.full((rows, *field.shape), MISSING[field.store], DTYPES[field.store])
+
+
+def restored(
+    values: Array, old: Field, new: Field, factor: float = 1.0, offset: float = 0.0
+) -> Array:
+    """A column as another store holds it, and in another unit; missing stays missing.
+
+    Parameters
+    ----------
+    factor, offset : applied to numbers as ``value * factor + offset``
+    """
+    source, target = old.store, new.store
+    if (factor, offset) != (1.0, 0.0) or (
+        target in ("f64", "f32") and source not in ("f64", "f32")
+    ):
+        numbers = values.astype(np.float64)
+        if source not in ("f64", "f32") and not source.startswith("u"):
+            numbers[values == MISSING[source]] = np.nan
+        values, source = numbers * factor + offset, "f64"
+    if source == target or DTYPES[source] == DTYPES[target]:
+        return values
+    if source in ("f64", "f32") and target not in ("f64", "f32"):
+        gone = np.isnan(values)
+        out = np.where(gone, 0, values).astype(DTYPES[target])
+    else:
+        gone = values == MISSING[source]
+        out = values.astype(DTYPES[target])
+    if target not in ("f64", "f32") and not target.startswith("u") and not source.startswith("u"):
+        out[gone] = MISSING[target]
+    return out
+
+
+def pack(batch: Batch | None) -> dict[str, Any] | None:
+    """A batch as plain data for a snapshot."""
+    if batch is None:
+        return None
+    return {
+        "n": batch.n,
+        "time": batch.time.tobytes(),
+        "slot": None if batch.slot is None else batch.slot.tobytes(),
+        "gap": None if batch.gap is None else batch.gap.tobytes(),
+        "columns": {
+            name: (column.dtype.str, list(column.shape), column.tobytes())
+            for name, column in batch.columns.items()
+        },
+    }
+
+
+def unpack(value: dict[str, Any] | None) -> Batch | None:
+    """The batch back from `pack`."""
+    if value is None:
+        return None
+    return Batch(
+        value["n"],
+        np.frombuffer(value["time"], np.int64).copy(),
+        None if value["slot"] is None else np.frombuffer(value["slot"], np.int32).copy(),
+        None if value["gap"] is None else np.frombuffer(value["gap"], np.uint8).copy(),
+        {
+            name: np.frombuffer(data, dtype).reshape(shape).copy()
+            for name, (dtype, shape, data) in value["columns"].items()
+        },
+    )

@@ -1,0 +1,475 @@
+"""A node that is a generated kernel: it owns the kernel's memory and speaks its protocol."""
+
+from array import array
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowedge.compile import program as p
+from flowedge.compile.native import load
+from flowedge.lang.errors import CheckpointError, InternalError
+from flowedge.session.batch import DTYPES, Array, Batch, Flags, Slots, Times
+from flowedge.session.meeting import Meeting
+from flowedge.session.node import Node, Shared
+
+_LEAST_ROOM = 1024
+_MOST_ROOM = 65_536
+"""Room grows up to this while a kernel goes on filling it: a window of many keys closes at once."""
+_FIRST_KEYS = 16
+_FIRST_WORDS = 1024
+_LINE = 64
+
+
+def address(values: Array) -> int:
+    """The address of a contiguous array's first item; seven times faster than NumPy says it."""
+    return pa.py_buffer(values).address
+
+
+class Memory:
+    """All memory of a kernel that outlives a call.
+
+    Parameters
+    ----------
+    spec : how much there is for each key, and what it begins with
+    """
+
+    def __init__(self, spec: p.KernelSpec) -> None:
+        self.spec = spec
+        self.keys = 0
+        self.records = np.empty(0, np.uint8)
+        self.blocks = np.empty(0, np.uint8)
+        self.touched = np.empty(0, np.int32)
+        self.globals = np.frombuffer(spec.globals_init or bytes(8), np.uint8).copy()
+        words = _FIRST_WORDS if spec.has_arena else 1
+        self.arena = np.zeros(words, np.int64)
+        self.arena[0] = 1
+        self.counters = np.zeros(8, np.int64)
+
+    def make_room(self, keys: int) -> bool:
+        """Have memory for so many keys; True if its addresses have changed."""
+        if keys <= self.keys:
+            return False
+        spec, old = self.spec, self.keys
+        self.keys = max(keys, 2 * old, _FIRST_KEYS)
+        if spec.record:
+            records = _aligned(self.keys * spec.record)
+            records[: old * spec.record] = self.records
+            fresh = records[old * spec.record :].reshape(-1, spec.record)
+            fresh[:] = np.frombuffer(spec.record_init.ljust(spec.record, b"\0"), np.uint8)
+            self.records = records
+        if spec.block:
+            blocks = _aligned(self.keys * spec.block)
+            blocks[: old * spec.block] = self.blocks
+            self.blocks = blocks
+        if spec.has_touched:
+            touched = np.zeros(self.keys, np.int32)
+            touched[:old] = self.touched
+            self.touched = touched
+        return True
+
+    def grow_arena(self, need: int) -> None:
+        """An arena with room for `need` more words, with the same content."""
+        arena = np.zeros(max(2 * len(self.arena), len(self.arena) + need), np.int64)
+        arena[: len(self.arena)] = self.arena
+        self.arena = arena
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        parts: list[Array] = [self.records, self.blocks, self.touched, self.globals, self.arena]
+        return sum(part.nbytes for part in parts)
+
+    def state(self, keys: int) -> dict[str, Any]:
+        """The raw bytes of what `keys` keys use, with their layout."""
+        spec = self.spec
+        return {
+            "layout": [spec.record, spec.block, len(self.globals), spec.object],
+            "keys": keys,
+            "records": self.records[: keys * spec.record].tobytes(),
+            "blocks": self.blocks[: keys * spec.block].tobytes(),
+            "touched": self.touched[:keys].tobytes(),
+            "globals": self.globals.tobytes(),
+            "arena": self.arena[: int(self.arena[0])].tobytes() if spec.has_arena else b"",
+            "counters": self.counters.tolist(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take the bytes of a snapshot over."""
+        spec = self.spec
+        if list(state["layout"]) != [spec.record, spec.block, len(self.globals), spec.object]:
+            raise CheckpointError(
+                f"the snapshot's memory of `{spec.label or spec.name}` is laid out otherwise; "
+                "it was made by another version or on another kind of machine"
+            )
+        self.make_room(max(1, state["keys"]))
+        for name in ("records", "blocks", "touched", "globals"):
+            held: Array = getattr(self, name)
+            given = np.frombuffer(state[name], held.dtype)
+            held[: len(given)] = given
+        arena = np.frombuffer(state["arena"], np.int64)
+        if len(arena) > len(self.arena):
+            self.grow_arena(len(arena) - len(self.arena))
+        self.arena[: len(arena)] = arena
+        self.counters[:] = state["counters"]
+
+
+def _aligned(size: int) -> Array:
+    """Zeros that begin at a cache line; pages that are never touched take no memory."""
+    raw = np.zeros(size + _LINE, np.uint8)
+    start = -address(raw) % _LINE
+    return raw[start : start + size]
+
+
+class Runner:
+    """A kernel with its context and memory: rows in, rows out."""
+
+    def __init__(self, spec: p.KernelSpec, objects: dict[str, bytes]) -> None:
+        self.spec = spec
+        self._kernel = load(objects[spec.object], spec.entry)
+        fields = {f.name: f for f in spec.fields}
+        self._outs = [
+            (name, fields[name].shape, DTYPES[fields[name].store]) for name in spec.writes
+        ]
+        self._first_out = p.COLUMNS + len(spec.reads)
+        self.ctx = array("q", [0] * (self._first_out + len(spec.writes)))
+        self._context = self.ctx.buffer_info()[0]
+        self.memory = Memory(spec)
+        self._kept: list[Any] = []
+        self.use(1, None, None)
+
+    def use(self, keys: int, order: Slots | None, rank: Slots | None) -> None:
+        """Say how many keys there are, and in which order they stand."""
+        ctx, memory = self.ctx, self.memory
+        if memory.make_room(keys) or not ctx[p.GLOBALS]:
+            self.bind()
+        ctx[p.KEYS] = keys
+        if order is not None and rank is not None:
+            self._order, self._rank = order, rank
+            ctx[p.ORDER], ctx[p.RANK] = address(order), address(rank)
+        elif not ctx[p.ORDER]:
+            self.use(keys, np.zeros(1, np.int32), np.zeros(1, np.int32))
+
+    def bind(self) -> None:
+        """Write the addresses of the memory into the context."""
+        ctx, memory = self.ctx, self.memory
+        ctx[p.RECORDS], ctx[p.BLOCKS] = address(memory.records), address(memory.blocks)
+        ctx[p.TOUCHED], ctx[p.GLOBALS] = address(memory.touched), address(memory.globals)
+        ctx[p.ARENA], ctx[p.ARENA_WORDS] = address(memory.arena), len(memory.arena)
+        ctx[p.COUNTERS] = address(memory.counters)
+
+    def rows(
+        self,
+        n: int,
+        time: Times | None,
+        slot: Slots | None,
+        gap: Flags | None,
+        columns: list[Array],
+        watermark: int,
+    ) -> None:
+        """Hand rows in; `columns` stand in the order of `reads`."""
+        ctx = self.ctx
+        ctx[p.ROW], ctx[p.ROWS] = 0, n
+        ctx[p.WATERMARK], ctx[p.FINISH] = watermark, watermark == p.FOREVER
+        ctx[p.TIME] = 0 if time is None else address(time)
+        ctx[p.SLOT] = 0 if slot is None else address(slot)
+        ctx[p.GAP] = 0 if gap is None else address(gap)
+        at = p.COLUMNS
+        for column in columns:
+            ctx[at] = address(column)
+            at += 1
+        self._kept = [time, slot, gap, columns]
+
+    def dense(self, n: int) -> dict[str, Array]:
+        """Run over the rows at hand; the columns written, one value for each row."""
+        ctx, at = self.ctx, self._first_out
+        out: dict[str, Array] = {}
+        for name, shape, dtype in self._outs:
+            out[name] = values = np.empty((n, *shape) if shape else n, dtype)
+            ctx[at] = address(values)
+            at += 1
+        ctx[p.OUT], ctx[p.OUT_ROOM] = 0, n
+        while self._kernel(self._context) == p.GROW:
+            self._grow()
+        return out
+
+    def call(self) -> int:
+        """Run until rows must be taken out or all are used up; returns FULL or DONE."""
+        while True:
+            status = self._kernel(self._context)
+            if status != p.GROW:
+                return status
+            self._grow()
+
+    def _grow(self) -> None:
+        self.memory.grow_arena(self.ctx[p.NEED])
+        self.ctx[p.ARENA], self.ctx[p.ARENA_WORDS] = (
+            address(self.memory.arena),
+            len(self.memory.arena),
+        )
+
+    def offer(self, room: int, *, keyed: bool, gaps: bool) -> Batch:
+        """Offer arrays for `room` output rows."""
+        ctx, at = self.ctx, self._first_out
+        columns: dict[str, Array] = {}
+        for name, shape, dtype in self._outs:
+            columns[name] = values = np.empty((room, *shape) if shape else room, dtype)
+            ctx[at] = address(values)
+            at += 1
+        time = np.empty(room, np.int64)
+        slot = np.empty(room, np.int32) if keyed else None
+        gap = np.zeros(room, np.uint8) if gaps else None
+        ctx[p.OUT], ctx[p.OUT_ROOM], ctx[p.OUT_TIME] = 0, room, address(time)
+        ctx[p.OUT_SLOT] = 0 if slot is None else address(slot)
+        ctx[p.OUT_GAP] = 0 if gap is None else address(gap)
+        return Batch(room, time, slot, gap, columns)
+
+
+class KernelNode(Node):
+    """Runs a generated kernel over the rows of one or two inputs."""
+
+    spec: p.KernelSpec
+
+    def __init__(self, spec: p.KernelSpec, shared: Shared) -> None:
+        super().__init__(spec, shared)
+        self.runner = Runner(spec, shared.program.objects)
+        nodes = {n.id: n for n in shared.program.nodes}
+        self._tables = [nodes[i].table for i in spec.inputs]
+        # Rows of the looked-up side stand before those of the side that asks.
+        self._meeting = Meeting(range(len(spec.inputs))[::-1]) if len(spec.inputs) > 1 else None
+        self._keys = [
+            (
+                place,
+                name,
+                shared.key_column(self._tables[place], name)
+                if all(f.name != name for f in nodes[spec.inputs[place]].fields)
+                else -1,
+            )
+            for place, name in spec.reads
+        ]
+        self._passed = [
+            (name, shared.key_column(self._tables[0], name))
+            if all(f.name != name for f in nodes[spec.inputs[0]].fields)
+            else (name, -1)
+            for name in spec.passed
+        ]
+        self._names = [f.name for f in spec.fields]
+        # The order of keys is kept up to date only for kernels that look at it.
+        words = (f"i64(ctx, {p.ORDER})", f"i64(ctx, {p.RANK})")
+        self._uses_order = not spec.is_dense and (
+            not spec.source or any(word in spec.source for word in words)
+        )
+        # Memory is counted by the slots of this table.
+        self._state_table = spec.join[2] if spec.join is not None else self._tables[0]
+        self._maps = [np.empty(0, np.int32) for _ in spec.inputs]
+        self._map_words = np.zeros(2, np.int64)
+
+    def take(self, place: int, batch: Batch | None, watermark: int) -> None:
+        """Run over the rows, or hold them until the other input has come as far."""
+        if batch is not None:
+            self.counts.rows_in += batch.n
+        if self._meeting is not None:
+            self._meet(self._meeting, place, batch, watermark)
+        elif self.spec.is_dense:
+            self._run_dense(batch, watermark)
+        elif batch is not None:
+            self._ready()
+            columns = self._columns([batch])
+            self.runner.rows(batch.n, batch.time, batch.slot, batch.gap, columns, watermark)
+            self._run(batch.n)
+        elif watermark > self.runner.ctx[p.WATERMARK] or self.watermark == p.NEVER:
+            self._ready()
+            self.runner.rows(0, None, None, None, self._columns([None]), watermark)
+            self._run(0)
+
+    # ---- one input
+
+    def _run_dense(self, batch: Batch | None, watermark: int) -> None:
+        if batch is None:
+            self.give(None, watermark)
+            return
+        self._ready()
+        columns = self._columns([batch])
+        self.runner.rows(batch.n, batch.time, batch.slot, batch.gap, columns, watermark)
+        made = self.runner.dense(batch.n)
+        for name, key in self._passed:
+            made[name] = batch.columns[name] if key < 0 else self._key_values(0, key, batch)
+        out = {name: made[name] for name in self._names}
+        self.give(Batch(batch.n, batch.time, batch.slot, batch.gap, out), watermark)
+
+    def _run(self, rows: int) -> None:
+        """Run the kernel dry, passing rows on whenever the room is full."""
+        spec, runner = self.spec, self.runner
+        room = max(_LEAST_ROOM, int(rows * spec.room) + 1)
+        keyed = spec.table >= 0
+        while True:
+            out = runner.offer(room, keyed=keyed, gaps=spec.gaps)
+            status = runner.call()
+            made = runner.ctx[p.OUT]
+            if status == p.DONE:
+                self.give(_used(out, made), runner.ctx[p.OUT_WATERMARK])
+                return
+            if made == 0:
+                raise InternalError(
+                    f"kernel `{spec.label or spec.name}` stands still",
+                    expected="rows",
+                    seen="status FULL without rows",
+                )
+            self.give(_used(out, made), self.watermark)
+            room = max(room, min(4 * room, _MOST_ROOM))
+            if status != p.FULL:
+                raise InternalError(f"kernel `{spec.label}`", expected="a status", seen=str(status))
+
+    def _ready(self) -> None:
+        """Bring memory, order of keys and maps up to date with the key tables."""
+        if self._state_table < 0 and self.spec.join is None:
+            return
+        if self.spec.join is not None:
+            self._map_slots(self.spec.join)
+        if self._state_table < 0:
+            return
+        table = self.shared.tables[self._state_table]
+        count = max(1, table.count)
+        if not self._uses_order or not table.count:
+            self.runner.use(count, None, None)
+            return
+        self.runner.use(count, *table.order())
+
+    def _columns(self, batches: list[Batch | None]) -> list[Array]:
+        """The arrays that the kernel reads, key columns gathered from their table."""
+        out = []
+        for place, name, key in self._keys:
+            batch = batches[place]
+            if batch is None:
+                out.append(_NOTHING)
+            elif key < 0:
+                is_time = name == "time" and name not in batch.columns
+                out.append(batch.time if is_time else batch.columns[name])
+            else:
+                out.append(self._key_values(place, key, batch))
+        return out
+
+    def _key_values(self, place: int, key: int, batch: Batch) -> Array:
+        values = self.shared.tables[self._tables[place]].values(key)
+        assert batch.slot is not None
+        return values.take(batch.slot)
+
+    # ---- two inputs
+
+    def _meet(self, meeting: Meeting, place: int, batch: Batch | None, watermark: int) -> None:
+        before = meeting.watermark
+        meeting.add(place, batch, watermark)
+        parts = meeting.take()
+        if all(part is None for part in parts):
+            if meeting.watermark > before:
+                self._ready()
+                self.runner.rows(0, None, None, None, self._columns(parts), meeting.watermark)
+                self._run(0)
+            return
+        time, port, row = meeting.interleave(parts)
+        self._ready()
+        slot: Slots | None = None
+        if any(part is not None and part.slot is not None for part in parts):
+            slot = np.zeros(len(time), np.int32)
+        gap: Flags | None = None
+        if any(part is not None and part.gap is not None for part in parts):
+            gap = np.zeros(len(time), np.uint8)
+        for q, part in enumerate(parts):
+            if part is None:
+                continue
+            mine = port == q
+            if slot is not None and part.slot is not None:
+                slot[mine] = part.slot
+            if gap is not None and part.gap is not None:
+                gap[mine] = part.gap
+        ctx = self.runner.ctx
+        ctx[p.PORT], ctx[p.SOURCE_ROW] = address(port), address(row)
+        columns = self._columns(parts)
+        self.runner.rows(len(time), time, slot, gap, columns, meeting.watermark)
+        self._run(len(time))
+
+    def _map_slots(self, join: tuple[int, int, int]) -> None:
+        """Bring the maps from each side's slots to those of the join table up to date."""
+        tables, target = self.shared.tables, join[2]
+        for side, source in enumerate(join[:2]):
+            if source in (target, -1):
+                self._map_words[side] = 0  # the map is the identity
+                continue
+            known, count = len(self._maps[side]), tables[source].count
+            if count > known and target < 0:  # no key is shared: all rows meet in slot 0
+                self._maps[side] = np.zeros(2 * count, np.int32)
+            elif count > known:
+                columns = [
+                    tables[source].values(self.shared.key_column(source, f.name))[known:count]
+                    for f in self.shared.program.tables[target].fields
+                ]
+                more = tables[target].slots(columns)
+                self._maps[side] = np.concatenate([self._maps[side], more])
+            self._map_words[side] = address(self._maps[side]) if count else 0
+        self.runner.ctx[p.MAPS] = address(self._map_words)
+        self.runner.memory.make_room(max(1, *(tables[t].count for t in join if t >= 0), 1))
+        self.runner.bind()
+
+    # ---- the ledger and snapshots
+
+    def held(self) -> int:
+        """Rows that wait for the other input, and those that the kernel says it holds."""
+        waiting = 0 if self._meeting is None else len(self._meeting)
+        return waiting + int(self.runner.memory.counters[6])
+
+    def check(self) -> None:
+        """Fill in the fates that the kernel counted; the other rows were used."""
+        counts, counters = self.counts, self.runner.memory.counters
+        counts.filtered, counts.incomplete = int(counters[0]), int(counters[1])
+        counts.late, counts.duplicate = int(counters[2]), int(counters[3])
+        counts.jitter, counts.gaps = int(counters[4]), int(counters[5])
+        if self.spec.is_filter:
+            counts.filtered = counts.rows_in - counts.rows_out
+        counts.held = self.held()
+        counts.used = 0
+        counts.used = counts.imbalance()
+        if self.spec.is_dense and counts.used != counts.rows_out:
+            raise InternalError(
+                f"rows unaccounted for at `{self.spec.label or self.spec.name}`",
+                expected=f"{counts.used} rows out",
+                seen=str(counts.rows_out),
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Memory, watermark and the rows that wait."""
+        keys = 1
+        if self._state_table >= 0:
+            keys = self.shared.tables[self._state_table].count
+        if self.spec.join is not None:
+            keys = self.runner.memory.keys
+        out = self.runner.memory.state(min(max(1, keys), self.runner.memory.keys))
+        out["watermark_in"] = self.runner.ctx[p.WATERMARK]
+        out["meeting"] = None if self._meeting is None else self._meeting.state()
+        return out
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take them over."""
+        self.runner.memory.load(state)
+        self.runner.bind()
+        self.runner.ctx[p.WATERMARK] = state["watermark_in"]
+        if self._meeting is not None:
+            self._meeting.load(state["meeting"])
+
+
+_NOTHING = np.empty(0, np.int64)
+
+
+def _used(offered: Batch, rows: int) -> Batch | None:
+    """The rows that a kernel wrote; a few of many are copied, so as not to keep the rest alive."""
+    if rows == 0:
+        return None
+    part = offered.slice(0, rows)
+    if rows * 16 < offered.n and offered.n > _LEAST_ROOM:
+        return Batch(
+            rows,
+            part.time.copy(),
+            None if part.slot is None else part.slot.copy(),
+            None if part.gap is None else part.gap.copy(),
+            {name: column.copy() for name, column in part.columns.items()},
+        )
+    return part

@@ -1,0 +1,210 @@
+"""Keys of a stream as dense numbers: slots, by which kernels find the memory of each key."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from flowedge.compile.kernels import slots as k
+from flowedge.compile.kernels.library import ready
+from flowedge.compile.kernels.order import sorted_slots
+from flowedge.compile.memory import address
+from flowedge.compile.program import GROW
+from flowedge.lang.errors import CheckpointError
+from flowedge.session.strings import StringPool
+
+_FORMAT = 1
+_FIRST_WORDS = 1024
+
+
+class KeyTable:
+    """Every distinct key of a stream, numbered in order of first appearance.
+
+    A key is a row of int64 columns: integers by value, texts by their id in the pool. The order of
+    keys, in which rows that are due together leave, is that of the values: integers by value,
+    texts by UTF-8 bytes, column after column, a missing value first.
+
+    Parameters
+    ----------
+    is_text : for each key column, whether it holds ids of `pool`
+    pool : the session's texts; needed for `order` if a column is text
+    limit : most keys there may be; rows of further ones get slot -1. None: no limit
+    seed : of the hash, so that nobody who chooses keys can make them collide
+
+    Examples
+    --------
+    >>> table = KeyTable([False])
+    >>> table.slots([np.array([70, 50, 70, 60])])
+    array([0, 1, 0, 2], dtype=int32)
+    >>> order, rank = table.order()
+    >>> table.values(0)[order]
+    array([50, 60, 70])
+    """
+
+    def __init__(
+        self,
+        is_text: Sequence[bool],
+        pool: StringPool | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not is_text:
+            raise ValueError("a key table needs a column")
+        self._is_text = tuple(is_text)
+        self._pool = pool
+        self._limit = 2**31 - 1 if limit is None else limit
+        self._table = np.zeros(_FIRST_WORDS, np.int64)
+        self._values = [np.empty(_FIRST_WORDS // 2, np.int64) for _ in is_text]
+        self._hashes = np.empty(k.BLOCK, np.int64)
+        self._order = np.empty(0, np.int32)
+        self._rank = np.empty(0, np.int32)
+        n = len(is_text)
+        self._ctx = np.zeros(k.FIRST + 2 * n, np.int64)
+        self._ctx[k.COLUMNS], self._ctx[k.SEED] = n, seed
+        self._ctx[k.LIMIT], self._ctx[k.HASHES] = self._limit, address(self._hashes)
+        self._context = address(self._ctx)
+        self._bind()
+
+    def __len__(self) -> int:
+        """How many distinct keys there are."""
+        return self.count
+
+    @property
+    def count(self) -> int:
+        """How many distinct keys, and so slots, there are."""
+        return int(self._ctx[k.COUNT])
+
+    @property
+    def refused(self) -> int:
+        """How many rows got slot -1 because their key was beyond the limit."""
+        return int(self._ctx[k.REFUSED])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the table takes [bytes]."""
+        parts: list[NDArray[Any]] = [self._table, *self._values, self._order, self._rank]
+        return sum(part.nbytes for part in parts)
+
+    def slots(self, columns: Sequence[NDArray[np.int64]]) -> NDArray[np.int32]:
+        """The slot of each row's key; a new key gets the next one.
+
+        Parameters
+        ----------
+        columns : one contiguous int64 array per key column, shape ``(rows,)`` each
+
+        Returns
+        -------
+        numpy.ndarray
+            int32 slots, shape ``(rows,)``; -1 where the key is beyond the limit
+        """
+        held = [np.ascontiguousarray(c, np.int64) for c in columns]
+        if len(held) != len(self._is_text) or len({len(c) for c in held}) != 1:
+            raise ValueError("key columns of unequal number or length")
+        rows = len(held[0])
+        out = np.empty(rows, np.int32)
+        ctx = self._ctx
+        ctx[k.ROW], ctx[k.ROWS], ctx[k.OUT] = 0, rows, address(out)
+        for c, column in enumerate(held):
+            ctx[k.FIRST + c] = address(column)
+        while self._kernel(self._context) == GROW:
+            self._grow(2 * len(self._table))
+        return out
+
+    def values(self, column: int) -> NDArray[np.int64]:
+        """The values of a key column by slot, shape ``(count,)``; a view until the next `slots`."""
+        return self._values[column][: self.count]
+
+    def order(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Slots in the order of their keys, and each slot's place in that order.
+
+        Returns
+        -------
+        order, rank : numpy.ndarray
+            int32, shape ``(count,)``; new arrays when keys have come since the last call
+        """
+        if len(self._order) < self.count:
+            heap, ends = 0, 0
+            if any(self._is_text):
+                if self._pool is None:
+                    raise ValueError("the order of texts needs their pool")
+                heap, ends = self._pool.addresses()
+            columns = [self.values(c) for c in range(len(self._is_text))]
+            self._order, self._rank = sorted_slots(self._order, columns, self._is_text, heap, ends)
+        return self._order, self._rank
+
+    def snapshot(self) -> bytes:
+        """The keys by slot; the table is made again from them."""
+        columns = [
+            self.values(c).astype("<i8", copy=False).tobytes() for c in range(len(self._is_text))
+        ]
+        return msgpack.packb({"format": _FORMAT, "refused": self.refused, "columns": columns})
+
+    @classmethod
+    def restore(
+        cls,
+        state: bytes,
+        is_text: Sequence[bool],
+        pool: StringPool | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> "KeyTable":
+        """The table of a snapshot; `pool` must have been restored before.
+
+        Raises
+        ------
+        CheckpointError
+            the bytes are not a snapshot of a table of such columns
+        """
+        try:
+            value = msgpack.unpackb(state, max_bin_len=len(state))
+            if value["format"] != _FORMAT or len(value["columns"]) != len(is_text):
+                raise ValueError("format")
+            columns = [np.frombuffer(c, "<i8").astype(np.int64) for c in value["columns"]]
+            refused = int(value["refused"])
+        except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+            raise CheckpointError("the snapshot's keys are damaged") from error
+        table = cls(is_text, pool, limit, seed)
+        count = len(columns[0])
+        if any(len(c) != count for c in columns):
+            raise CheckpointError("the snapshot's keys are damaged: columns of unequal length")
+        for column, text in zip(columns, is_text, strict=True):
+            if (
+                text
+                and pool is not None
+                and count
+                and not -1 <= column.min() <= column.max() < pool.count
+            ):
+                raise CheckpointError("the snapshot's keys are damaged: a text is not there")
+        words = _FIRST_WORDS
+        while words // 2 < count:
+            words *= 2
+        table._grow(words)
+        table.slots(columns)
+        if table.count != count:
+            raise CheckpointError("the snapshot's keys are damaged: one is there twice")
+        table._ctx[k.REFUSED] = refused
+        return table
+
+    def _grow(self, words: int) -> None:
+        """Another table of so many words, and room for half as many keys."""
+        old, self._table = self._table, np.zeros(words, np.int64)
+        self._old = old  # until the kernel has taken it over
+        self._ctx[k.OLD], self._ctx[k.OLD_WORDS] = address(old), len(old)
+        self._values = [_enlarged(v, words // 2) for v in self._values]
+        self._bind()
+
+    def _bind(self) -> None:
+        ctx = self._ctx
+        self._kernel = ready(k.choose(len(self._values), len(self._table)))
+        ctx[k.TABLE], ctx[k.MASK] = address(self._table), len(self._table) - 1
+        ctx[k.ROOM] = len(self._values[0])
+        first = k.FIRST + len(self._values)
+        ctx[first:] = [address(v) for v in self._values]
+
+
+def _enlarged(array: NDArray[Any], size: int) -> NDArray[Any]:
+    out = np.empty(size, array.dtype)
+    out[: len(array)] = array
+    return out

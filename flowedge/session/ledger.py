@@ -1,0 +1,44 @@
+"""The ledger: what became of each row that entered a node."""
+
+from dataclasses import asdict, dataclass
+
+FATES = ("used", "filtered", "late", "duplicate", "rejected", "shed", "incomplete", "held")
+
+
+@dataclass(slots=True)
+class Counts:
+    """Rows of one node; in = used + filtered + late + duplicate + rejected + shed + incomplete + held.
+
+    `rows_out` is counted apart: one row in may give none or many. `jitter`, `gaps` and `filled` are
+    notes about a signal (samples beside their instant, gaps met, rows put into gaps).
+
+    Examples
+    --------
+    >>> Counts(rows_in=3, used=2, late=1).imbalance()
+    0
+    """
+
+    rows_in: int = 0
+    rows_out: int = 0
+    used: int = 0
+    filtered: int = 0
+    late: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    shed: int = 0
+    incomplete: int = 0
+    held: int = 0
+    jitter: int = 0
+    gaps: int = 0
+    filled: int = 0
+
+    def imbalance(self) -> int:
+        """Rows in less rows with a fate: 0 unless something is wrong with the engine."""
+        return self.rows_in - (
+            self.used + self.filtered + self.late + self.duplicate + self.rejected + self.shed
+            + self.incomplete + self.held
+        )  # fmt: skip
+
+    def as_dict(self) -> dict[str, int]:
+        """By name, in order."""
+        return asdict(self)

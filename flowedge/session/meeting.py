@@ -1,0 +1,111 @@
+"""Where inputs meet: rows taken in the order (time, place, sequence)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowedge.compile.program import FOREVER, NEVER
+from flowedge.session.batch import Batch
+from flowedge.session.held import Held
+
+
+class Meeting:
+    """Holds the rows of several inputs until it is certain in which order they stand.
+
+    A row is taken once no row of another input can come before it any more, so that the order in
+    which the inputs arrive cannot be seen.
+
+    Parameters
+    ----------
+    order : inputs by place, the one whose rows stand first among equal times first
+    """
+
+    def __init__(self, order: Sequence[int]) -> None:
+        self.order = tuple(order)
+        self.held = [Held(is_sorted=True) for _ in order]
+        self.watermarks = [NEVER] * len(order)
+
+    def __len__(self) -> int:
+        """How many rows wait."""
+        return sum(len(h) for h in self.held)
+
+    @property
+    def watermark(self) -> int:
+        """No row before it will be taken any more."""
+        return min(self.watermarks)
+
+    def add(self, place: int, batch: Batch | None, watermark: int) -> None:
+        """Put rows of one input in, and raise its watermark."""
+        if batch is not None:
+            self.held[place].add(batch)
+        self.watermarks[place] = max(self.watermarks[place], watermark)
+
+    def take(self) -> list[Batch | None]:
+        """Take out, for each input, the rows whose turn has come."""
+        out: list[Batch | None] = [None] * len(self.held)
+        limits = turns([self.watermarks[place] for place in self.order])
+        for place, limit in zip(self.order, limits, strict=True):
+            out[place] = self.held[place].take(limit)
+        return out
+
+    def interleave(
+        self, parts: Sequence[Batch | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+        """The common order of rows taken from several inputs.
+
+        Returns
+        -------
+        time : int64 ns, in order
+        port : uint8, the input that each row came by
+        row : int64, its number among that input's rows
+        """
+        some = [(p, part) for p in self.order if (part := parts[p]) is not None]
+        if len(some) == 1:
+            place, part = some[0]
+            return part.time, np.full(part.n, place, np.uint8), np.arange(part.n, dtype=np.int64)
+        time = np.concatenate([part.time for _, part in some])
+        port = np.repeat(np.array([p for p, _ in some], np.uint8), [part.n for _, part in some])
+        row = np.concatenate([np.arange(part.n, dtype=np.int64) for _, part in some])
+        index = np.argsort(time, kind="stable")
+        return time[index], port[index], row[index]
+
+    def state(self) -> dict[str, Any]:
+        """Rows and watermarks as plain data."""
+        return {"held": [h.state() for h in self.held], "watermarks": self.watermarks}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take them over from a snapshot."""
+        for held, rows in zip(self.held, state["held"], strict=True):
+            held.load(rows)
+        self.watermarks = list(state["watermarks"])
+
+
+def turns(watermarks: Sequence[int]) -> list[int]:
+    """Up to which time rows may be taken from each of several inputs, that time included.
+
+    Another input's watermark must be beyond a row's time, for rows at the watermark may still
+    come; of an input whose rows stand behind at equal times it need only have reached it.
+
+    Parameters
+    ----------
+    watermarks : of the inputs, in the order in which equal times stand
+
+    Examples
+    --------
+    >>> turns([5, 6]), turns([6, 5]), turns([5, 5])
+    ([6, 4], [5, 5], [5, 4])
+    """
+    n = len(watermarks)
+    out = [FOREVER] * n
+    lowest = FOREVER
+    for i in range(n):  # those that stand before
+        out[i] = lowest
+        mark = watermarks[i]
+        lowest = min(lowest, mark if mark in (FOREVER, NEVER) else mark - 1)
+    lowest = FOREVER
+    for i in range(n - 1, -1, -1):  # those that stand behind
+        out[i] = min(out[i], lowest)
+        lowest = min(lowest, watermarks[i])
+    return out

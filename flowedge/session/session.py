@@ -1,0 +1,351 @@
+"""A pipeline at work: push rows in, take rows out, stop anywhere, go on from there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from flowedge.compile import program as p
+from flowedge.lang.errors import CheckpointError, InternalError, ModelError, SourceError
+from flowedge.session.kernel import KernelNode
+from flowedge.session.keys import KeyTable
+from flowedge.session.ledger import Counts
+from flowedge.session.merge import MergeNode
+from flowedge.session.model import Infers, ModelNode
+from flowedge.session.node import Node, Shared
+from flowedge.session.order import OrderNode
+from flowedge.session.rekey import RekeyNode
+from flowedge.session.sink import SinkNode
+from flowedge.session.snapshot import seal, unseal
+from flowedge.session.source import ROWS, PartNode, SourceNode
+from flowedge.session.strings import StringPool
+
+_NODES: dict[type[p.NodeSpec], Callable[[Any, Shared], Node]] = {
+    p.SourceSpec: SourceNode,
+    p.KernelSpec: KernelNode,
+    p.SinkSpec: SinkNode,
+    p.MergeSpec: MergeNode,
+    p.OrderSpec: OrderNode,
+    p.RekeySpec: RekeyNode,
+    p.PartSpec: PartNode,
+}
+
+Rows = dict[str, Any]
+"""What a call gives: a record batch for each sink that has rows."""
+
+
+class Session:
+    """Runs a program. Pure: the same pushes and marks give the same rows, whenever and wherever.
+
+    Rows of a source come in *partitions*, each a sequence in the order of arrival. How they are cut
+    into pushes changes neither the rows at a sink nor their order.
+
+    Parameters
+    ----------
+    program : the compiled pipeline
+    models : by name, what answers for the models that the pipeline declares
+    seed : of the hashes of keys and texts; no result depends on it
+
+    Raises
+    ------
+    ModelError
+        a model of the program is not among `models`
+
+    Examples
+    --------
+    ::
+
+        session = Session(program)
+        out = session.push("ecg", batch)     # {"labels": RecordBatch}: what is final so far
+        state = session.snapshot()
+        out = session.finish()
+    """
+
+    def __init__(
+        self, program: p.Program, models: Mapping[str, Infers] | None = None, *, seed: int = 0
+    ) -> None:
+        self.program = program
+        self._models = dict(models or {})
+        self._seed = seed
+        self._is_finished = False
+        pool = StringPool(program.literals, seed)
+        self._build(pool, [KeyTable(t, pool, limit, seed) for t, limit in _tables(program)])
+
+    def _build(self, pool: StringPool, tables: list[KeyTable]) -> None:
+        self._shared = shared = Shared(self.program, pool, tables, self._seed)
+        self.nodes: dict[int, Node] = {}
+        self.sources: dict[str, SourceNode] = {}
+        self.sinks: dict[str, SinkNode] = {}
+        for spec in self.program.nodes:
+            self.nodes[spec.id] = node = self._node(spec, shared)
+            for place, source in enumerate(spec.inputs):
+                if isinstance(spec, p.PartSpec):
+                    self._attach(self.nodes[source], node)
+                else:
+                    self.nodes[source].readers.append((node, place))
+            if isinstance(node, SourceNode):
+                self.sources[spec.name] = node
+            elif isinstance(node, SinkNode):
+                self.sinks[spec.name] = node
+        self._waiting = [n for n in self.nodes.values() if n.is_waiting]
+
+    def _node(self, spec: p.NodeSpec, shared: Shared) -> Node:
+        if isinstance(spec, p.ModelSpec):
+            model = self._models.get(spec.model)
+            if model is None:
+                raise ModelError(f"the session was opened without the model `{spec.model}`")
+            return ModelNode(spec, shared, model)
+        kind = _NODES.get(type(spec))
+        if kind is None:
+            raise InternalError("a node of an unknown kind", seen=type(spec).__name__)
+        return kind(spec, shared)
+
+    @staticmethod
+    def _attach(source: Node, node: Node) -> None:
+        assert isinstance(source, SourceNode)
+        assert isinstance(node, PartNode)
+        if node.spec.part == "late":
+            source.late_part = node
+        else:
+            source.silent_part = node
+
+    # ---- rows in, rows out
+
+    def push(
+        self,
+        source: str,
+        rows: Any,  # noqa: ANN401
+        partition: str = "",
+        *,
+        received_ns: int | None = None,
+    ) -> Rows:
+        """Take rows of a source; what became final by them.
+
+        Parameters
+        ----------
+        source : its name in the pipeline
+        rows : a record batch (or a table) with the raw columns, in the order of arrival
+        partition : the sequence that they belong to
+        received_ns : when they came, for sources with `ahead D`; a replay hands in what was
+            recorded [ns since 1970]
+
+        Returns
+        -------
+        dict
+            record batches by sink, without sinks that have no new rows
+
+        Raises
+        ------
+        SourceError
+            the rows do not fit the source
+        RunError
+            the data contradicts the pipeline: a rate that is off, a gap too large to fill
+        """
+        node = self._source(source)
+        if isinstance(rows, pa.Table):
+            node.partition(partition)
+            for start in range(0, rows.num_rows, ROWS):
+                # Small chunks are put together: a block costs the same for one row and for many.
+                for batch in rows.slice(start, ROWS).combine_chunks().to_batches():
+                    node.push(batch, partition, received_ns)
+        else:
+            node.push(rows, partition, received_ns)
+        return self._out()
+
+    def mark(self, source: str, time: int, partition: str = "") -> Rows:
+        """Say that no row of a partition before `time` [ns] will come; what became final by it.
+
+        A mark before all times (`flowedge.compile.program.NEVER`) announces a partition, so that
+        rows of others wait for it.
+        """
+        self._source(source).mark(time, partition)
+        return self._out()
+
+    def end(self, source: str, partition: str | None = None) -> Rows:
+        """Say that no more rows will come, of one partition or of the whole source."""
+        self._source(source).end(partition)
+        return self._out()
+
+    def finish(self) -> Rows:
+        """End all sources; the rest of the rows. The ledger is then checked."""
+        for node in self.sources.values():
+            node.end(None)
+        out = self._out()
+        self._is_finished = True
+        self.ledger()
+        return out
+
+    def run(self, tables: Mapping[str, Any]) -> Rows:
+        """Whole tables in, all rows out; for data that fits into memory.
+
+        Parameters
+        ----------
+        tables : a record batch or a table by source
+
+        Returns
+        -------
+        dict
+            a table by sink; of no rows where nothing came out
+        """
+        parts: dict[str, list[Any]] = {name: [] for name in self.sinks}
+        for name, table in tables.items():
+            _collect(parts, self.push(name, table))
+            _collect(parts, self.end(name))
+        _collect(parts, self.finish())
+        return {
+            name: pa.Table.from_batches(batches, self.sinks[name].schema)
+            for name, batches in parts.items()
+        }
+
+    def rejected(self, source: str) -> list[tuple[str, int, str]]:
+        """Rows turned away since the last call: (partition, number of the row from 0, reason).
+
+        For the file that ``on error quarantine`` names; `ledger` counts them.
+        """
+        node = self._source(source)
+        out, node.rejected = node.rejected, []
+        return out
+
+    def _source(self, name: str) -> SourceNode:
+        node = self.sources.get(name)
+        if node is None:
+            have = ", ".join(f"`{n}`" for n in self.sources)
+            raise SourceError(f"the pipeline has no source `{name}`; it has {have}")
+        return node
+
+    def _out(self) -> Rows:
+        for node in self._waiting:
+            node.flush()
+        out = {}
+        for name, sink in self.sinks.items():
+            batch = sink.out()
+            if batch is not None:
+                out[name] = batch
+        return out
+
+    @property
+    def schemas(self) -> dict[str, Any]:
+        """The Arrow schema of each sink."""
+        return {name: sink.schema for name, sink in self.sinks.items()}
+
+    @property
+    def tables(self) -> list[KeyTable]:
+        """The key tables, by number."""
+        return self._shared.tables
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state: texts, keys, and the memory of kernels."""
+        total = self._shared.pool.nbytes + sum(t.nbytes for t in self.tables)
+        kernels = [n for n in self.nodes.values() if isinstance(n, KernelNode)]
+        return total + sum(n.runner.memory.nbytes for n in kernels)
+
+    def watermark(self, name: str) -> int:
+        """How far a sink has come [ns]: no row before this time will follow."""
+        return self.sinks[name].watermark
+
+    # ---- the ledger
+
+    def ledger(self) -> dict[str, dict[str, int]]:
+        """What became of the rows of each node, by the node's label.
+
+        Raises
+        ------
+        InternalError
+            rows are unaccounted for
+        """
+        out: dict[str, dict[str, int]] = {}
+        for node in self.nodes.values():
+            node.check()
+            label = node.spec.label or node.spec.name
+            if label in out:
+                label = f"{label} #{node.spec.id}"
+            out[label] = node.counts.as_dict()
+        return out
+
+    # ---- snapshots
+
+    def snapshot(self) -> bytes:
+        """All state, as bytes; taken between any two calls."""
+        return seal(
+            {
+                "program": self.program.digest,
+                "finished": self._is_finished,
+                "pool": self._shared.pool.snapshot(),
+                "tables": [t.snapshot() for t in self.tables],
+                "nodes": {
+                    str(i): {
+                        "watermark": node.watermark,
+                        "counts": asdict(node.counts),
+                        "state": node.state(),
+                    }
+                    for i, node in self.nodes.items()
+                },
+            }
+        )
+
+    @classmethod
+    def restore(
+        cls,
+        program: p.Program,
+        data: bytes,
+        models: Mapping[str, Infers] | None = None,
+        *,
+        seed: int = 0,
+    ) -> "Session":
+        """A session that goes on where the snapshot was taken, bit for bit.
+
+        Raises
+        ------
+        CheckpointError
+            the bytes are damaged, or come from another pipeline
+        """
+        value = unseal(data)
+        if value.get("program") != program.digest:
+            raise CheckpointError(
+                "the snapshot was made by another pipeline, or by this one with other parameters; start afresh, or run "
+                "the pipeline that made it"
+            )
+        session = cls(program, models, seed=seed)
+        try:
+            pool = StringPool.restore(value["pool"], seed)
+            tables = [
+                KeyTable.restore(state, is_text, pool, limit, seed)
+                for state, (is_text, limit) in zip(value["tables"], _tables(program), strict=True)
+            ]
+            session._build(pool, tables)
+            session._is_finished = value["finished"]
+            for i, node in session.nodes.items():
+                part = value["nodes"][str(i)]
+                node.watermark = part["watermark"]
+                node.counts = Counts(**part["counts"])
+                if isinstance(node, SourceNode):
+                    node.settle.counts = node.counts
+                node.load(part["state"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"the snapshot does not fit this version: {error!r}") from error
+        return session
+
+
+def _tables(program: p.Program) -> list[tuple[list[bool], int | None]]:
+    """For each key table which columns are texts, and how many keys there may be.
+
+    A source whose keys expire counts their lives in one more column.
+    """
+    lives = {n.table for n in program.nodes if isinstance(n, p.SourceSpec) and n.expire_ns >= 0}
+    limits = {
+        n.table: n.max_keys
+        for n in program.nodes
+        if isinstance(n, p.SourceSpec) and n.max_keys >= 0 and n.expire_ns < 0
+    }
+    out: list[tuple[list[bool], int | None]] = []
+    for i, table in enumerate(program.tables):
+        texts = [f.store in ("string", "binary") for f in table.fields]
+        out.append((texts + [False] * (i in lives), limits.get(i)))
+    return out
+
+
+def _collect(parts: dict[str, list[Any]], out: Rows) -> None:
+    for name, batch in out.items():
+        parts[name].append(batch)

@@ -1,0 +1,500 @@
+"""Rows in order become rows of keys: slots, lives, duplicates, the steps of a signal, gaps and what fills them."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowedge.compile.kernels import ingest as k
+from flowedge.compile.kernels.library import ready
+from flowedge.compile.program import FOREVER, NEVER, SourceSpec
+from flowedge.lang.errors import RunError
+from flowedge.session.batch import Array, Batch, concat, missing, pack, unpack
+from flowedge.session.held import Held
+from flowedge.session.keys import KeyTable
+from flowedge.session.ledger import Counts
+from flowedge.session.node import Shared
+from flowedge.session.silence import Silence
+
+_NEW = "\0new"
+"""A column beside rows that wait: 1 for rows that were put into a gap."""
+_MOST_FILLED = 50_000_000
+_SURE = 10_000
+"""After so many steps a wrong rate stops the run; fewer are judged at the end."""
+
+
+def address(values: Array) -> int:
+    """The address of a contiguous array's first item."""
+    return pa.py_buffer(values).address
+
+
+class Context:
+    """The words of a library kernel."""
+
+    def __init__(self, words: int) -> None:
+        self.words = np.zeros(words, np.int64)
+        self.reals = self.words.view(np.float64)
+        self.address = address(self.words)
+
+
+class Settle:
+    """What a source does with each row once it is in order.
+
+    Parameters
+    ----------
+    spec : the source
+    key_names : names of the key columns in the batches that come
+    counts : the source's page of the ledger
+    is_counted : times are counted from the rate, so every step is right by construction
+    """
+
+    def __init__(
+        self,
+        spec: SourceSpec,
+        shared: Shared,
+        key_names: tuple[str, ...],
+        counts: Counts,
+        *,
+        is_counted: bool,
+    ) -> None:
+        self.spec, self.shared, self.counts = spec, shared, counts
+        self._key_names = key_names
+        self._is_counted = is_counted
+        self.is_keyed = spec.table >= 0
+        self.silence = (
+            Silence(spec.silence_ns) if spec.silence_ns >= 0 and spec.wants_silent else None
+        )
+        self._is_signal = spec.is_signal and spec.rate_hz is not None
+        self._drops = spec.duplicates == "first"
+        self._keeps_last = spec.duplicates == "last"
+        self._fills = self._is_signal and spec.gaps_policy != "reset"
+        self._follows = self._is_signal or self._drops or self.silence is not None
+        self._last = np.full(1, NEVER, np.int64)
+        self._place = np.full(1, -1, np.int64)
+        self._base = 0
+        self._next = np.full(1, FOREVER, np.int64)
+        self._unsettled: Batch | None = None
+        self._filled = Held()
+        self._store: dict[str, Array] = {}
+        self._lives: KeyTable | None = None
+        self._life = np.zeros(1, np.int64)
+        self._life_last = np.full(1, NEVER, np.int64)
+        if spec.expire_ns >= 0 and self.is_keyed:
+            self._lives = KeyTable(
+                [f.store in ("string", "binary") for f, _ in spec.keys],
+                limit=None if spec.max_keys < 0 else spec.max_keys,
+                seed=shared.seed,
+            )
+        self._sum_ns = 0.0
+        self._steps = 0
+        self._wide = 0
+        self._context = Context(k.FOLLOW_WORDS)
+        self.steps = Steps()
+        self.known: tuple[int, int] | None = None
+        """Smallest and largest step of the rows about to come, where they have been looked at."""
+        self._half = 0
+        if self._is_signal:
+            assert spec.rate_hz is not None
+            self.period_ns = 1e9 / spec.rate_hz
+            slack = min(spec.jitter, 0.49)
+            # A step in this range is one sample, near enough to its instant.
+            self._low = int(np.ceil(self.period_ns * (1 - slack)))
+            self._high = int(np.floor(self.period_ns * (1 + slack)))
+            self._half = int(np.ceil(self.period_ns / 2)) if self._keeps_last else 0
+            words = self._context
+            words.reals[k.F_RATE] = spec.rate_hz * 1e-9
+            words.reals[k.F_JITTER] = spec.jitter
+            words.words[k.F_LOW], words.words[k.F_HIGH] = self._low, self._high
+        self._context.words[k.F_IS_SIGNAL] = self._is_signal
+        self._context.words[k.F_DUPLICATES] = self._drops or (self._is_signal and self._keeps_last)
+        self._context.words[k.F_SILENCE] = -1 if self.silence is None else spec.silence_ns
+
+    def held(self) -> int:
+        """Rows that wait here; those put into gaps do not count."""
+        waiting = 0 if self._unsettled is None else self._unsettled.n
+        return waiting + self._real_waiting
+
+    _real_waiting = 0
+    """Of the rows behind the filling of gaps, those that came from outside."""
+
+    # ---- the whole way
+
+    def take(self, batch: Batch | None, watermark: int) -> tuple[Batch | None, int]:
+        """Rows in order and the watermark after them, to rows for the nodes and their watermark."""
+        if batch is not None and self.is_keyed:
+            batch = self._with_slots(batch)
+        if self._keeps_last:
+            self.known = None
+            batch, watermark = self._last_ones(batch, watermark)
+        is_new: Array | None = None
+        if batch is not None and batch.n and self._follows:
+            batch, is_new = self._follow(batch)
+        filled = 0 if is_new is None else int(is_new.sum())
+        self.counts.filled += filled
+        if self._fills and self.is_keyed:
+            return self._in_order(batch, is_new, watermark)
+        if batch is not None:
+            self.counts.used += batch.n - filled
+        return batch, watermark
+
+    def slots_of(self, batch: Batch) -> Batch:
+        """Rows beside the stream (late ones) with their slots; those of refused keys are left out."""
+        if not self.is_keyed:
+            return batch
+        columns = [batch.columns[name] for name in self._key_names]
+        if self._lives is not None:
+            base = self._lives.slots(columns)
+            self._room_for_lives(self._lives.count)
+            columns.append(np.where(base < 0, -1, self._life[base]))
+        slot = self.shared.tables[self.spec.table].slots(columns)
+        out = Batch(batch.n, batch.time, slot, None, batch.columns)
+        return out if not len(slot) or slot.min() >= 0 else out.keep(slot >= 0)
+
+    def last_times(self) -> Array:
+        """The time of each slot's last row, `NEVER` where it had none."""
+        keys = self.shared.tables[self.spec.table].count if self.is_keyed else 1
+        self._last = _longer(self._last, keys, NEVER)
+        return self._last[:keys]
+
+    def finish(self) -> None:
+        """Judge the rate at the end of the input."""
+        self._judge(at_end=True)
+
+    # ---- slots and lives
+
+    def _with_slots(self, batch: Batch) -> Batch:
+        columns = dict(batch.columns)
+        keys = [columns.pop(name) for name in self._key_names]
+        if self._lives is not None:
+            base = self._lives.slots(keys)
+            if len(base) and base.min() < 0:
+                return self._with_slots(self._refuse(batch, base))
+            keys.append(self._life_of(base, batch.time))
+        slot = self.shared.tables[self.spec.table].slots(keys)
+        if self.spec.max_keys >= 0 and len(slot) and slot.min() < 0:
+            return self._refuse(Batch(batch.n, batch.time, slot, batch.gap, columns), slot)
+        return Batch(batch.n, batch.time, slot, batch.gap, columns)
+
+    def _refuse(self, batch: Batch, slot: Array) -> Batch:
+        """Rows of keys beyond `max keys` are rejected."""
+        good = slot >= 0
+        self.counts.rejected += batch.n - int(good.sum())
+        return batch.keep(good)
+
+    def _room_for_lives(self, keys: int) -> None:
+        self._life = _longer(self._life, keys, 0)
+        self._life_last = _longer(self._life_last, keys, NEVER)
+
+    def _life_of(self, base: Array, time: Array) -> Array:
+        """Which life of its key each row belongs to: away for long enough, it comes back as new."""
+        assert self._lives is not None
+        self._room_for_lives(self._lives.count)
+        out = np.empty(len(base), np.int64)
+        ctx = Context(k.LIVES_WORDS)
+        ctx.words[:] = [
+            len(base), address(time), address(base), address(self._life_last), self.spec.expire_ns, address(self._life),
+            address(out),
+        ]  # fmt: skip
+        ready(k.lives)(ctx.address)
+        return out
+
+    # ---- the last of several rows at one instant
+
+    def _last_ones(self, batch: Batch | None, watermark: int) -> tuple[Batch | None, int]:
+        """Rows that no later row can replace any more; the others wait."""
+        parts = [b for b in (self._unsettled, batch) if b is not None and b.n]
+        beyond = (
+            watermark if watermark in (FOREVER, NEVER) else max(NEVER + 1, watermark - self._half)
+        )
+        if not parts:
+            return None, beyond
+        whole = concat(parts)
+        # Rows at the watermark itself may still be joined by others of the same time.
+        cut = whole.n if watermark == FOREVER else int(whole.time.searchsorted(beyond, "left"))
+        drop = np.empty(whole.n, np.uint8)
+        keys = int(whole.slot.max()) + 1 if whole.slot is not None else 1
+        self._next = _longer(self._next, keys, FOREVER)
+        ctx = Context(k.SUPERSEDE_WORDS)
+        slots = 0 if whole.slot is None else address(whole.slot)
+        ctx.words[:] = [
+            whole.n,
+            address(whole.time),
+            slots,
+            address(self._next),
+            0,
+            address(drop),
+            0,
+        ]
+        if self._is_signal and self.spec.rate_hz is not None:
+            ctx.reals[k.S_RATE] = self.spec.rate_hz * 1e-9
+        ready(k.supersede)(ctx.address)
+        settled = whole.slice(0, cut)
+        self._unsettled = whole.slice(cut, whole.n) if cut < whole.n else None
+        gone = int(drop[:cut].sum())
+        if gone:
+            self.counts.duplicate += gone
+            settled = settled.keep(drop[:cut] == 0)
+        return settled, beyond
+
+    # ---- key by key
+
+    def _follow(self, batch: Batch) -> tuple[Batch, Array | None]:
+        """Drop duplicates, flag or fill gaps, note silence; the rows, and which were put in."""
+        if self._is_signal and batch.slot is None and self._is_regular(batch):
+            return batch, None
+        n = batch.n
+        keys = self.shared.tables[self.spec.table].count if self.is_keyed else 1
+        self._last = _longer(self._last, keys, NEVER)
+        self._place = _longer(self._place, keys, -1)
+        fate = np.empty(n, np.uint8)
+        before = np.empty(n, np.int64)
+        missed = np.empty(n if self._is_signal else 0, np.int64)
+        previous = np.empty(n if self._is_signal else 0, np.int64)
+        ctx = self._context
+        words = ctx.words
+        words[k.F_ROWS], words[k.F_TIME] = n, address(batch.time)
+        words[k.F_SLOT] = 0 if batch.slot is None else address(batch.slot)
+        words[k.F_LAST], words[k.F_FATE] = address(self._last), address(fate)
+        words[k.F_MISSED], words[k.F_PREVIOUS] = address(missed), address(previous)
+        words[k.F_PLACE], words[k.F_BASE] = address(self._place), self._base
+        words[k.F_BEFORE] = address(before)
+        ready(k.follow)(ctx.address)
+        self._base += n
+        counts = self.counts
+        counts.gaps += int(words[k.F_GAPS])
+        counts.jitter += int(words[k.F_JITTERED])
+        counts.duplicate += int(words[k.F_DUPLICATE])
+        if self._is_signal:
+            self._sum_ns += float(ctx.reals[k.F_SUM])
+            self._steps += int(words[k.F_STEPS])
+            self._wide += int(words[k.F_GAPS])
+            self._judge(at_end=False)
+        if self.silence is not None and words[k.F_AWAY]:
+            away = np.flatnonzero(fate & k.AWAY)
+            slot = np.zeros(len(away), np.int64) if batch.slot is None else batch.slot[away]
+            self.silence.back(slot, before[away], batch.time[away])
+        is_new: Array | None = None
+        out = batch
+        if words[k.F_GAPS]:
+            out, is_new = self._gaps(batch, fate, missed, previous, before)
+        elif words[k.F_DUPLICATE]:
+            out = batch.keep(fate != k.DUPLICATE)
+        if self._fills and self.spec.gaps_policy != "nan":
+            self._remember(batch, fate)
+        return out, is_new
+
+    def _is_regular(self, batch: Batch) -> bool:
+        """Whether every row of a signal without keys is the next sample: the usual case, and fast."""
+        known, self.known = self.known, None
+        if self.silence is not None:
+            return False
+        time, last = batch.time, int(self._last[0])
+        first, newest = int(time[0]), int(time[-1])
+        if not self._is_counted:
+            least, most = self.steps(time) if known is None else known
+            if batch.n > 1 and (least < self._low or most > self._high):
+                return False
+            if last != NEVER and not self._low <= first - last <= self._high:
+                return False
+        elif (last != NEVER and first - last < self._low) or abs(
+            newest - first - (batch.n - 1) * self.period_ns
+        ) > self.period_ns / 2:
+            return False
+        done = batch.n - (last == NEVER)
+        self._sum_ns += float(newest - (first if last == NEVER else last))
+        self._steps += done
+        self._last[0] = newest
+        self._place[0] = -1
+        if self._fills and self.spec.gaps_policy != "nan":
+            self._remember(batch.slice(batch.n - 1, batch.n), np.zeros(1, np.uint8))
+        self._judge(at_end=False)
+        return True
+
+    def _judge(self, *, at_end: bool) -> None:
+        """Stop a recording whose rate is not the one that it is said to have."""
+        if not self._is_signal or self._is_counted or not self._steps:
+            return
+        spec = self.spec
+        steps_seen = self._steps
+        if steps_seen < _SURE and not at_end:
+            return
+        mean = self._sum_ns / steps_seen
+        off = abs(self.period_ns / mean - 1) if mean > 0 else 1.0
+        slack = 0.01 + 2 * spec.jitter / steps_seen
+        if off > slack:
+            what = f"its rows come at {1e9 / mean if mean > 0 else 0.0:.6g} Hz"
+        elif steps_seen >= 100 and 2 * self._wide > steps_seen:
+            what = f"{self._wide} of {steps_seen} steps are longer than one sample"
+        else:
+            return
+        raise RunError(
+            f"`{spec.name}` is said to be sampled at {spec.rate_hz:g} Hz, but {what}; correct `at`, or leave it out and "
+            "`resample`"
+        )
+
+    # ---- gaps
+
+    def _gaps(
+        self, batch: Batch, fate: Array, missed: Array, previous: Array, before: Array
+    ) -> tuple[Batch, Array | None]:
+        """Flag the rows behind gaps, or put rows into them."""
+        spec = self.spec
+        at = np.flatnonzero(fate & k.GAP)
+        fillable = np.zeros(len(at), bool)
+        if self._fills:
+            length = missed[at] * self.period_ns
+            fillable = (length <= spec.gaps_up_to_ns) if spec.gaps_up_to_ns >= 0 else length >= 0
+        gap = np.zeros(batch.n, np.uint8) if batch.gap is None else batch.gap.copy()
+        gap[at[~fillable]] = 1
+        good = (fate & k.DUPLICATE) == 0
+        count = np.zeros(batch.n, np.int64)
+        count[at[fillable]] = missed[at[fillable]]
+        total = int(count.sum())
+        if total > _MOST_FILLED:
+            raise RunError(
+                f"`{spec.name}`: gaps would be filled with {total} rows; bound them with `gaps {spec.gaps_policy} up to …`"
+            )
+        flagged = Batch(batch.n, batch.time, batch.slot, gap, batch.columns)
+        if not total:
+            return (flagged if good.all() else flagged.keep(good)), None
+        # Each row, with the rows put in before it; the row itself is the last of its group.
+        size = count + good
+        index = np.repeat(np.arange(batch.n), size)
+        ends = np.cumsum(size)
+        nth = np.arange(len(index)) - np.repeat(ends - size, size)
+        is_new = nth < count[index]
+        out = flagged.take(index)
+        row, step = index[is_new], nth[is_new] + 1
+        start = before[row]
+        out.time[is_new] = start + np.rint(step * self.period_ns).astype(np.int64)
+        assert out.gap is not None
+        out.gap[is_new] = 0
+        whole = (out.time[is_new] - start) / (batch.time[row] - start)
+        slot = np.zeros(len(row), np.int64) if batch.slot is None else batch.slot[row]
+        for field in spec.fields:
+            column = out.columns[field.name]
+            if spec.gaps_policy == "nan":
+                column[is_new] = missing(field, len(row))
+                continue
+            here = previous[row]
+            left = batch.columns[field.name][np.maximum(here, 0)]
+            old = here < 0
+            if old.any():
+                left[old] = self._store[field.name][slot[old]]
+            if spec.gaps_policy == "linear" and field.store in ("f64", "f32"):
+                right = batch.columns[field.name][row]
+                share = whole.reshape(-1, *[1] * len(field.shape))
+                left = (left + (right.astype(np.float64) - left) * share).astype(left.dtype)
+            column[is_new] = left
+        return out, is_new
+
+    def _remember(self, batch: Batch, fate: Array) -> None:
+        """Keep each key's last row, for the gap that may follow it."""
+        good = fate != k.DUPLICATE
+        slot = np.zeros(batch.n, np.int64) if batch.slot is None else batch.slot
+        for field in self.spec.fields:
+            store = self._store.get(field.name)
+            if store is None or len(store) < len(self._last):
+                grown = missing(field, len(self._last))
+                if store is not None:
+                    grown[: len(store)] = store
+                self._store[field.name] = store = grown
+            store[slot[good]] = batch.columns[field.name][good]  # the last of a key stays
+
+    def _in_order(
+        self, batch: Batch | None, is_new: Array | None, watermark: int
+    ) -> tuple[Batch | None, int]:
+        """Rows put into one key's gap stand before rows of others: all wait until that is done."""
+        if batch is not None and batch.n:
+            marks = np.zeros(batch.n, np.uint8) if is_new is None else is_new.view(np.uint8)
+            columns = {**batch.columns, _NEW: marks}
+            self._filled.add(Batch(batch.n, batch.time, batch.slot, batch.gap, columns))
+            self._real_waiting += batch.n - int(marks.sum())
+        beyond = watermark
+        if watermark != FOREVER:
+            # A gap begins at a key's last row at the earliest, and is filled up to its bound only.
+            lasts = self._last[self._last != NEVER]
+            beyond = min(watermark, int(lasts.min())) if len(lasts) else watermark
+            if self.spec.gaps_up_to_ns >= 0 and watermark > NEVER:
+                reach = self.spec.gaps_up_to_ns + 2 * int(self.period_ns)
+                beyond = max(beyond, NEVER, watermark - reach)
+        out = self._filled.take(beyond, inclusive=watermark == FOREVER)
+        if out is not None:
+            real = out.n - int(out.columns.pop(_NEW).sum())
+            self._real_waiting -= real
+            self.counts.used += real
+        return out, beyond
+
+    # ---- snapshots
+
+    def state(self) -> dict[str, Any]:
+        """All that outlives a push."""
+        return {
+            "last": self._last.tobytes(),
+            "unsettled": pack(self._unsettled),
+            "filled": self._filled.state(),
+            "real_waiting": self._real_waiting,
+            "store": {n: (c.dtype.str, list(c.shape), c.tobytes()) for n, c in self._store.items()},
+            "lives": None if self._lives is None else self._lives.snapshot(),
+            "life": self._life.tobytes(),
+            "life_last": self._life_last.tobytes(),
+            "rate": [self._sum_ns, self._steps, self._wide],
+            "silence": None if self.silence is None else self.silence.state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take a snapshot over."""
+        self._last = np.frombuffer(state["last"], np.int64).copy()
+        self._unsettled = unpack(state["unsettled"])
+        self._filled.load(state["filled"])
+        self._real_waiting = state["real_waiting"]
+        self._store = {
+            name: np.frombuffer(data, dtype).reshape(shape).copy()
+            for name, (dtype, shape, data) in state["store"].items()
+        }
+        if self._lives is not None:
+            limit = None if self.spec.max_keys < 0 else self.spec.max_keys
+            texts = [f.store in ("string", "binary") for f, _ in self.spec.keys]
+            self._lives = KeyTable.restore(
+                state["lives"], texts, limit=limit, seed=self.shared.seed
+            )
+        self._life = np.frombuffer(state["life"], np.int64).copy()
+        self._life_last = np.frombuffer(state["life_last"], np.int64).copy()
+        self._sum_ns, self._steps, self._wide = state["rate"]
+        if self.silence is not None:
+            self.silence.load(state["silence"])
+
+
+def _longer(values: Array, size: int, fill: int) -> Array:
+    """The array with room for `size` items, new ones filled."""
+    if size <= len(values):
+        return values
+    out = np.full(max(size, 2 * len(values)), fill, values.dtype)
+    out[: len(values)] = values
+    return out
+
+
+_FEW = 64
+
+
+class Steps:
+    """Smallest and largest step between neighbouring times [ns]; 0 and 0 for fewer than two."""
+
+    def __init__(self) -> None:
+        self._context = Context(k.STEPS_WORDS)
+        self._words = self._context.words
+
+    def __call__(self, time: Array) -> tuple[int, int]:
+        """Look at a column of times, contiguous."""
+        n = len(time)
+        if n < 2:
+            return 0, 0
+        if n < _FEW:
+            values = time.tolist()
+            found = [b - a for a, b in itertools.pairwise(values)]
+            return min(found), max(found)
+        words = self._words
+        words[k.ROWS], words[k.TIME] = n, address(time)
+        ready(k.steps)(self._context.address)
+        return int(words[k.LEAST]), int(words[k.MOST])

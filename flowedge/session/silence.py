@@ -1,0 +1,87 @@
+"""Keys that have gone silent, and those that are back: the rows of ``S.silent``."""
+
+from typing import Any
+
+import numpy as np
+
+from flowedge.compile.program import FOREVER, NEVER
+from flowedge.session.batch import Array, Times
+
+
+class Silence:
+    """Notes, by slot, when a key was last heard of.
+
+    A key is silent once the watermark has passed its last time + `silence_ns` without a row; that
+    instant is the time of the row with `silent` = true. A row that comes later brings it back.
+
+    Parameters
+    ----------
+    silence_ns : how long a key may say nothing
+    """
+
+    def __init__(self, silence_ns: int) -> None:
+        self.silence_ns = silence_ns
+        self._is_silent = np.zeros(1, np.uint8)
+        self._least = NEVER
+        # Events wait until the watermark is beyond them: time, slot, silent.
+        self._waiting = np.empty((0, 3), np.int64)
+
+    def back(self, slot: Array, last: Times, time: Times) -> None:
+        """Rows that came more than `silence_ns` after their key's row before."""
+        self._room(int(slot.max()) + 1)
+        first = np.zeros(len(slot), bool)
+        first[np.unique(slot, return_index=True)[1]] = True
+        announced = first & (self._is_silent[slot] == 1)
+        self._is_silent[slot] = 0
+        gone = ~announced
+        self._put(last[gone] + self.silence_ns, slot[gone], 1)
+        self._put(time, slot, 0)
+        self._least = NEVER
+
+    def until(self, watermark: int, lasts: Times, newest: int) -> Array:
+        """Events before the watermark, unsorted inside one time: rows of (time, slot, silent).
+
+        Parameters
+        ----------
+        lasts : time of each slot's last row, NEVER where there is none
+        newest : newest time of all; the end of the input passes no further
+        """
+        limit = min(watermark, newest) if watermark == FOREVER else watermark
+        if limit > self._least:
+            self._room(len(lasts))
+            quiet = self._is_silent[: len(lasts)]
+            heard = lasts != NEVER
+            due = np.where(
+                heard & (quiet == 0), np.maximum(lasts, NEVER + 1) + self.silence_ns, FOREVER
+            )
+            fresh = np.flatnonzero(due < limit)
+            quiet[fresh] = 1
+            self._put(due[fresh], fresh, 1)
+            rest = due[due >= limit]
+            # Until this time nobody else can fall silent, however the others go on.
+            self._least = int(rest.min()) if len(rest) else NEVER
+        if not len(self._waiting):
+            return self._waiting
+        leaves = self._waiting[:, 0] < watermark
+        out, self._waiting = self._waiting[leaves], self._waiting[~leaves]
+        return out
+
+    def _put(self, time: Array, slot: Array, silent: int) -> None:
+        if len(time):
+            more = np.stack([time, slot, np.full(len(time), silent)], axis=1).astype(np.int64)
+            self._waiting = np.concatenate([self._waiting, more])
+
+    def _room(self, keys: int) -> None:
+        if keys > len(self._is_silent):
+            grown = np.zeros(2 * keys, np.uint8)
+            grown[: len(self._is_silent)] = self._is_silent
+            self._is_silent = grown
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {"is_silent": self._is_silent.tobytes(), "waiting": self._waiting.tobytes()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take a snapshot over."""
+        self._is_silent = np.frombuffer(state["is_silent"], np.uint8).copy()
+        self._waiting = np.frombuffer(state["waiting"], np.int64).reshape(-1, 3).copy()

@@ -1,0 +1,66 @@
+"""Where rows leave the session: as record batches that explain themselves."""
+
+from typing import Any
+
+from flowedge.compile.program import SinkSpec, SourceSpec
+from flowedge.session.arrow import Writer, schema_of
+from flowedge.session.batch import Batch, concat
+from flowedge.session.node import Node, Shared
+
+
+class SinkNode(Node):
+    """Gathers the rows of a push, and hands them out as Arrow.
+
+    Attributes
+    ----------
+    schema : of all its record batches
+    """
+
+    spec: SinkSpec
+
+    def __init__(self, spec: SinkSpec, shared: Shared) -> None:
+        super().__init__(spec, shared)
+        self.schema = schema_of(shared.program, spec)
+        self._writer = Writer(spec, self.schema, shared.pool)
+        self._writer.may_lack_time = any(
+            isinstance(n, SourceSpec) and n.always for n in shared.program.nodes
+        )
+        nodes = {n.id: n for n in shared.program.nodes}
+        self._table = nodes[spec.inputs[0]].table
+        self._keys = [(f.name, shared.key_column(self._table, f.name)) for f in spec.keys]
+        self._rows: list[Batch] = []
+
+    def take(self, place: int, batch: Batch | None, watermark: int) -> None:
+        """Gather rows until the push ends."""
+        self.watermark = max(self.watermark, watermark)
+        if batch is not None:
+            self.counts.rows_in += batch.n
+            self.counts.used += batch.n
+            self.counts.rows_out += batch.n
+            self._rows.append(batch)
+
+    def out(self) -> Any:  # noqa: ANN401
+        """The rows gathered as one record batch; None if there are none."""
+        if not self._rows:
+            return None
+        rows, self._rows = self._rows, []
+        batch = concat(rows)
+        keys = {}
+        for name, place in self._keys:
+            assert batch.slot is not None
+            keys[name] = self.shared.tables[self._table].values(place).take(batch.slot)
+        for field in self.spec.keys:
+            if field.name in keys and field.store not in ("string", "binary", "i64", "time"):
+                keys[field.name] = _narrowed(keys[field.name], field.store)
+        return self._writer.write(batch, keys)
+
+
+def _narrowed(values: Any, store: str) -> Any:  # noqa: ANN401
+    """Key values as their declared store holds them."""
+    from flowedge.session.batch import DTYPES, MISSING  # noqa: PLC0415
+
+    gone = values == MISSING["i64"]
+    out = values.astype(DTYPES[store])
+    if gone.any():
+        out[gone] = MISSING[store]
+    return out

@@ -1,0 +1,379 @@
+"""Where rows enter: from the record batches of a connector to rows in order, as the language says."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowedge.compile.program import FOREVER, NEVER, Field, PartSpec, SourceSpec
+from flowedge.lang.errors import RunError, SourceError
+from flowedge.session.arrow import Reader
+from flowedge.session.batch import DTYPES, Batch, Times, concat, missing
+from flowedge.session.held import by_time
+from flowedge.session.kernel import Runner
+from flowedge.session.meeting import turns
+from flowedge.session.node import Node, Shared
+from flowedge.session.partition import KeyedPartition, Partition
+from flowedge.session.settle import Settle
+from flowedge.session.times import MISSING, Counted, from_numbers, from_text, missing_time
+
+ROWS = 65_536
+"""A push is cut into blocks of so many rows, so that what lies between the nodes stays in the cache."""
+
+_MOST_NOTED = 100_000
+"""A shell that never asks for rejected rows finds no more than about so many."""
+_ROW = "row"
+_NO_TIME = NEVER + 1
+
+
+class SourceNode(Node):
+    """Reads, orders and settles the rows of one source.
+
+    Attributes
+    ----------
+    late_part, silent_part : nodes of ``S.late`` and ``S.silent``, where the plan has them
+    rejected : (partition, row, reason) of rows turned away since the shell last took them
+    """
+
+    spec: SourceSpec
+
+    def __init__(self, spec: SourceSpec, shared: Shared) -> None:
+        super().__init__(spec, shared)
+        self.late_part: PartNode | None = None
+        self.silent_part: PartNode | None = None
+        self.rejected: list[tuple[str, int, str]] = []
+        self.partitions: dict[str, Partition] = {}
+        self.has_ended = False
+        self._prepare = (
+            None if spec.prepare is None else Runner(spec.prepare, shared.program.objects)
+        )
+        made = set() if spec.prepare is None else set(spec.prepare.writes)
+        reads = set() if spec.prepare is None else {name for _, name in spec.prepare.reads}
+        raw = {f.name: f for f in spec.raw}
+        wanted = reads | {n for _, n in (*spec.columns, *spec.keys) if n not in made}
+        time_is_text = spec.time in raw and raw[spec.time].store in ("string", "binary")
+        if spec.time and spec.time not in made:
+            wanted.add(spec.time)
+        as_ids = reads | {n for _, n in (*spec.columns, *spec.keys)}
+        texts = frozenset({spec.time} if time_is_text and spec.time not in as_ids else ())
+        self._reader = Reader(
+            spec.name, [f for f in spec.raw if f.name in wanted], shared.pool, texts
+        )
+        self._time_field = self._field_of_time(raw)
+        self._texts = texts
+        self._counts_time = not spec.time and not spec.always
+        if self._counts_time and spec.rate_hz is None:
+            raise RunError(f"`{spec.name}` has neither a time nor a rate; add `time …` or `at …`")
+        self._counted = (
+            Counted(spec.start_ns, spec.rate_hz) if self._counts_time and spec.rate_hz else None
+        )
+        fields = {f.name: f for f in spec.fields}
+        self._columns = [
+            (name, source, fields[name]) for name, source in spec.columns if name in fields
+        ]
+        self._keys = [(f"\0key{i}", source, field) for i, (field, source) in enumerate(spec.keys)]
+        names = tuple(name for name, _, _ in self._keys)
+        self._key_texts = {
+            name: field.store in ("string", "binary") for name, _, field in self._keys
+        }
+        self.settle = Settle(spec, shared, names, self.counts, is_counted=self._counts_time)
+        self._passed_on = NEVER
+        self._newest = NEVER
+
+    def _field_of_time(self, raw: dict[str, Field]) -> Field | None:
+        spec = self.spec
+        if not spec.time:
+            return None
+        if spec.prepare is not None:
+            for field in spec.prepare.fields:
+                if field.name == spec.time and field.name in spec.prepare.writes:
+                    return field
+        return raw[spec.time]
+
+    # ---- what the session calls
+
+    def push(self, rows: Any, partition: str, received_ns: int | None) -> None:  # noqa: ANN401
+        """Take rows of one partition, in the order in which they arrived."""
+        if self.has_ended:
+            raise SourceError(f"`{self.spec.name}` has ended; no more rows can come")
+        part = self.partition(partition)
+        for start in range(0, rows.num_rows, ROWS):
+            block = rows if rows.num_rows <= ROWS else rows.slice(start, ROWS)
+            self._block(block, partition, part, received_ns)
+
+    def mark(self, time: int, partition: str) -> None:
+        """No row of this partition before `time` will come."""
+        self.partition(partition).mark(time)
+        self._advance(None)
+
+    def end(self, partition: str | None) -> None:
+        """No row at all will come, of one partition or of any."""
+        if partition is not None:
+            self.mark(FOREVER, partition)
+            return
+        if self.has_ended:
+            return
+        self.has_ended = True
+        if not self.partitions:
+            self.partition("")
+        for part in self.partitions.values():
+            part.mark(FOREVER)
+        self._advance(None)
+        self.settle.finish()
+        if self.late_part is not None:
+            self.late_part.give(None, FOREVER)
+
+    def partition(self, name: str) -> Partition:
+        """The partition of this name; a new one begins at what has been passed on already."""
+        found = self.partitions.get(name)
+        if found is None:
+            found = self.partitions[name] = self._new_partition()
+        return found
+
+    def _new_partition(self) -> Partition:
+        spec = self.spec
+        if spec.late_per_key and self._key_texts:
+            return KeyedPartition(spec.late_ns, self._passed_on, self._key_texts, self.shared.seed)
+        first = spec.sort_first or spec.always
+        return Partition(spec.late_ns, self._passed_on, sort_first=first)
+
+    # ---- one block
+
+    def _block(self, block: Any, name: str, part: Partition, received_ns: int | None) -> None:  # noqa: ANN401
+        n = block.num_rows
+        first = part.rows
+        raw = self._reader.read(block)
+        self.counts.rows_in += n
+        part.rows += n
+        texts = {t: raw[t] for t in self._texts}
+        if self._prepare is not None:
+            raw.update(self._prepared(raw, n, first))
+        known = bad = None
+        if self._counted is not None:
+            time, is_ordered = self._counted.times(first, n), True
+        else:
+            time = self._times(raw, texts, n)
+            known = self.settle.steps(time)
+            is_ordered = known[0] >= 0
+            if self._may_be_bad(time, is_ordered):
+                bad = self._bad(time, texts, first, received_ns)
+        columns = {c: raw[s] for c, s, _ in self._columns}
+        for c, s, field in self._keys:
+            values = raw[s]
+            columns[c] = values if values.dtype == np.int64 else _widened(values, field)
+        batch = Batch(n, time, None, None, columns)
+        if bad is not None:
+            if len(self.rejected) < _MOST_NOTED:
+                self.rejected += [(name, row, reason) for row, reason in bad[1]]
+            self.counts.rejected += n - int(bad[0].sum())
+            batch = batch.keep(bad[0])
+            is_ordered = False
+            if not batch.n:
+                return
+        late = part.late(batch, is_ordered)
+        if late is not None:
+            self._give_late(batch.keep(late))
+            batch = batch.keep(~late)
+            is_ordered = False
+            if not batch.n:
+                return
+        alone = len(self.partitions) == 1 and type(part) is Partition and not part.waiting
+        if alone and is_ordered and part.watermark >= int(batch.time[-1]):
+            self.settle.known = known
+            self._advance(batch)
+            self.settle.known = None
+        else:
+            part.add(batch)
+            self._advance(None)
+
+    def _prepared(self, raw: dict[str, Any], n: int, first: int) -> dict[str, Any]:
+        """The columns that are expressions over the raw fields."""
+        assert self._prepare is not None
+        assert self.spec.prepare is not None
+        columns = []
+        for _, name in self.spec.prepare.reads:
+            if name in raw:
+                columns.append(raw[name])
+            elif name == _ROW:
+                columns.append(np.arange(first, first + n, dtype=np.int64))
+            else:
+                raise SourceError(f"`{self.spec.name}`: the rows have no column `{name}`")
+        self._prepare.rows(n, np.zeros(n, np.int64), None, None, columns, NEVER)
+        return self._prepare.dense(n)
+
+    def _times(self, raw: dict[str, Any], texts: dict[str, Any], n: int) -> Times:
+        """Event time of each row; missing where there is none."""
+        spec, field = self.spec, self._time_field
+        if spec.always or field is None:
+            return np.full(n, _NO_TIME, np.int64)
+        if field.store in ("string", "binary"):
+            layout, zone = spec.time_parse or ("iso", "UTC")
+            column = texts.get(field.name)
+            if column is None:
+                column = self.shared.pool.arrow(raw[field.name])
+            return from_text(column, layout, zone)[0]
+        values = raw[field.name]
+        if field.store == "time":
+            return values
+        is_float = field.store in ("f64", "f32")
+        return from_numbers(values, spec.time_scale_ns, is_float=is_float)
+
+    def _may_be_bad(self, time: Times, is_ordered: bool) -> bool:
+        """Whether some row may lack a time, or lie too far ahead."""
+        if self.spec.always:
+            return False
+        return self.spec.ahead_ns >= 0 or int(time[0] if is_ordered else time.min()) == MISSING
+
+    def _bad(
+        self, time: Times, texts: dict[str, Any], first: int, received_ns: int | None
+    ) -> tuple[NDArray[np.bool_], list[tuple[int, str]]] | None:
+        """Rows without a time, and rows too far ahead of their receipt: (good ones, reasons)."""
+        spec = self.spec
+        good = None
+        notes: list[tuple[int, str]] = []
+        if time.min() == MISSING:
+            good = time != MISSING
+            places = np.flatnonzero(~good)
+            column = texts.get(spec.time)
+            for place in places[:1000].tolist():
+                text = None if column is None else column[place].as_py()
+                error = missing_time(spec.name, spec.time, first + place + 1, text)
+                if spec.on_error == "stop":
+                    raise error
+                notes.append((first + place, "no time" if text is None else f"`{text}` is no time"))
+        if spec.ahead_ns >= 0 and received_ns is not None:
+            limit = received_ns + spec.ahead_ns
+            ahead = time > limit
+            if ahead.any():
+                good = ~ahead if good is None else good & ~ahead
+                notes += [
+                    (first + q, "too far ahead of its receipt")
+                    for q in np.flatnonzero(ahead)[:1000].tolist()
+                ]
+        return None if good is None else (good, notes)
+
+    # ---- towards the nodes
+
+    def _advance(self, ready: Batch | None) -> None:
+        """Let go what the watermarks allow, in the order (time, partition, sequence)."""
+        parts = self.partitions
+        if len(parts) == 1:
+            (part,) = parts.values()
+            batch = ready if ready is not None else part.release(FOREVER)
+            watermark = part.watermark
+        else:
+            ordered = [part for _, part in sorted(parts.items(), key=lambda i: i[0].encode())]
+            watermark = min(part.watermark for part in ordered)
+            out = []
+            for part, limit in zip(ordered, turns([p.watermark for p in ordered]), strict=True):
+                free = part.release(limit)
+                if free is not None:
+                    out.append(free)
+            batch = None
+            if out:
+                keyed = isinstance(part, KeyedPartition)
+                batch = concat(out) if keyed else by_time(concat(out))
+        self._passed_on = max(self._passed_on, watermark)
+        if batch is None:
+            self._settled(None, watermark)
+            return
+        self._newest = max(self._newest, int(batch.time[-1]))
+        for start in range(0, batch.n, ROWS):
+            stop = min(start + ROWS, batch.n)
+            # Between the blocks of a large release the watermark is that of the rows passed on.
+            here = watermark if stop == batch.n else min(watermark, self._between(batch, stop))
+            self._settled(batch.slice(start, stop), here)
+
+    def _between(self, batch: Batch, stop: int) -> int:
+        """The watermark after the rows before `stop`, while the next ones are about to come."""
+        if self.spec.late_per_key:
+            return NEVER
+        return int(batch.time[stop - 1])
+
+    def _settled(self, batch: Batch | None, watermark: int) -> None:
+        settle = self.settle
+        out, beyond = settle.take(batch, watermark)
+        self.give(out, beyond)
+        if settle.silence is not None and self.silent_part is not None:
+            lasts = settle.last_times()
+            found = settle.silence.until(watermark, lasts, self._newest)
+            self.silent_part.silent(found, watermark)
+
+    def _give_late(self, batch: Batch) -> None:
+        self.counts.late += batch.n
+        if self.late_part is None:
+            return
+        rows = self.settle.slots_of(batch)
+        names = [f.name for f in self.late_part.spec.fields]
+        columns = {}
+        for field in self.late_part.spec.fields:
+            found = rows.columns.get(field.name)
+            columns[field.name] = missing(field, rows.n) if found is None else found
+        columns = {name: columns[name] for name in names}
+        self.late_part.counts.rows_in += rows.n
+        self.late_part.counts.used += rows.n
+        self.late_part.give(Batch(rows.n, rows.time, rows.slot, None, columns), NEVER)
+
+    def held(self) -> int:
+        """Rows in the reorder buffers, and those that wait for what may replace or precede them."""
+        return sum(p.waiting for p in self.partitions.values()) + self.settle.held()
+
+    def state(self) -> dict[str, Any]:
+        """Partitions and what is known of each key."""
+        return {
+            "partitions": {name: p.state() for name, p in self.partitions.items()},
+            "has_ended": self.has_ended,
+            "passed_on": self._passed_on,
+            "newest": self._newest,
+            "settle": self.settle.state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take a snapshot over."""
+        self.partitions = {}
+        for name, value in state["partitions"].items():
+            part = self._new_partition()
+            part.load(value)
+            self.partitions[name] = part
+        self.has_ended = state["has_ended"]
+        self._passed_on, self._newest = state["passed_on"], state["newest"]
+        self.settle.load(state["settle"])
+
+
+class PartNode(Node):
+    """A side stream of a source: its late rows, or the keys that fell silent and came back."""
+
+    spec: PartSpec
+
+    def take(self, place: int, batch: Batch | None, watermark: int) -> None:
+        """The source's own rows do not come this way."""
+
+    def silent(self, events: NDArray[np.int64], watermark: int) -> None:
+        """Pass events on, in the order (time, key value, sequence): a fall before a return."""
+        if not len(events):
+            self.give(None, watermark)
+            return
+        slot: NDArray[np.int32] | None = None
+        time = events[:, 0]
+        order = np.lexsort((1 - events[:, 2], time))
+        if self.spec.table >= 0:
+            _, rank = self.shared.tables[self.spec.table].order()
+            order = np.lexsort((1 - events[:, 2], rank[events[:, 1]], time))
+            slot = events[order, 1].astype(np.int32)
+        n = len(order)
+        columns = {}
+        for field in self.spec.fields:
+            if field.name == "silent":
+                columns[field.name] = events[order, 2].astype(DTYPES[field.store])
+            else:
+                columns[field.name] = missing(field, n)
+        self.counts.rows_in += n
+        self.counts.used += n
+        self.give(Batch(n, time[order], slot, None, columns), watermark)
+
+
+def _widened(values: Any, field: Field) -> Any:  # noqa: ANN401
+    """A key column as int64."""
+    if field.store == "bool":
+        return np.where(values == 2, MISSING, values.astype(np.int64))
+    return values.astype(np.int64)

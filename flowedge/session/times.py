@@ -1,0 +1,155 @@
+"""Event times [ns since 1970, UTC] from whatever a source has: instants, numbers, texts, or a rate."""
+
+import datetime as dt
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowedge.compile.kernels.ingest import COUNT_WORDS, count
+from flowedge.compile.kernels.library import ready
+from flowedge.lang.errors import SourceError
+from flowedge.session.batch import Array, Times
+
+MISSING = -(2**63)
+SECOND = 1_000_000_000
+LATEST = 2**63 - 2**40
+"""Times are kept this far from the end of what int64 holds, so that a window's end still fits."""
+
+
+class Counted:
+    """Times of the rows of a signal, counted from its rate: row i stands at start + i / rate.
+
+    Whole seconds are counted in whole numbers, so that a long recording does not drift.
+
+    Examples
+    --------
+    >>> Counted(0, 250.0).times(499, 2).tolist()
+    [1996000000, 2000000000]
+    """
+
+    def __init__(self, start_ns: int, rate_hz: float) -> None:
+        exact = Fraction(rate_hz).limit_denominator(1000)
+        close = exact != 0 and abs(float(exact) / rate_hz - 1) < 1e-15
+        # One turn: so many rows take so many whole seconds.
+        self._rows = exact.numerator if close else 2**62
+        self._turn_ns = exact.denominator * SECOND if close else 0
+        # Within so many rows from a turn on, rounding errors stay below the distance to a tie.
+        self._stretch = 65_536 if exact.denominator == 1 else 1024
+        self.start_ns, self.period_ns = start_ns, SECOND / rate_hz
+        self._ctx = np.zeros(COUNT_WORDS, np.int64)
+        self._ctx[4:5].view(np.float64)[0] = self.period_ns
+        self._address = pa.py_buffer(self._ctx).address
+
+    def times(self, first: int, rows: int) -> Times:
+        """Times of `rows` rows from number `first` on."""
+        out = np.empty(rows, np.int64)
+        done = 0
+        while done < rows:
+            turn, place = divmod(first + done, self._rows)
+            part = min(rows - done, self._rows - place)
+            if self._rows < 1024:  # short turns: several in one go
+                part = min(rows - done, self._stretch)
+            ctx = self._ctx
+            ctx[0], ctx[1] = part, pa.py_buffer(out).address + 8 * done
+            ctx[2], ctx[3] = self.start_ns + turn * self._turn_ns, place
+            ready(count)(self._address)
+            done += part
+        return out
+
+
+def from_numbers(values: Array, scale_ns: float, *, is_float: bool) -> Times:
+    """Numbers of a time unit since 1970; what is missing or too large for int64 ns is missing."""
+    if is_float:
+        exact = np.asarray(values, np.float64) * scale_ns
+        good = np.abs(exact) < LATEST  # NaN is not
+        return np.where(good, np.rint(np.where(good, exact, 0)), MISSING).astype(np.int64)
+    whole = np.asarray(values)
+    if whole.dtype == np.uint64 and len(whole) and whole.max() > LATEST:
+        whole = np.where(whole > LATEST, MISSING, whole.astype(np.int64))
+    whole = whole.astype(np.int64, copy=False)
+    if scale_ns == 1.0:
+        return whole
+    if scale_ns == int(scale_ns):
+        factor = int(scale_ns)
+        good = (whole < LATEST // factor) & (whole > -LATEST // factor)
+        return np.where(good, np.where(good, whole, 0) * factor, MISSING)
+    return from_numbers(np.where(whole == MISSING, np.nan, whole), scale_ns, is_float=True)
+
+
+def from_text(texts: Any, layout: str, zone: str) -> tuple[Times, Any]:  # noqa: ANN401
+    """Instants of texts.
+
+    Parameters
+    ----------
+    texts : Arrow array of text, or a dictionary of it
+    layout : of `strptime`; "" or "iso" for ISO 8601
+    zone : where clocks that name no zone stand; "" for UTC
+
+    Returns
+    -------
+    times : int64 ns, missing where a text is no time
+    texts : the array as plain text, for messages
+    """
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_decode()
+    texts = texts.cast(pa.string())
+    parsed = _parsed(texts, layout, zone)
+    if parsed is None:  # some text is no time: one by one
+        parts = [_parsed(texts.slice(i, 1), layout, zone) for i in range(len(texts))]
+        gone = pa.nulls(1, pa.timestamp("ns"))
+        parsed = pa.concat_arrays([gone if p is None else p for p in parts])
+    out = parsed.view(pa.int64()).fill_null(MISSING).to_numpy(zero_copy_only=False)
+    return out, texts
+
+
+def _parsed(texts: Any, layout: str, zone: str) -> Any:  # noqa: ANN401
+    """Instants as timestamps without a zone, in UTC; None where a text is no time."""
+    import pyarrow.compute as pc  # noqa: PLC0415  # 30 ms that only texts need
+
+    naive, aware = pa.timestamp("ns"), pa.timestamp("ns", "UTC")
+    trimmed = pc.utf8_trim_whitespace(texts)
+    try:
+        if layout and layout != "iso":
+            if "%f" in layout or "%z" in layout:
+                return _by_datetime(trimmed, layout, zone)
+            clock = pc.strptime(trimmed, layout, "s").cast(naive)
+        else:
+            try:
+                clock = trimmed.cast(naive)
+            except pa.ArrowInvalid:
+                return trimmed.cast(aware).cast(naive)
+        if not zone or zone == "UTC":
+            return clock
+        there = pc.assume_timezone(clock, zone, ambiguous="earliest", nonexistent="earliest")
+        return there.cast(aware).cast(naive)
+    except (pa.ArrowInvalid, ValueError, OverflowError):
+        return None
+
+
+def _by_datetime(texts: Any, layout: str, zone: str) -> Any:  # noqa: ANN401
+    """Layouts with fractions or zones, which Arrow does not read."""
+    import zoneinfo  # noqa: PLC0415
+
+    utc = dt.UTC
+    home = zoneinfo.ZoneInfo(zone) if zone else utc
+    out: list[int | None] = []
+    for text in texts.to_pylist():
+        if text is None:
+            out.append(None)
+            continue
+        when = dt.datetime.strptime(text, layout)  # noqa: DTZ007  # the zone follows
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=home)
+        delta = when.astimezone(utc) - dt.datetime(1970, 1, 1, tzinfo=utc)
+        out.append((delta.days * 86400 + delta.seconds) * SECOND + delta.microseconds * 1000)
+    return pa.array(out, pa.int64()).cast(pa.timestamp("ns"))
+
+
+def missing_time(source: str, name: str, row: int, text: object = None) -> SourceError:
+    """The error for a row without a readable time."""
+    what = "no time" if text is None else f"`{text}`, which is no time"
+    return SourceError(
+        f"`{source}`: row {row} has {what} in `{name}`; mend it, or say `on error skip` to drop such rows"
+    )

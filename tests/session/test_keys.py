@@ -1,0 +1,162 @@
+"""Keys to slots: numbered by first appearance, ordered by value."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowedge.compile.kernels import slots as k
+from flowedge.lang.errors import CheckpointError
+from flowedge.session import keys
+from flowedge.session.keys import KeyTable
+from flowedge.session.strings import StringPool
+
+WORDS = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
+
+
+def numbered(rows):
+    """The slow way: a dict."""
+    seen = {}
+    return [seen.setdefault(r, len(seen)) for r in rows], list(seen)
+
+
+@given(values=st.lists(WORDS, max_size=80), cut=st.integers(0, 80), seed=WORDS)
+def test_keys_of_one_column_are_numbered_by_first_appearance(values, cut, seed):
+    table = KeyTable([False], seed=seed)
+    column = np.array(values, np.int64)
+    found = np.concatenate([table.slots([column[:cut]]), table.slots([column[cut:]])])
+    expected, seen = numbered(values)
+    assert found.dtype == np.int32
+    assert found.tolist() == expected
+    assert table.values(0).tolist() == seen
+    order, rank = table.order()
+    assert table.values(0)[order].tolist() == sorted(seen)
+    assert order[rank].tolist() == list(range(len(seen)))
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(-3, 3), WORDS, st.integers(0, 2)), max_size=80),
+    cut=st.integers(0, 80),
+)
+def test_keys_of_several_columns_are_numbered_and_ordered(rows, cut):
+    table = KeyTable([False, False, False])
+    found = []
+    for part in (rows[:cut], rows[cut:]):
+        columns = [np.array([r[c] for r in part], np.int64) for c in range(3)]
+        found += table.slots(columns).tolist()
+        order, _ = table.order()
+        _, seen = numbered(rows[:cut] if part is rows[:cut] else rows[: len(found)])
+        assert [seen[s] for s in order] == sorted(seen)
+    assert found == numbered(rows)[0]
+
+
+@given(
+    names=st.lists(st.tuples(st.none() | st.text(max_size=10), st.integers(0, 3)), max_size=60),
+    cut=st.integers(0, 60),
+)
+def test_texts_are_ordered_by_their_bytes_and_a_missing_one_stands_first(names, cut):
+    pool = StringPool()
+    table = KeyTable([True, False], pool)
+    for part in (names[:cut], names[cut:]):
+        ids = pool.intern(pa.array([n for n, _ in part], pa.string()))
+        table.slots([ids, np.array([v for _, v in part], np.int64)])
+        order, rank = table.order()
+        raw = [
+            (b"" if t < 0 else b"\1" + pool.raw(t), v)
+            for t, v in zip(*(table.values(c) for c in (0, 1)), strict=True)
+        ]
+        assert [raw[s] for s in order] == sorted(raw)
+        assert order[rank].tolist() == list(range(table.count))
+
+
+@pytest.mark.parametrize("pattern", ["sequence", "stride", "high", "negative", "random"])
+def test_many_keys_grow_the_table_and_keep_their_slots(pattern):
+    n = 50_000
+    values = {
+        "sequence": np.arange(n), "stride": np.arange(n) * 4096, "high": np.arange(n) << 40,
+        "negative": -np.arange(n) - 1, "random": np.unique(np.random.default_rng(0).integers(-(2**62), 2**62, n)),
+    }[pattern]  # fmt: skip
+    table = KeyTable([False])
+    slots = np.concatenate(
+        [table.slots([values[i : i + 7000]]) for i in range(0, len(values), 7000)]
+    )
+    np.testing.assert_array_equal(slots, np.arange(len(values)))
+    np.testing.assert_array_equal(table.slots([values[::-1]]), np.arange(len(values))[::-1])
+    full = np.flatnonzero(table._table)
+    distance = (full - (table._table[full] >> 32)) & (len(table._table) - 1)
+    assert distance.mean() < 2
+
+
+def test_a_million_keys_take_less_than_40_mb():
+    table = KeyTable([False])
+    table.slots([np.arange(1_000_000) * 13])
+    table.order()
+    assert table.count == 1_000_000
+    assert table.nbytes < 40e6
+
+
+def test_a_key_beyond_the_limit_gets_no_slot():
+    table = KeyTable([False], limit=2)
+    assert table.slots([np.array([5, 6, 7, 5, 8])]).tolist() == [0, 1, -1, 0, -1]
+    assert (table.count, table.refused) == (2, 2)
+    pair = KeyTable([False, False], limit=1)
+    assert pair.slots([np.array([1, 1, 1]), np.array([2, 3, 2])]).tolist() == [0, -1, 0]
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_kernels_do_the_same_in_plain_python(monkeypatch, columns):
+    rng = np.random.default_rng(2)
+    values = [rng.integers(0, 40, 3000) * 2**33 for _ in range(columns)]
+    fast = KeyTable([False] * columns, seed=3)
+    expected = fast.slots(values)
+    monkeypatch.setattr(keys, "ready", lambda run: run)
+    slow = KeyTable([False] * columns, seed=3)
+    assert slow.slots(values).tolist() == expected.tolist()
+    np.testing.assert_array_equal(slow._table, fast._table)
+
+
+def test_the_kernel_for_large_tables_does_the_same_as_that_for_small_ones(monkeypatch):
+    values = np.random.default_rng(2).integers(0, 3000, 30_000)
+    near = KeyTable([False]).slots([values])
+    monkeypatch.setattr(k, "CACHED", 0)
+    np.testing.assert_array_equal(KeyTable([False]).slots([values]), near)
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_snapshot_brings_the_same_slots_back(columns):
+    rng = np.random.default_rng(columns)
+    values = [rng.integers(0, 200, 5000) for _ in range(columns)]
+    table = KeyTable([False] * columns)
+    table.slots(values)
+    again = KeyTable.restore(table.snapshot(), [False] * columns, seed=9)
+    assert again.snapshot() == table.snapshot()
+    more = [np.append(v, -1) for v in values]
+    np.testing.assert_array_equal(again.slots(more), table.slots(more))
+    for a, b in zip(again.order(), table.order(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_damaged_snapshot_is_refused():
+    table = KeyTable([False])
+    table.slots([np.array([1, 2, 3])])
+    state = table.snapshot()
+    for size in range(len(state)):
+        with pytest.raises(CheckpointError):
+            KeyTable.restore(state[:size], [False])
+    with pytest.raises(CheckpointError):
+        KeyTable.restore(state, [False, False])
+    with pytest.raises(CheckpointError):
+        KeyTable.restore(state, [True], StringPool(["a"]))
+    twice = state.replace((2).to_bytes(8, "little"), (1).to_bytes(8, "little"))
+    with pytest.raises(CheckpointError, match="twice"):
+        KeyTable.restore(twice, [False])
+
+
+def test_columns_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="column"):
+        KeyTable([])
+    with pytest.raises(ValueError, match="unequal"):
+        KeyTable([False, False]).slots([np.array([1])])
+    with pytest.raises(ValueError, match="unequal"):
+        KeyTable([False, False]).slots([np.array([1]), np.array([1, 2])])
