@@ -1,0 +1,1 @@
+"""Models inside the stream: read safely, verified, called with one fixed batch."""

@@ -1,0 +1,200 @@
+"""Loading a model: the bytes are read once, verified, and those bytes are what runs."""
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from flowedge.lang.errors import DigestError, ModelError
+from flowedge.models.archive import Archive
+from flowedge.models.pt2 import ModelInfo, Program, Runner, TensorInfo
+
+Array = np.ndarray[Any, Any]
+
+LARGEST_FILE = 2**30
+
+
+class Network(Protocol):
+    """What runs: a batch of inputs in, the outputs out."""
+
+    info: ModelInfo
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs for one batch."""
+
+
+class Model:
+    """A verified model, ready to be called.
+
+    Attributes
+    ----------
+    info : inputs and outputs
+    sha256 : of the file's bytes
+    """
+
+    def __init__(self, network: Network, sha256: str) -> None:
+        self.network, self.info, self.sha256 = network, network.info, sha256
+
+    def infer(self, columns: Sequence[Array]) -> list[Array]:
+        """Outputs for one batch of frames.
+
+        Parameters
+        ----------
+        columns : one array for each column of the pipeline, (batch, samples, …elements of a sample) or
+            (batch, …elements) for rows; they are brought to the model's inputs by `arrange`
+
+        Raises
+        ------
+        ModelError
+            the frames do not fit the model
+        """
+        try:
+            return self.network(arrange(columns, self.info.inputs))
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise ModelError(f"the model failed on a batch: {str(error).splitlines()[0]}") from None
+
+
+def arrange(columns: Sequence[Array], inputs: Sequence[TensorInfo]) -> list[Array]:
+    """Columns of frames as the inputs of a model, channels first where the model wants them so.
+
+    One input for each column, or one input whose channels are those of all columns in order.
+
+    Raises
+    ------
+    ModelError
+        numbers or lengths do not fit
+    """
+    if len(columns) == len(inputs):
+        return [_fit([column], spec) for column, spec in zip(columns, inputs, strict=True)]
+    if len(inputs) == 1:
+        return [_fit(columns, inputs[0])]
+    raise ModelError(
+        f"the model takes {len(inputs)} inputs, the pipeline gives {len(columns)} columns"
+    )
+
+
+def _fit(columns: Sequence[Array], spec: TensorInfo) -> Array:
+    want = spec.shape[1:]
+    n = len(columns[0])
+    if len(columns) == 1 and _agrees(columns[0].shape[1:], want):
+        return columns[0].astype(spec.dtype, copy=False)
+    channels = [
+        np.moveaxis(c.reshape(n, c.shape[1], -1), 1, 2) if c.ndim > 1 else c.reshape(n, 1, 1)
+        for c in columns
+    ]
+    stacked = (
+        np.concatenate(channels, axis=1)
+        if len({c.shape[2] for c in channels}) == 1
+        else channels[0]
+    )
+    for candidate in (stacked, stacked.reshape(n, -1), np.moveaxis(stacked, 1, 2)):
+        if _agrees(candidate.shape[1:], want):
+            return np.ascontiguousarray(candidate, dtype=spec.dtype)
+    raise ModelError(
+        f"the input `{spec.name}` takes {list(want)}, the frames give {[list(c.shape[1:]) for c in columns]}"
+    )
+
+
+def _agrees(have: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
+    return len(have) == len(want) and all(
+        w is None or h == w for h, w in zip(have, want, strict=True)
+    )
+
+
+def read(path: str | Path, sha256: str | None = None) -> tuple[bytes, str]:
+    """The bytes of a model file and their digest.
+
+    Raises
+    ------
+    ModelError
+        the file is missing, a directory, unreadable or too large
+    DigestError
+        `sha256` is given and differs; a prefix of at least 4 hexadecimal digits counts
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > LARGEST_FILE:
+            raise ModelError(f"model `{path}` is larger than {LARGEST_FILE >> 20} MiB")
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"there is no model `{path}`; check the path, or train it") from None
+    except OSError as error:
+        raise ModelError(f"cannot read the model `{path}`: {error.strerror}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and not (
+        len(sha256) >= 4 and digest.startswith(sha256.lower().rstrip("…"))
+    ):
+        raise DigestError(
+            f"model `{path}` has the sha256 {digest}, the pipeline wants {sha256}; it is another file"
+        )
+    return data, digest
+
+
+def load(
+    path: str | Path, sha256: str | None = None, trusted: frozenset[str] = frozenset()
+) -> Model:
+    """A model ready to run.
+
+    Parameters
+    ----------
+    path : a ``.pt2`` written by torch.export, or a TorchScript archive
+    sha256 : the digest that the pipeline asks for, None for any
+    trusted : digests of programs (TorchScript) that the user lets run
+
+    Raises
+    ------
+    ModelError
+        missing, damaged, not allowed, or Torch is not installed (the extra ``flowedge[torch]``)
+    DigestError
+        the digest differs
+    """
+    data, digest = read(path, sha256)
+    archive = Archive(data, str(path))
+    if is_torchscript(archive):
+        if digest not in {t.lower() for t in trusted}:
+            raise ModelError(
+                f"model `{path}` is a TorchScript program, which can do anything that Python can; export it with "
+                f"torch.export to a .pt2 instead, or trust this very file: --trust-model {digest}"
+            )
+        _require_torch(path)
+        from flowedge.models.torchscript import ScriptRunner  # noqa: PLC0415
+
+        return Model(ScriptRunner(data, str(path)), digest)
+    program = Program(archive)
+    _require_torch(path)
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    return Model(Runner(program), digest)
+
+
+def _require_torch(path: str | Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise ModelError(
+            f"model `{path}` needs Torch, which is not installed; run: pip install 'flowedge[torch]'"
+        )
+
+
+def is_torchscript(archive: Archive) -> bool:
+    """Whether an archive is a TorchScript program: code and a pickle at its root."""
+    return any(
+        p == "constants.pkl" or p.startswith("code/") for p in archive.members
+    ) and not archive.has("models/model.json")
+
+
+def inspect(path: str | Path) -> ModelInfo:
+    """Inputs and outputs of a model, without Torch and without running anything.
+
+    Raises
+    ------
+    ModelError
+        the file cannot be read; of a TorchScript program nothing is known: it has no inputs here
+    """
+    data, _ = read(path)
+    archive = Archive(data, str(path))
+    if is_torchscript(archive):
+        return ModelInfo((), ())
+    return Program(archive).info()
