@@ -1,0 +1,104 @@
+"""Blocks of exactly so many rows, whatever the size of the batches that come in."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+LABELS = b"flowedge.labels"
+"""Metadata key of a text column: its known texts, as a JSON list."""
+
+
+class Blocks:
+    """Cuts a stream of batches into blocks of exactly `rows` rows.
+
+    So files do not depend on how the rows were pushed.
+
+    A text column that comes as a dictionary gets the block's own: first the known labels of the
+    field, then texts in the order in which they first appear, growing from block to block.
+    """
+
+    def __init__(self, schema: pa.Schema, rows: int) -> None:
+        self.schema = pa.schema(
+            [f.with_type(_own(f.type)) for f in schema], metadata=schema.metadata
+        )
+        self.rows = rows
+        self.pending_rows = 0
+        self._pending: list[list[pa.Array]] = []
+        self._texts = {i: _Texts(f) for i, f in enumerate(schema) if pa.types.is_dictionary(f.type)}
+
+    def push(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Take rows, give all blocks that are full."""
+        at = 0
+        while at < batch.num_rows:
+            take = min(batch.num_rows - at, self.rows - self.pending_rows)
+            part = batch.slice(at, take)
+            # The dictionary grows with the rows of this block alone, not with those behind it.
+            self._pending.append(
+                [
+                    self._texts[i].codes(column) if i in self._texts else column
+                    for i, column in enumerate(part.columns)
+                ]
+            )
+            self.pending_rows += take
+            at += take
+            if self.pending_rows == self.rows:
+                yield self._block()
+
+    def rest(self) -> pa.RecordBatch | None:
+        """The last, shorter block; None if nothing is left."""
+        return self._block() if self.pending_rows else None
+
+    def _block(self) -> pa.RecordBatch:
+        arrays = []
+        for i, field in enumerate(self.schema):
+            parts = [row[i] for row in self._pending]
+            # Even a single part is copied if it is a view: bits before it would be written, too.
+            whole = pa.concat_arrays(parts)
+            if i in self._texts:
+                whole = pa.DictionaryArray.from_arrays(whole, self._texts[i].dictionary(field.type))
+            arrays.append(whole)
+        self._pending, self.pending_rows = [], 0
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+class _Texts:
+    """The dictionary of one column, in order of first appearance."""
+
+    def __init__(self, field: pa.Field) -> None:
+        known = json.loads((field.metadata or {}).get(LABELS, b"[]"))
+        self._place: dict[Any, int] = {text: i for i, text in enumerate(known)}
+        self._last: pa.Array | None = None
+        self._map: npt.NDArray[np.int32] = np.empty(0, np.int32)
+
+    def codes(self, column: pa.DictionaryArray) -> pa.Array:
+        """Places in the own dictionary, int32; null stays null."""
+        if self._last is None or not column.dictionary.equals(self._last):
+            self._last = column.dictionary
+            self._map = np.full(len(column.dictionary) + 1, -1, np.int32)
+        missing = column.indices.is_null()
+        foreign = pc.fill_null(column.indices, len(self._map) - 1).to_numpy(zero_copy_only=False)
+        own = self._map[foreign]
+        absent = np.asarray(missing.to_numpy(zero_copy_only=False))
+        if np.any((own < 0) & ~absent):
+            fresh = foreign[(own < 0) & ~absent]
+            _, first = np.unique(fresh, return_index=True)
+            for code in fresh[np.sort(first)]:
+                text = column.dictionary[int(code)].as_py()
+                if text is None:
+                    continue
+                self._map[code] = self._place.setdefault(text, len(self._place))
+            own = self._map[foreign]
+        return pa.array(own, pa.int32(), mask=absent | (own < 0))
+
+    def dictionary(self, kind: pa.DictionaryType) -> pa.Array:
+        """All texts so far."""
+        return pa.array(list(self._place), kind.value_type)
+
+
+def _own(kind: pa.DataType) -> pa.DataType:
+    return pa.dictionary(pa.int32(), kind.value_type) if pa.types.is_dictionary(kind) else kind
