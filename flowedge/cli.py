@@ -1,0 +1,367 @@
+"""The command line: ``flowedge run``, ``check``, ``explain``, ``graph``, ``ops``, ``inspect``, ``fmt``, ``new``."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowedge import __version__
+from flowedge.lang.errors import FlowEdgeError, RunError
+
+if TYPE_CHECKING:
+    from flowedge.runtime.plan import Plan
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="FlowEdge: check, compile and run sensor pipelines written in .flow files.",
+    epilog="Exit codes: 0 done, 1 the pipeline is wrong, 2 bad usage, 3 the run failed, 4 another run holds the "
+    "state, 5 a digest or signature does not match, 130 interrupted.",
+)  # fmt: skip
+
+Flow = Annotated[Path, typer.Argument(help="The .flow file.", show_default=False)]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p", "--param", help="Give a `param` another value: NAME=VALUE. May be repeated."
+    ),
+]
+
+
+def main() -> None:
+    """Entry point of the console script; every expected problem ends in one sentence and its exit code."""
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except FlowEdgeError as error:
+        _say(error)
+        sys.exit(error.exit_code)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(
+            error, "exit_code"
+        ):  # a usage error; typer brings its own click
+            error.show()
+            sys.exit(2)
+        if isinstance(error, OSError):
+            print(
+                f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "),
+                file=sys.stderr,
+            )
+            sys.exit(3)
+        if os.environ.get("FLOWEDGE_TRACEBACK"):
+            raise
+        print(f"error: {_unforeseen(error)}", file=sys.stderr)
+        sys.exit(3)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One sentence for what no one thought of; the whole story comes with FLOWEDGE_TRACEBACK=1."""
+    if isinstance(error, MemoryError):
+        return "out of memory; take shorter windows or fewer keys, or a machine with more of it"
+    if isinstance(error, RecursionError):
+        return "the pipeline has too long a chain of stages, or too deep an expression; divide it"
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" ({Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno})" if place else ""
+    return (
+        f"internal error: {type(error).__name__}: {error}{where}; please report it with the pipeline "
+        f"and version {__version__} (FLOWEDGE_TRACEBACK=1 shows all of it)"
+    )
+
+
+def _say(error: FlowEdgeError) -> None:
+    from flowedge.lang.diagnostics import FlowError  # noqa: PLC0415
+
+    if isinstance(error, FlowError):
+        from flowedge.lang.render import render_all  # noqa: PLC0415
+
+        count = sum(d.severity == "error" for d in error.diagnostics)
+        print(render_all(error.diagnostics, _style(sys.stderr)), file=sys.stderr)
+        print(f"{count} error{'s' if count != 1 else ''}", file=sys.stderr)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+
+
+def _style(stream: Any) -> Callable[[str, str], str]:  # noqa: ANN401
+    """Colours for a terminal, none for a file or under NO_COLOR."""
+    from flowedge.lang.render import plain  # noqa: PLC0415
+
+    if not stream.isatty() or os.environ.get("NO_COLOR"):
+        return plain
+    codes = {
+        "error": "1;31",
+        "warning": "1;33",
+        "line": "34",
+        "primary": "31",
+        "other": "36",
+        "note": "1",
+    }
+    return lambda kind, text: f"\x1b[{codes.get(kind, '0')}m{text}\x1b[0m"
+
+
+def _params(given: list[str] | None) -> dict[str, str]:
+    out = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"`{item}` is not NAME=VALUE")
+        out[name] = value
+    return out
+
+
+def _plan(flow: Path, params: list[str] | None, **options: Any) -> "Plan":  # noqa: ANN401
+    from flowedge.runtime.plan import compile_flow  # noqa: PLC0415
+
+    return compile_flow(flow, params=_params(params), **options)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.")
+    ] = False,
+) -> None:
+    if version:
+        print(f"flowedge {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    flow: Flow,
+    param: Params = None,
+    speed: Annotated[
+        str, typer.Option(help="`max`, or a multiple of real time such as `1x` or `10x`.")
+    ] = "max",
+    report: Annotated[
+        Path | None, typer.Option(help="Write the report as JSON to this file.")
+    ] = None,
+    trust_model: Annotated[
+        list[str] | None, typer.Option(help="sha256 of a model program (TorchScript) to trust.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Run a pipeline over its sources until they end."""
+    from flowedge.runtime.run import Run  # noqa: PLC0415
+
+    plan = _plan(flow, param)
+    if plan.warnings and not quiet:
+        print(plan.warnings, file=sys.stderr)
+    shown = sys.stderr.isatty() and not quiet
+    from flowedge.ui.progress import Bar, summary  # noqa: PLC0415
+
+    bar = Bar() if shown else None
+    task = Run(plan, frozenset(trust_model or ()), bar.update if bar else None, speed=_speed(speed))
+    try:
+        found = task()
+    finally:
+        if bar is not None:
+            bar.close()
+        if report is not None:
+            _write(report, task.report.as_json())
+    if not quiet:
+        print(summary(found))
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        value = float(text.removesuffix("x"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise typer.BadParameter(
+            f"`{text}` is no speed; give `max`, `1x` or `10x`", param_hint="--speed"
+        )
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        from flowedge.sinks.atomic import explained  # noqa: PLC0415
+
+        raise explained(path, error) from None
+
+
+@app.command()
+def check(
+    flows: Annotated[
+        list[Path] | None, typer.Argument(help="The .flow files.", show_default=False)
+    ] = None,
+    param: Params = None,
+    format: Annotated[str, typer.Option(help="`text` or `json`.")] = "text",  # noqa: A002  # the option's name
+    explain: Annotated[
+        str | None, typer.Option(help="Print the manual page of a diagnostic, for example FE403.")
+    ] = None,
+) -> None:
+    """Check pipelines without running them: types, units, rates, names, deadlines."""
+    if explain is not None:
+        _explain_code(explain)
+        return
+    if not flows:
+        raise typer.BadParameter("give a .flow file, or --explain CODE")
+    if format not in ("text", "json"):
+        raise typer.BadParameter(
+            f"`{format}` is no format; give `text` or `json`", param_hint="--format"
+        )
+    from flowedge.lang.diagnostics import FlowError  # noqa: PLC0415
+    from flowedge.lang.render import render_all  # noqa: PLC0415
+    from flowedge.runtime.plan import check_flow  # noqa: PLC0415
+
+    found, wrong = [], 0
+    for flow in flows:
+        try:
+            found += check_flow(flow, _params(param))
+        except FlowError as error:
+            found += error.diagnostics
+            wrong += sum(d.severity == "error" for d in error.diagnostics)
+    if format == "json":
+        print(json.dumps([d.as_json() for d in found], indent=2, ensure_ascii=False))
+    else:
+        if found:
+            print(render_all(found, _style(sys.stdout)))
+        warned = len(found) - wrong
+        print(f"{wrong} error{'s' * (wrong != 1)}, {warned} warning{'s' * (warned != 1)}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _explain_code(code: str) -> None:
+    import flowedge.graph.check  # noqa: PLC0415  # its rules register themselves
+    import flowedge.lang.rules  # noqa: F401, PLC0415
+    from flowedge.lang.diagnostics import Rule, nearest, page  # noqa: PLC0415
+
+    text = page(code)
+    if text is None:
+        near = nearest(code.upper(), Rule.known)
+        raise typer.BadParameter(
+            f"there is no diagnostic `{code}`" + (f"; did you mean {near}?" if near else "")
+        )
+    print(f"{code.upper()}\n\n{text}")
+
+
+@app.command()
+def explain(
+    flow: Flow,
+    param: Params = None,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Print the generated source of every kernel.")
+    ] = False,
+) -> None:
+    """Say what a pipeline will do before anything runs: shapes, rates, units, kernels, state, delay."""
+    plan = _plan(flow, param)
+    if plan.warnings:
+        print(plan.warnings, file=sys.stderr)
+    print(plan.kernels() if kernels else plan.explain())
+
+
+@app.command()
+def graph(
+    flow: Flow,
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .svg, .dot or .mmd file.")],
+    param: Params = None,
+) -> None:
+    """Draw the dataflow graph."""
+    from flowedge.graph.draw import draw  # noqa: PLC0415
+
+    plan = _plan(flow, param, use_cache=False)
+    if plan.graph is None:
+        raise RunError("the graph is not there to be drawn")
+    kinds = {".svg": "svg", ".dot": "dot", ".mmd": "mermaid"}
+    if out.suffix not in kinds:
+        raise typer.BadParameter(
+            f"`{out.suffix}` is no known kind of drawing; give .svg, .dot or .mmd", param_hint="-o"
+        )
+    _write(out, draw(plan.graph, kinds[out.suffix]))
+    print(f"wrote {out}")
+
+
+@app.command()
+def ops(
+    name: Annotated[str | None, typer.Argument(help="An operator, for example `ema`.")] = None,
+) -> None:
+    """List the operators, or print the manual page of one."""
+    from flowedge.operators import discover  # noqa: PLC0415
+    from flowedge.operators.manual import page, table  # noqa: PLC0415
+
+    if name is None:
+        width = max(len(n) for _, n, _ in table())
+        for kind, word, line in table():
+            print(f"{kind:10} {word:{width}}  {line}")
+        return
+    kinds = [kind for kind, word in discover() if word == name]
+    if not kinds:
+        from flowedge.lang.diagnostics import nearest  # noqa: PLC0415
+
+        near = nearest(name, (word for _, word in discover()))
+        raise typer.BadParameter(
+            f"there is no operator `{name}`" + (f"; did you mean `{near}`?" if near else "")
+        )
+    print("\n\n".join(page(kind, name) for kind in kinds))
+
+
+@app.command()
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(help="An Arrow or Parquet file, a quarantine file, or a model.")
+    ],
+    rows: Annotated[int, typer.Option(help="How many rows to show.", min=0)] = 5,
+) -> None:
+    """Show what a file holds: schema with units, rows, provenance."""
+    from flowedge.ui.inspect import describe  # noqa: PLC0415
+
+    print(describe(file, rows))
+
+
+@app.command()
+def fmt(
+    flows: Annotated[list[Path], typer.Argument(help="The .flow files.")],
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 if a file would change.")
+    ] = False,
+) -> None:
+    """Lay out pipelines in the one canonical way."""
+    from flowedge.lang.format import format as tidy  # noqa: PLC0415
+    from flowedge.runtime.plan import read_flow  # noqa: PLC0415
+
+    changed = 0
+    for flow in flows:
+        text = read_flow(str(flow))
+        new = tidy(text, str(flow))
+        if new == text:
+            continue
+        changed += 1
+        print(f"{'would change' if only_check else 'changed'} {flow}")
+        if not only_check:
+            _write(flow, new)
+    if only_check and changed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="A name for the pipeline, and for its file.")],
+) -> None:
+    """Write a small pipeline that runs as it stands, to begin from."""
+    from flowedge.ui.new import write  # noqa: PLC0415
+
+    path = write(name)
+    print(f"wrote {path}; try: flowedge run {path}")

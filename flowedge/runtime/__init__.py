@@ -1,0 +1,1 @@
+"""The shell around a session: files, clocks, progress, reports."""

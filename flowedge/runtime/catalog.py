@@ -1,0 +1,192 @@
+"""The catalogue that opens files: what self-describing sources and models say of themselves."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from flowedge.graph.catalog import CatalogError, Described, ModelShape, Tensor
+from flowedge.lang.errors import ModelError, SourceError
+from flowedge.types.connectors import ConnectorInfo
+from flowedge.types.schema import Store, Type
+
+STORES: dict[str, Store] = {
+    "double": "f64", "float": "f32", "int64": "i64", "int32": "i32", "int16": "i16", "int8": "i8", "uint64": "u64",
+    "uint32": "u32", "uint16": "u16", "uint8": "u8", "bool": "bool", "string": "string", "large_string": "string",
+    "string_view": "string", "binary": "binary", "large_binary": "binary", "halffloat": "f32",
+}  # fmt: skip
+
+
+def type_of(field: pa.Field) -> Type:
+    """The type of an Arrow field, its unit from the metadata.
+
+    Raises
+    ------
+    CatalogError
+        a kind of column that the engine has no use for
+    """
+    kind, shape = field.type, []
+    while pa.types.is_fixed_size_list(kind):
+        shape.append(kind.list_size)
+        kind = kind.value_type
+    if isinstance(kind, pa.FixedShapeTensorType):
+        shape += list(kind.shape)
+        kind = kind.value_type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return Type("time", shape=tuple(shape))
+    if pa.types.is_duration(kind):
+        return Type("i64", shape=tuple(shape))
+    store = STORES.get(str(kind))
+    if store is None:
+        raise CatalogError(
+            f"column `{field.name}` has the type {field.type}, which has no place in a stream"
+        )
+    return Type(store, unit=_unit(field), shape=tuple(shape))
+
+
+def _unit(field: pa.Field) -> Any:  # noqa: ANN401  # a Unit, imported with pint only when one is declared
+    text = (field.metadata or {}).get(b"flowedge.unit", b"").decode()
+    if not text:
+        return None
+    from flowedge.types import units  # noqa: PLC0415
+
+    try:
+        return units.parse(text)
+    except units.UnknownUnitError:
+        return None
+
+
+class FileCatalog:
+    """Answers by opening what the pipeline names; remembers what it was asked, for the plan cache.
+
+    Attributes
+    ----------
+    asked : (kind, subject, digest of the answer), in order
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+        self._known: dict[str, dict[str, ConnectorInfo]] = {}
+
+    def _catalogue(self, side: str) -> dict[str, ConnectorInfo]:
+        if side not in self._known:
+            from flowedge.sinks import catalog as sinks  # noqa: PLC0415  # a warm start asks no catalogue
+            from flowedge.sources import catalog as sources  # noqa: PLC0415
+
+            self._known = {"source": sources.catalogue(), "sink": sinks.catalogue()}
+        return self._known[side]
+
+    def source(self, connector: str) -> ConnectorInfo | None:
+        """The source connector of this name."""
+        return self._catalogue("source").get(connector)
+
+    def sink(self, connector: str) -> ConnectorInfo | None:
+        """The sink connector of this name."""
+        return self._catalogue("sink").get(connector)
+
+    def connectors(self) -> tuple[str, ...]:
+        """All names of sources and sinks."""
+        return tuple(sorted({*self._catalogue("source"), *self._catalogue("sink")}))
+
+    def schema(self, connector: str, address: str, options: Mapping[str, Any]) -> Described | None:
+        """Columns, rate and start of a source, from its file."""
+        answer = describe(connector, address, options)
+        self.asked.append(("schema", _subject(connector, address, options), answer[0]))
+        return None if answer[1] is None else answer[1]()
+
+    def model(self, path: str) -> ModelShape | None:
+        """Inputs and outputs of a model, from its file."""
+        digest, shape = describe_model(path)
+        self.asked.append(("model", path, digest))
+        return shape
+
+    def text(self, path: str) -> str:
+        """The text of an imported file."""
+        text = read_text(path)
+        self.asked.append(("import", path, hashlib.sha256(text.encode()).hexdigest()))
+        return text
+
+
+def read_text(path: str) -> str:
+    """A pipeline's text; raises `CatalogError` where it cannot be read."""
+    from flowedge.lang.parse import decode  # noqa: PLC0415
+
+    try:
+        return decode(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise CatalogError((error.strerror or str(error)).lower()) from None
+
+
+def still_holds(kind: str, subject: str, digest: str) -> bool:
+    """Whether an answer that a cached plan rests on is the same today."""
+    try:
+        match kind:
+            case "schema":
+                connector, address, options = json.loads(subject)
+                return describe(connector, address, options)[0] == digest
+            case "model":
+                return describe_model(subject)[0] == digest
+            case _:
+                return hashlib.sha256(Path(subject).read_bytes()).hexdigest() == digest
+    except (CatalogError, OSError):
+        return False
+
+
+def _subject(connector: str, address: str, options: Mapping[str, Any]) -> str:
+    return json.dumps([connector, address, {k: _plain(v) for k, v in options.items()}])
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    return list(value) if isinstance(value, tuple) else value
+
+
+def describe(
+    connector: str, address: str, options: Mapping[str, Any]
+) -> tuple[str, Callable[[], Described] | None]:
+    """The digest of what a source says of itself, and what it says."""
+    from flowedge.sources.catalog import get  # noqa: PLC0415
+
+    found = get(connector)
+    if found is None:
+        return "", None
+    known = {k: v for k, v in options.items() if found.options.option(k) is not None}
+    captures = options.get("captures")
+    try:
+        source = found(address, captures=captures, **known)
+        schema, rate, start = source.schema(), source.rate, source.start_ns
+    except SourceError as error:
+        raise CatalogError(str(error)) from None
+    if schema is None:
+        return "none", None
+    digest = hashlib.sha256(
+        schema.serialize().to_pybytes() + repr((rate, start)).encode()
+    ).hexdigest()
+
+    def answer() -> Described:
+        columns = tuple((f.name, type_of(f)) for f in schema)
+        times = [name for name, type_ in columns if type_.store == "time" and not type_.shape]
+        time = "time" if "time" in times else (times[0] if len(times) == 1 else None)
+        return Described(columns, rate, time, start)
+
+    return digest, answer
+
+
+def describe_model(path: str) -> tuple[str, ModelShape | None]:
+    """The digest of a model file, and its inputs and outputs."""
+    from flowedge.models.load import inspect  # noqa: PLC0415  # only pipelines with models
+
+    try:
+        info = inspect(path)
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except (ModelError, OSError) as error:
+        raise CatalogError(str(error)) from None
+
+    def tensors(found: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        return tuple(Tensor(t.name, tuple(t.shape), t.dtype) for t in found)
+
+    return digest, ModelShape(tensors(info.inputs), tensors(info.outputs))

@@ -1,0 +1,290 @@
+"""A compiled pipeline: checked, lowered, kept in the plan cache, opened as sessions."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from flowedge.compile import program as p
+from flowedge.compile.cache import default_cache
+from flowedge.runtime.catalog import FileCatalog, still_holds
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flowedge.compile.lower import Lowering
+    from flowedge.graph.catalog import Catalog
+    from flowedge.graph.nodes import Graph, Node
+    from flowedge.session.session import Session
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pipeline ready to run.
+
+    Attributes
+    ----------
+    program : plain data that a session runs
+    warnings : what `check` has to say besides errors, as drawn text
+    from_cache : it was compiled by an earlier run
+    """
+
+    program: p.Program
+    warnings: str = ""
+    from_cache: bool = False
+    compile_s: float = 0.0
+    graph: "Graph | None" = field(default=None, repr=False)
+
+    def open(self, models: Mapping[str, Any] | None = None) -> "Session":
+        """A fresh session."""
+        from flowedge.session.session import Session  # noqa: PLC0415
+
+        return Session(self.program, models or {})
+
+    def restore(self, snapshot: bytes, models: Mapping[str, Any] | None = None) -> "Session":
+        """A session that goes on where a snapshot was taken; raises CheckpointError."""
+        from flowedge.session.session import Session  # noqa: PLC0415
+
+        return Session.restore(self.program, snapshot, models or {})
+
+    def run(
+        self, tables: "Mapping[str, pa.Table]", models: Mapping[str, Any] | None = None
+    ) -> "dict[str, pa.Table]":
+        """Run over whole tables in memory, one for each source; returns a table for each sink."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        session = self.open(models)
+        found: dict[str, list[pa.RecordBatch]] = {}
+
+        def keep(out: "Mapping[str, pa.RecordBatch]") -> None:
+            for name, batch in out.items():
+                found.setdefault(name, []).append(batch)
+
+        for name, table in tables.items():
+            for batch in table.to_batches():
+                keep(session.push(name, batch))
+            keep(session.end(name))
+        keep(session.finish())
+        return {
+            name: pa.Table.from_batches(found.get(name, []), schema=schema)
+            for name, schema in session.schemas.items()
+        }
+
+    def explain(self) -> str:
+        """What `flowedge explain` prints."""
+        return self.program.explained
+
+    def kernels(self) -> str:
+        """The generated source of every kernel."""
+        parts = []
+        for node in self.program.nodes:
+            if isinstance(node, p.KernelSpec):
+                parts.append(f"# ---- kernel {node.id}: {node.name}\n{node.source}")
+            elif isinstance(node, p.SourceSpec) and node.prepare is not None:
+                parts.append(f"# ---- columns of {node.name}\n{node.prepare.source}")
+        return "\n".join(parts)
+
+
+def compile_flow(
+    path: str | Path | None = None,
+    *,
+    text: str | None = None,
+    params: Mapping[str, object] | None = None,
+    catalog: "Catalog | None" = None,
+    fuse: bool = True,
+    use_cache: bool = True,
+) -> Plan:
+    """Check a pipeline and compile it.
+
+    Parameters
+    ----------
+    path : the `.flow` file; or give `text`
+    params : values for ``param``, as on the command line
+    catalog : what self-describing sources say; by default their files are opened
+    fuse : put chains into one kernel; off, every stage is its own (the same rows, slower)
+    use_cache : look for the finished plan in the cache, and keep it there
+
+    Raises
+    ------
+    FlowError
+        the pipeline is wrong; ``.diagnostics`` says where
+    """
+    import time  # noqa: PLC0415  # only to report how long it took
+
+    start = time.perf_counter()
+    file = str(path) if path is not None else "<text>"
+    given = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (params or {}).items()}
+    if text is None:
+        if path is None:
+            message = "give a path or a text"
+            raise TypeError(message)
+        text = read_flow(str(path))
+    cacheable = use_cache and catalog is None
+    key = _key(text, file, given, fuse=fuse)
+    if cacheable:
+        kept = _from_cache(key)
+        if kept is not None:
+            program, warnings = kept
+            return Plan(program, warnings, from_cache=True, compile_s=time.perf_counter() - start)
+    plan, asked = _compile(text, file, given, catalog, fuse=fuse)
+    if cacheable and asked is not None:
+        default_cache().put(
+            "plans", key, msgpack.packb([FORMAT, asked, plan.warnings, p.pack(plan.program)])
+        )
+    return Plan(
+        plan.program, plan.warnings, compile_s=time.perf_counter() - start, graph=plan.graph
+    )
+
+
+def read_flow(path: str) -> str:
+    """The text of a pipeline.
+
+    Raises
+    ------
+    RunError
+        there is no such file, or it cannot be read
+    FlowError
+        it is not UTF-8
+    """
+    from flowedge.lang.errors import RunError  # noqa: PLC0415
+
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise RunError(f"there is no file `{path}`; give the path of a .flow file") from None
+    except IsADirectoryError:
+        raise RunError(f"`{path}` is a directory; give the path of a .flow file") from None
+    except OSError as problem:
+        raise RunError(f"cannot read `{path}`: {problem.strerror}") from None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        from flowedge.lang.parse import decode  # noqa: PLC0415  # it says so with a diagnostic
+
+        return decode(data, path)
+
+
+def _key(text: str, file: str, params: Mapping[str, str], *, fuse: bool) -> str:
+    """All that the plan depends on besides what the catalogue answers."""
+    from flowedge.compile import native  # noqa: PLC0415
+
+    digest = hashlib.sha256()
+    where = str(Path.cwd())
+    for part in (
+        str(FORMAT),
+        str(p.FORMAT),
+        *native.versions(),
+        *native.machine(),
+        _sources_digest(),
+        where,
+        file,
+        text,
+        str(fuse),
+    ):
+        digest.update(part.encode() + b"\0")
+    for name in sorted(params):
+        digest.update(f"{name}={params[name]}".encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _sources_digest() -> str:
+    """Our own code counts as a version: sizes and times of its files, cheap to ask for."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for room in ("lang", "types", "operators", "graph", "compile"):
+        for path in sorted((root / room).rglob("*.py")):
+            stat = path.stat()
+            digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _from_cache(key: str) -> tuple[p.Program, str] | None:
+    data = default_cache().get("plans", key)
+    if data is None:
+        return None
+    try:
+        format_, asked, warnings, packed = msgpack.unpackb(data)
+        if format_ != FORMAT or not all(still_holds(*question) for question in asked):
+            return None
+        return p.unpack(packed), warnings
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException):
+        return None
+
+
+def _compile(
+    text: str, file: str, params: Mapping[str, str], catalog: "Catalog | None", *, fuse: bool
+) -> tuple[Plan, list[tuple[str, str, str]] | None]:
+    from flowedge.compile import native  # noqa: PLC0415  # the cold path
+    from flowedge.compile.emit.kernel import functions  # noqa: PLC0415
+    from flowedge.compile.lower import Lowering  # noqa: PLC0415
+    from flowedge.graph.check import check  # noqa: PLC0415
+    from flowedge.graph.explain import explain  # noqa: PLC0415
+    from flowedge.graph.passes import optimise  # noqa: PLC0415
+    from flowedge.lang.render import render_all  # noqa: PLC0415
+
+    files = FileCatalog() if catalog is None else None
+    asked: list[tuple[str, str, str]] | None = files.asked if files is not None else None
+    here = Path(file).parent
+    read = files.text if files is not None else (lambda path: Path(path).read_text("utf-8"))
+    graph = check(
+        text, file, params=params, catalog=files or catalog,  # type: ignore[arg-type]
+        imports=lambda path: read(str(here / path)),
+    )  # fmt: skip
+    graph = optimise(graph)
+    objects: dict[str, bytes] = {}
+
+    def build(source: str, names: dict[str, object]) -> str:
+        names = {**functions(), **names}
+        key = native.fingerprint(source, names)
+        objects[key] = native.compiled(source, names)
+        return key
+
+    lowering = Lowering(graph, build, fuse=fuse)
+    nodes, tables = lowering.run()
+    digest = hashlib.sha256(json.dumps([text, sorted(params.items()), asked]).encode()).hexdigest()
+    program = p.Program(
+        nodes=nodes, tables=tables, objects=objects, literals=tuple(lowering.literals),
+        models=tuple((m.name, m.kind, m.path, m.sha256 or "") for m in graph.models), digest=digest,
+        connectors=tuple(lowering.connectors), explained=explain(graph, lambda node: _compiled_into(lowering, node)),
+    )  # fmt: skip
+    return Plan(program, render_all(graph.warnings), graph=graph), asked
+
+
+def check_flow(path: str | Path, params: Mapping[str, str] | None = None) -> "list[Any]":
+    """The warnings of a pipeline, without compiling it; raises FlowError with its errors."""
+    from flowedge.graph.check import check  # noqa: PLC0415
+
+    text = read_flow(str(path))
+    files = FileCatalog()
+    here = Path(path).parent
+    found = check(
+        text,
+        str(path),
+        params=params or {},
+        catalog=files,
+        imports=lambda name: files.text(str(here / name)),
+    )
+    return list(found.warnings)
+
+
+def _compiled_into(lowering: "Lowering", node: "Node") -> list[str]:
+    """What the compiler made of a stage: its kernel with the stages fused into it, and state per key."""
+    place = lowering.places.get(node.id)
+    if place is None:
+        return []
+    spec = lowering.nodes[place.id]
+    if not isinstance(spec, p.KernelSpec):
+        return []
+    fused = f" with {len(spec.stages)} stages fused" if len(spec.stages) > 1 else ""
+    lines = [f"kernel   {spec.id}{fused}"]
+    if node.label == spec.label:
+        size = spec.record + spec.block
+        more = ", and a ring that grows with the rows it must hold" if spec.has_arena else ""
+        lines.append(f"state    {size:,} bytes per key{more}" if size else "state    none")
+    return lines

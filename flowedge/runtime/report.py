@@ -1,0 +1,92 @@
+"""What a run has to tell: counts by source, stream and sink, as JSON and as a summary."""
+
+import json
+import resource
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class SourceReport:
+    """One source: every row that was read is in `rows_in`, and may have met one of the fates below.
+
+    Attributes
+    ----------
+    rows_bad : could not be used: unreadable, without a time, a key too many
+    rows_unreadable : those of them that the connector could not read
+    quarantine : the file that holds the bad rows, empty if there is none
+    notes : remarks that cost no row: samples beside their instant, gaps met, rows put into gaps
+    """
+
+    connector: str
+    address: str
+    rows_in: int = 0
+    rows_late: int = 0
+    rows_duplicate: int = 0
+    rows_bad: int = 0
+    rows_unreadable: int = 0
+    quarantine: str = ""
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class SinkReport:
+    """One sink: rows and bytes written, and the files that are complete."""
+
+    connector: str
+    address: str
+    rows: int = 0
+    bytes: int = 0
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """The whole run. Times in seconds, memory in MiB.
+
+    Attributes
+    ----------
+    streams : the ledger: of each stage, rows in and out, and what became of those in
+    is_complete : the sources came to their end; otherwise the counts are those of a run cut short
+    """
+
+    sources: dict[str, SourceReport] = field(default_factory=dict)
+    sinks: dict[str, SinkReport] = field(default_factory=dict)
+    streams: dict[str, dict[str, int]] = field(default_factory=dict)
+    is_complete: bool = False
+    wall_s: float = 0.0
+    compile_s: float = 0.0
+    plan_from_cache: bool = False
+    peak_memory_mb: float = 0.0
+    kernel_cache: dict[str, Any] = field(default_factory=dict)
+
+    def finish(self) -> None:
+        """Take the figures that are known only at the end."""
+        from flowedge.compile.cache import default_cache  # noqa: PLC0415
+
+        for name, source in self.sources.items():
+            counts = self.streams.get(name, {})
+            source.rows_late = counts.get("late", 0)
+            source.rows_duplicate = counts.get("duplicate", 0)
+            source.rows_bad = counts.get("rejected", 0) + source.rows_unreadable
+            source.notes = {k: counts[k] for k in ("jitter", "gaps", "filled") if counts.get(k)}
+        self.peak_memory_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        s = default_cache().statistics
+        self.kernel_cache = {"hits": s.hits, "misses": s.misses, "compile_s": round(s.compile_s, 3)}
+
+    @property
+    def rows_in(self) -> int:
+        """Rows read from all sources."""
+        return sum(s.rows_in for s in self.sources.values())
+
+    def as_json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps(asdict(self), indent=2, default=_plain, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if hasattr(value, "item"):
+        return value.item()
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    return str(value)

@@ -1,0 +1,163 @@
+"""What a file holds, told in a few lines."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowedge.lang.errors import RunError
+
+
+def describe(path: Path, rows: int) -> str:
+    """Schema with units, number of rows, provenance and the first rows of a file.
+
+    Raises
+    ------
+    RunError
+        the file is missing, or of no kind that is known here
+    """
+    if not path.exists():
+        raise RunError(f"there is no file `{path}`")
+    if path.is_dir():
+        parts = sorted(path.rglob("*.parquet"))
+        if not parts:
+            raise RunError(f"`{path}` is a directory without Parquet files; give a file")
+        return f"{path}: {len(parts)} Parquet files; the first:\n" + describe(parts[0], rows)
+    try:
+        head = path.open("rb").read(8)
+    except OSError as error:
+        raise RunError(f"cannot read `{path}`: {error.strerror}") from None
+    try:
+        if head.startswith(b"PAR1"):
+            table = pq.ParquetFile(path)
+            return _table(
+                path,
+                table.schema_arrow,
+                table.metadata.num_rows,
+                table.read_row_group(0).slice(0, rows) if table.num_row_groups else None,
+            )
+        if head.startswith(b"ARROW1"):
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            count = sum(reader.get_batch(k).num_rows for k in range(reader.num_record_batches))
+            first = (
+                pa.Table.from_batches([reader.get_batch(0)]).slice(0, rows)
+                if reader.num_record_batches
+                else None
+            )
+            return _table(path, reader.schema, count, first)
+        if head.startswith(b"\xff\xff\xff\xff"):
+            return _source("arrow", path, rows)
+        if path.suffix in SOURCES:
+            return _source(SOURCES[path.suffix], path, rows)
+        if head.startswith(b"PK\x03\x04"):
+            return _model(path)
+        return _quarantine(path, rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise RunError(
+            f"`{path}` is damaged or not an Arrow or Parquet file: {str(error).splitlines()[0]}"
+        ) from None
+
+
+SOURCES = {
+    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".wav": "wav", ".flac": "flac", ".npz": "npz", ".hea": "wfdb",
+}  # fmt: skip
+"""Other files that a source reads, by suffix."""
+
+
+def _source(connector: str, path: Path, rows: int) -> str:
+    """What a source sees in a file: every row is read, few are kept."""
+    from flowedge.sources.catalog import get  # noqa: PLC0415
+
+    found = get(connector)
+    assert found is not None, connector
+    source = found(str(path.with_suffix("") if connector == "wfdb" else path))
+    schema = source.schema()
+    count, first = 0, None
+    for batch, _ in source.batches():
+        count += batch.num_rows
+        if first is None:
+            first = pa.Table.from_batches([batch]).slice(0, rows)
+    if schema is None:
+        schema = first.schema if first is not None else pa.schema([])
+    told = _table(path, schema, count, first)
+    if source.rate is not None:
+        head, *rest = told.split("\n")
+        told = "\n".join([f"{head} at {source.rate:g} Hz", *rest])
+    return told
+
+
+def _table(path: Path, schema: pa.Schema, count: int, first: pa.Table | None) -> str:
+    lines = [f"{path}: {count:,} rows"]
+    width = max((len(n) for n in schema.names), default=1)
+    for field in schema:
+        unit = (field.metadata or {}).get(b"flowedge.unit", b"").decode()
+        lines.append(f"  {field.name:{width}}  {field.type}{f' [{unit}]' if unit else ''}")
+    for key, value in (schema.metadata or {}).items():
+        if key.startswith(b"flowedge."):
+            lines.append(f"  {key.decode()} = {value.decode(errors='replace')[:100]}")
+    if first is not None and first.num_rows:
+        lines.append("")
+        lines += _rows(first)
+    return "\n".join(lines)
+
+
+def _rows(table: pa.Table) -> list[str]:
+    names = table.column_names
+    cells = [
+        [_cell(v.as_py() if not pa.types.is_timestamp(v.type) else v) for v in table[n]]
+        for n in names
+    ]
+    widths = [
+        max(len(n), *(len(c) for c in column)) for n, column in zip(names, cells, strict=True)
+    ]
+    out = ["  ".join(n.ljust(w) for n, w in zip(names, widths, strict=True)).rstrip()]
+    rows = zip(*cells, strict=True)
+    return out + [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        shown = ", ".join(_cell(v) for v in value[:4])
+        return f"[{shown}{', …' if len(value) > 4 else ''}]"
+    text = str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _model(path: Path) -> str:
+    from flowedge.models.load import inspect  # noqa: PLC0415
+
+    info = inspect(str(path))
+    lines = [f"{path}: a model"]
+    lines += [f"  in   {t.name}: {t.dtype}{list(t.shape)}" for t in info.inputs]
+    lines += [f"  out  {t.name}: {t.dtype}{list(t.shape)}" for t in info.outputs]
+    return "\n".join(lines)
+
+
+def _quarantine(path: Path, rows: int) -> str:
+    import msgpack  # noqa: PLC0415
+
+    found = []
+    try:
+        with path.open("rb") as file:
+            for row in msgpack.Unpacker(file, max_buffer_size=2**26):
+                if not isinstance(row, dict):
+                    raise RunError(
+                        f"`{path}` is neither Arrow, Parquet, a model nor a quarantine file"
+                    )
+                found.append(row)
+    except (ValueError, msgpack.UnpackException):
+        raise RunError(
+            f"`{path}` is neither Arrow, Parquet, a model nor a quarantine file"
+        ) from None
+    if not found:
+        raise RunError(f"`{path}` is empty")
+    lines = [f"{path}: {len(found)} rejected rows"]
+    lines += [
+        f"  {r.get('file')}:{r.get('row')}: {r.get('reason')}: {r.get('text')}"
+        for r in found[:rows]
+    ]
+    return "\n".join(lines)
