@@ -1,0 +1,41 @@
+# Two commands from a fresh clone: `make run` shows the main job, `make test` proves the project.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test lint bench docs clean
+
+# Torch first and by its pin: a range would let the installer choose a build for graphics cards.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	touch $(READY)
+
+run: $(READY)
+	$(BIN)/python pipelines/prepare_motion.py data
+	$(BIN)/flowedge run pipelines/motion.flow
+	$(BIN)/python pipelines/score_motion.py
+
+test: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/flowedge fmt --check pipelines/*.flow
+	$(BIN)/codespell flowedge tests pipelines benchmarks docs README.md CHANGELOG.md CONTRIBUTING.md
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+docs: $(READY)
+	$(BIN)/python -m flowedge.operators.manual > docs/operators.md
+
+clean:
+	rm -rf out data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,0 +1,43 @@
+"""Run the benchmarks one after the other; write `RESULTS.md` and the table in the README.
+
+Run:  python benchmarks/run.py
+"""
+
+from pathlib import Path
+
+import ecg_chain
+import fleet
+import start
+from common import machine, summary
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- written by benchmarks/run.py -->\n", "<!-- until here -->"
+
+
+def main() -> None:
+    """Ratios within one run; these machines are shared, so absolute figures swing."""
+    parts = [
+        "# Results",
+        "",
+        "Made by `python benchmarks/run.py`; ratios are to the C program of the same table, by CPU time, round by round.",
+        "",
+        machine(),
+    ]
+    for title, run in (
+        ("Samples in memory, small pushes", ecg_chain.main),
+        ("Samples in memory, large pushes", lambda: ecg_chain.main(65_536)),
+        ("From file to file", fleet.main),
+        ("Start and memory", start.main),
+    ):
+        parts += ["", f"## {title}", "", *run()]
+    results = "\n".join(parts) + "\n"
+    (HERE / "RESULTS.md").write_text(results, encoding="utf-8")
+    head, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    tail = rest.partition(END)[2]
+    table = "\n".join(["", *summary(results), "", ""])
+    README.write_text(head + BEGIN + table + END + tail, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
