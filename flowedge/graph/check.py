@@ -7,12 +7,12 @@ from flowedge.graph import nodes as g
 from flowedge.graph import stages
 from flowedge.graph.catalog import Catalog
 from flowedge.graph.checker import Checker, Flow
+from flowedge.graph.models import Declared, declare
 from flowedge.graph.modules import load, params
 from flowedge.graph.names import Cycle, Decl, Scope, UnknownName, UnknownStream, Unused
 from flowedge.graph.sinks import Sinks, normal
 from flowedge.graph.sources import source
 from flowedge.graph.stages.meeting import union
-from flowedge.graph.stages.models import Declared, declare
 from flowedge.graph.strings import resolve
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import FlowError, did_you_mean

@@ -7,10 +7,10 @@ from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.connectors import BadOption, Opened, opened
+from flowedge.graph.deadlines import policy
 from flowedge.graph.floors import floors
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.stages.common import as_rows
-from flowedge.graph.stages.models import policy
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.tree import Span

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from flowedge.graph.calls import WrongArguments
 from flowedge.graph.checker import Checker, Flow
+from flowedge.graph.models import Declared
 from flowedge.graph.names import Bound, EndlessExpansion, Scope, UnknownCall
 from flowedge.graph.stages import events, meeting, models, rows, shapes, splits, windows
 from flowedge.graph.stages.windows import Item
@@ -14,7 +15,7 @@ from flowedge.lang.diagnostics import did_you_mean
 from flowedge.lang.tree import Span
 
 Refs = Callable[[t.Ref, Scope], Flow | None]
-Models = Callable[[t.Ident, Scope], "models.Declared | None"]
+Models = Callable[[t.Ident, Scope], Declared | None]
 Lives = Callable[[t.Ref, Scope], list[tuple[str, Span]]]
 
 SIMPLE: dict[type[t.Tree], Callable[..., Flow]] = {

@@ -19,7 +19,7 @@ from flowedge.graph.stages.common import (
     rebuilt,
     sample_columns,
 )
-from flowedge.graph.stages.models import TimeWindowForModel
+from flowedge.graph.stages.model_inputs import TimeWindowForModel
 from flowedge.graph.values import Place, condition, value
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule

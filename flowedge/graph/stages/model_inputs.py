@@ -1,0 +1,258 @@
+"""Whether a frame has the channels, the length, the numbers and the rate that a model takes."""
+
+from collections.abc import Sequence
+
+from flowedge.graph.catalog import ModelShape, Tensor
+from flowedge.graph.checker import Checker, Flow
+from flowedge.graph.models import Declared, agrees, shape_text
+from flowedge.graph.names import UnknownName
+from flowedge.graph.stages.common import sample_columns
+from flowedge.graph.values import unit
+from flowedge.lang import tree as t
+from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.types.schema import Column
+
+
+class TimeWindowForModel(Rule):
+    """A model takes frames of one length; a time window has as many samples as came.
+
+    Wrong::
+
+        source s (time, v: f32) at 64 Hz from arrow("in.arrow")
+        model m = torch("two.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 1 s | classify with m to console
+
+    Right::
+
+        source s (time, v: f32) at 64 Hz from arrow("in.arrow")
+        model m = torch("two.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 64 samples | classify with m to console
+    """
+
+    code = "FE602"
+
+
+class ChannelUnits(Rule):
+    """A model says in which unit it was trained; a channel in another unit would be misread.
+
+    Wrong::
+
+        source s (time, v: f32 [mV]) at 100 Hz from arrow("in.arrow")
+        model m = torch("volts.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 64 samples | classify with m to console
+
+    Right::
+
+        source s (time, v: f32 [V]) at 100 Hz from arrow("in.arrow")
+        model m = torch("volts.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 64 samples | classify with m to console
+    """
+
+    code = "FE603"
+
+
+class InputDoesNotFit(Rule):
+    """The frame's channels, its length or its numbers are not those that the model takes.
+
+    Wrong::
+
+        source s (time, v: f32) at 100 Hz from arrow("in.arrow")
+        model m = torch("two.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 100 samples | classify with m to console
+
+    Right::
+
+        source s (time, v: f32) at 100 Hz from arrow("in.arrow")
+        model m = torch("two.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 64 samples | classify with m to console
+    """
+
+    code = "FE604"
+
+
+class RateDoesNotFit(Rule):
+    """A model was trained at one sample rate and sees another.
+
+    Wrong::
+
+        source s (time, v: f32) at 50 Hz from arrow("in.arrow")
+        model m = torch("at100.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 64 samples | classify with m to console
+
+    Right::
+
+        source s (time, v: f32) at 50 Hz from arrow("in.arrow")
+        model m = torch("at100.pt2") input (v) output softmax ["a", "b"]
+        sink s | resample 100 Hz linear | window 64 samples | classify with m to console
+    """
+
+    code = "FE605"
+
+
+class FrameForModel(Rule):
+    """A model of a signal needs a frame: a count window, or `split at`.
+
+    Wrong::
+
+        source s (time, v: f32) at 100 Hz from arrow("in.arrow")
+        model m = torch("two.pt2") input (v) output softmax ["a", "b"]
+        sink s | classify with m to console
+
+    Right::
+
+        source s (time, v: f32) at 100 Hz from arrow("in.arrow")
+        model m = torch("two.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 64 samples | classify with m to console
+    """
+
+    code = "FE606"
+
+
+DTYPES = {
+    "f32": "float32",
+    "f64": "float64",
+    "i64": "int64",
+    "i32": "int32",
+    "u8": "uint8",
+    "bool": "bool",
+    "i16": "int16",
+    "i8": "int8",
+}
+
+
+def inputs_fit(
+    c: Checker, flow: Flow, stage: t.ClassifyModel, m: Declared
+) -> tuple[str, ...] | None:
+    """Whether the frame has the channels, length, numbers and units that the model takes."""
+    type_ = flow.type
+    if type_.shape == "signal" and not flow.wild:
+        names = [x.type.shape for x in type_.columns if x.name in {i.name for i in m.inputs}]
+        if not any(len(s) > 1 for s in names):
+            c.report(FrameForModel.at(stage.span, f"model `{m.file.name}` behind a signal without frames", label="which samples belong together?",
+                                      fix="put `| window N samples` or `| split at …` before it"))  # fmt: skip
+            return None
+    frame = type_.frame if type_.shape == "frames" else None
+    samples = sample_columns(type_)
+    found: list[Column] = []
+    for ident in m.inputs:
+        column = type_.column(ident.name)
+        if column is None:
+            if not flow.wild and ident.name not in flow.broken:
+                c.report(UnknownName.at(stage.model.span, f"model `{m.file.name}` takes `{ident.name}`, which `{flow.name}` does not have",
+                                        others=[(ident.span, "declared here")], fix=did_you_mean(ident.name, type_.names())))  # fmt: skip
+            return None
+        if not column.type.is_number and column.type.store != "bool":
+            c.report(
+                InputDoesNotFit.at(
+                    stage.model.span,
+                    f"input `{ident.name}` is {column.type}, no number",
+                    others=[(ident.span, "declared here")],
+                    fix="give a column of numbers",
+                )
+            )
+            return None
+        if frame is not None and ident.name not in samples:
+            c.report(
+                InputDoesNotFit.at(
+                    stage.model.span,
+                    f"input `{ident.name}` belongs to the frame, not to its samples",
+                    fix="give columns of samples",
+                )
+            )
+            return None
+        found.append(column)
+    if not m.inputs:
+        c.report(
+            InputDoesNotFit.at(
+                stage.model.span,
+                f"model `{m.file.name}` says nothing of its inputs",
+                fix="add `input (columns)` to the model",
+            )
+        )
+        return None
+    shape = m.shape
+    good = True
+    if flow.wild:
+        return None
+    if shape is not None:
+        good = _shapes_fit(c, flow, stage, m, found, shape)
+    if shape is not None and shape.rate_hz is not None:
+        rate = frame.rate_hz if frame is not None else type_.rate_hz
+        if rate is not None and abs(rate - shape.rate_hz) > 0.01 * shape.rate_hz:
+            c.report(RateDoesNotFit.at(stage.model.span, f"model `{m.file.name}` was trained at {shape.rate_hz:g} Hz, this is sampled at {rate:g} Hz",
+                                       others=[(flow.rate_at, "the rate of the signal")] if flow.rate_at else [],
+                                       why="its filters see other frequencies", fix=f"put `| resample {shape.rate_hz:g} Hz linear` before the window"))  # fmt: skip
+            good = False
+    return tuple(x.name for x in found) if good else None
+
+
+def _shapes_fit(
+    c: Checker,
+    flow: Flow,
+    stage: t.ClassifyModel,
+    m: Declared,
+    columns: Sequence[Column],
+    shape: ModelShape,
+) -> bool:
+    frame = flow.type.frame if flow.type.shape == "frames" else None
+    length = frame.length if frame is not None else None
+    groups: list[tuple[Sequence[Column], Tensor]] = []
+    if len(shape.inputs) == len(columns):
+        groups = [((x,), tensor) for x, tensor in zip(columns, shape.inputs, strict=True)]
+    elif len(shape.inputs) == 1:
+        groups = [(columns, shape.inputs[0])]
+    else:
+        c.report(InputDoesNotFit.at(stage.model.span, f"model `{m.file.name}` takes {len(shape.inputs)} inputs, {len(columns)} columns are given",
+                                    others=[(m.inputs[0].span, "declared here")] if m.inputs else [], fix="name one column for each input"))  # fmt: skip
+        return False
+    good = True
+    for given, tensor in groups:
+        options = _laid_out(given, length)
+        if not any(agrees(tensor.shape[1:], o) for o in options):
+            what = ", ".join(f"`{x.name}`" for x in given)
+            c.report(InputDoesNotFit.at(stage.model.span, f"{what} comes as {shape_text(options[0])}, model `{m.file.name}` takes {shape_text(tensor.shape[1:])}",
+                                        why="channels and samples of a frame, the batch left out", fix=_cure(tensor, options[0], length)))  # fmt: skip
+            good = False
+        for x in given:
+            if not x.type.is_float and tensor.dtype.startswith("float"):
+                continue
+            if not tensor.dtype.startswith("float") and DTYPES.get(x.type.store) != tensor.dtype:
+                c.report(
+                    InputDoesNotFit.at(
+                        stage.model.span,
+                        f"`{x.name}` is {x.type}, model `{m.file.name}` takes {tensor.dtype}",
+                        fix=f"declare the column as {tensor.dtype}",
+                    )
+                )
+                good = False
+            if tensor.unit is not None:
+                wanted = unit(c, tensor.unit, None)
+                if wanted is not None and x.type.unit != wanted:
+                    c.report(ChannelUnits.at(stage.model.span, f"`{x.name}` is in {x.type.unit or 'no unit'}, model `{m.file.name}` was trained in {wanted}",
+                                             why="it would see other numbers", fix=f"convert it before the window, or declare the source in {wanted}"))  # fmt: skip
+                    good = False
+    return good
+
+
+def _laid_out(columns: Sequence[Column], length: int | None) -> list[tuple[int, ...]]:
+    """The shapes in which columns can be laid before a model, the likeliest first."""
+    tail = () if length is None else (length,)
+    if len(columns) == 1:
+        shape = columns[0].type.shape
+        if shape:
+            return [(*shape, *tail)]
+        return [(1, *tail), tail] if tail else [(1,), ()]
+    return [(sum(x.type.size for x in columns), *tail)]
+
+
+def _cure(tensor: Tensor, given: Sequence[int], length: int | None) -> str:
+    wanted = tensor.shape[1:]
+    if (
+        length is not None
+        and wanted
+        and len(wanted) == len(given)
+        and wanted[:-1] == tuple(given[:-1])
+        and wanted[-1] is not None
+    ):
+        return f"write `window {wanted[-1]} samples`"
+    return "give the channels that the model was trained with"
