@@ -1,7 +1,7 @@
 """Deadlines: how long a result may take, and what happens when it takes longer."""
 
 from flowedge.graph import constants as k
-from flowedge.graph.calls import WrongArguments
+from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.checker import Checker
 from flowedge.graph.names import UnknownName
 from flowedge.graph.values import Place

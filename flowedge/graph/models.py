@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls import WrongArguments
+from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.catalog import CatalogError, ModelShape
 from flowedge.graph.checker import Checker
 from flowedge.graph.columns import column_type

@@ -251,9 +251,9 @@ def infer(c: Checker, tree: t.Value, place: Place) -> Value | None:
             )
             return None
         case _:
-            from flowedge.graph.calls import call, rolling  # noqa: PLC0415  # calls hold expressions
+            from flowedge.graph.calls import call  # noqa: PLC0415  # calls hold expressions
 
-            return rolling(c, tree, place) if isinstance(tree, t.Over) else call(c, tree, place)
+            return call(c, tree, place)
 
 
 def value(c: Checker, tree: t.Value, place: Place, like: Type | None = None) -> Expr | None:

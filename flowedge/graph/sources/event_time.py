@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from flowedge.graph import constants as k
 from flowedge.graph import quantities as q
-from flowedge.graph.calls import WrongArguments
+from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.catalog import Described
 from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Arithmetic, Cast, Const, Expr, Read

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from flowedge.graph.calls import WrongArguments
+from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.models import Declared
 from flowedge.graph.names import Bound, EndlessExpansion, Scope, UnknownCall

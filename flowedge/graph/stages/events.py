@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls import WrongArguments, functions, parameters
+from flowedge.graph.calls.arguments import WrongArguments, parameters
+from flowedge.graph.calls.known import functions
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Apply, Expr
 from flowedge.graph.names import Scope, UnknownCall

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls import WrongArguments
+from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.catalog import Tensor
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.deadlines import policy

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from flowedge.graph import nodes as g
 from flowedge.graph import quantities as q
-from flowedge.graph.calls import apply, functions
+from flowedge.graph.calls.functions import apply
+from flowedge.graph.calls.known import functions
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Expr, Fold, Previous, Read, Rolling, is_stateful, reads, walk
 from flowedge.graph.names import DeclaredTwice, Scope, UnknownCall

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls import WrongArguments, like_input, parameters
+from flowedge.graph.calls.arguments import WrongArguments, like_input, parameters
 from flowedge.graph.checker import Checker, Flow, Packed
 from flowedge.graph.expressions import Read
 from flowedge.graph.names import Scope, UnknownCall

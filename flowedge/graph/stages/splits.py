@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls import shorter_than_a_sample
+from flowedge.graph.calls.aggregates import shorter_than_a_sample
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Const, Expr
 from flowedge.graph.names import DeclaredTwice, Scope

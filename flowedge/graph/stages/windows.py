@@ -7,7 +7,7 @@ from typing import Any
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls import shorter_than_a_sample
+from flowedge.graph.calls.aggregates import shorter_than_a_sample
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Expr, Fold, Read, is_stateful, walk
 from flowedge.graph.names import DeclaredTwice, Scope

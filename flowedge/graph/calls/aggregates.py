@@ -1,0 +1,221 @@
+"""Aggregates: of a window or a frame, and of the past with ``over``."""
+
+from dataclasses import replace
+
+from flowedge.graph import constants as k
+from flowedge.graph import quantities as q
+from flowedge.graph.calls.arguments import parameters, signature, wrong
+from flowedge.graph.calls.known import PLANNED_AGGREGATES, aggregates, functions, span_of_inputs
+from flowedge.graph.calls.type_rule import type_rule
+from flowedge.graph.checker import Checker
+from flowedge.graph.expressions import Expr, Fold, Rolling
+from flowedge.graph.names import UnknownCall
+from flowedge.graph.quantities import Exact, Value
+from flowedge.graph.refusals import NoRate
+from flowedge.graph.values import Place, infer
+from flowedge.lang import tree as t
+from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.lang.tree import Span
+from flowedge.operators.contract import Aggregate, Context, Extent
+from flowedge.types.schema import F64, Type
+
+
+class AggregateOutsideFrame(Rule):
+    """An aggregate folds many rows; outside a window it needs ``over``.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s | derive d = v - mean(v) to console
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s | derive d = v - (mean(v) over 5 s) to console
+    """
+
+    code = "FE208"
+
+
+class ShorterThanASample(Rule):
+    """A window, a hop or an extent spans at least one sample of the signal.
+
+    Wrong::
+
+        source s (time, v: f64) at 100 Hz from arrow("in.arrow")
+        sink s | window 1 ms | aggregate mean(v) as m to console
+
+    Right::
+
+        source s (time, v: f64) at 100 Hz from arrow("in.arrow")
+        sink s | window 100 ms | aggregate mean(v) as m to console
+    """
+
+    code = "FE417"
+
+
+class NestedAggregate(Rule):
+    """An aggregate inside another would fold one value.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s | window 1 s | aggregate mean(max(v)) as m to console
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s | window 1 s | aggregate max(v) as m to console
+    """
+
+    code = "FE220"
+
+
+UNDELAYED = frozenset({"last", "first", "count", "distinct", "mode"})
+
+
+def _inputs(
+    c: Checker, tree: t.Call, cls: type[Aggregate], place: Place
+) -> tuple[list[Value] | None, list[t.Argument], list[t.Argument]]:
+    """Values, their arguments, and the parameters of an aggregate."""
+    least, most = span_of_inputs(cls)
+    positional = [a for a in tree.arguments if a.keyword is None]
+    taken = positional[:most]
+    values = [infer(c, a.value, place) for a in taken]
+    rest = [a for a in tree.arguments if a not in taken]
+    if len(taken) < least:
+        wrong(
+            c,
+            tree.span,
+            f"`{tree.name.name}` takes {least} value{'s' if least != 1 else ''}",
+            signature(cls),
+        )
+        return None, taken, rest
+    good = [v for v in values if v is not None]
+    return (good if len(good) == len(values) else None), taken, rest
+
+
+def _aggregate(c: Checker, tree: t.Call, place: Place) -> tuple[Aggregate, list[Expr], Type] | None:
+    """An aggregate with its inputs and its type."""
+    name = tree.name.name
+    if name not in aggregates():
+        for a in tree.arguments[:1]:
+            infer(c, a.value, place)
+        c.quiet += 1
+        for a in tree.arguments[1:]:
+            for part in (a.value.low, a.value.high) if isinstance(a.value, t.Range) else (a.value,):
+                infer(c, part, replace(place, inside=False, folds=True))
+        c.quiet -= 1
+        c.not_yet(tree.name.span, f"`{name}`")
+        return None
+    cls = aggregates()[name]
+    values, taken, rest = _inputs(c, tree, cls, place)
+    given = parameters(c, cls, tree, rest, place, values[0] if values else None)
+    if values is None or given is None:
+        return None
+    if cls.needs_rate and place.rate_hz is None:
+        c.report(NoRate.at(tree.span, f"`{name}` needs a signal with a rate", why="it looks at evenly spaced samples",
+                           fix="declare the source `at RATE`, or put `| resample RATE` before"))  # fmt: skip
+        return None
+    args = [q.settle(v, F64 if isinstance(v, Exact) else None) for v in values]
+    frame = place.flow.type.frame
+    context = Context(
+        rate_hz=place.rate_hz, in_frame=place.folds, length=frame.length if frame else None
+    )
+    made = cls(**given)
+    found = type_rule(c, made, args, context, tree, taken, rest, place)
+    if found is None:
+        return None
+    args, out = found
+    shape = next((a.type.shape for a in args if a.type.shape), ())
+    return (
+        made,
+        args,
+        replace(
+            out,
+            shape=out.shape or (shape if not cls.collects or not out.shape else out.shape),
+            delay_s=q.delay_of(*args),
+        ),
+    )
+
+
+def fold(c: Checker, tree: t.Call, place: Place) -> Value | None:
+    """An aggregate without ``over``: of the window or the frame that the expression stands in."""
+    name = tree.name.name
+    if not place.folds:
+        for a in tree.arguments[:1]:
+            infer(c, a.value, place)
+        call_text = tree.span.source
+        c.report(AggregateOutsideFrame.at(tree.span, f"aggregate `{name}` outside a window", label="which rows does it fold?",
+                                          fix=f"write `{call_text} over 5 s`, or put `| window 5 s | aggregate {call_text}`"))  # fmt: skip
+        return None
+    if place.inside:
+        c.report(NestedAggregate.at(tree.span, f"aggregate `{name}` inside an aggregate", why="the outer one would fold a single value",
+                                    fix="leave one of them away, or use two windows"))  # fmt: skip
+        return None
+    found = _aggregate(c, tree, replace(place, inside=True))
+    if found is None:
+        return None
+    made, args, out = found
+    return Fold(made, tuple(args), replace(out, delay_s=0.0), place.rate_hz)
+
+
+def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
+    """``AGG(x) over extent``."""
+    name = tree.call.name.name
+    extent = k.extent(c, tree.extent, place, "the extent of `over`")
+    if name not in aggregates() and name not in PLANNED_AGGREGATES:
+        known = {*aggregates(), *PLANNED_AGGREGATES}
+        if name in functions() or name in place.scope.module.of(t.Fn):
+            c.report(UnknownCall.at(tree.call.name.span, f"`{name}` is a function, not an aggregate", why="`over` gives the rows that an aggregate folds",
+                                    fix="leave `over` away, or take an aggregate such as `mean`"))  # fmt: skip
+        else:
+            c.report(
+                UnknownCall.at(
+                    tree.call.name.span,
+                    f"unknown aggregate `{name}`",
+                    fix=did_you_mean(name, known),
+                )
+            )
+        return None
+    found = _aggregate(c, tree.call, replace(place, folds=False))
+    if found is None or extent is None:
+        return None
+    made, args, out = found
+    rate = place.rate_hz
+    count = extent.samples
+    if count is None and rate is not None and extent.seconds is not None:
+        count = round(extent.seconds * rate)
+        if extent.seconds * rate < 1 - 1e-9:
+            shorter_than_a_sample(c, tree.extent.span, "the extent", extent.seconds, place, rate)
+            return None
+    seconds = (
+        extent.seconds
+        if extent.seconds is not None
+        else (extent.samples or 0) / rate
+        if rate
+        else 0.0
+    )
+    delay = 0.0 if name in UNDELAYED else seconds / 2
+    out = replace(out, delay_s=q.delay_of(*args) + delay)
+    return Rolling(
+        made,
+        tuple(args),
+        Extent(samples=count) if count is not None and extent.seconds is None else extent,
+        count,
+        out,
+        rate,
+    )
+
+
+def shorter_than_a_sample(
+    c: Checker, span: Span, what: str, seconds: float, place: Place, rate: float
+) -> None:
+    """Report an extent that no sample fits into."""
+    others = (
+        [(place.flow.rate_at, f"`{place.flow.name}` is sampled at {rate:g} Hz")]
+        if place.flow.rate_at
+        else []
+    )
+    c.report(ShorterThanASample.at(span, f"{what} of {seconds * 1e3:.4g} ms is shorter than one sample", label=f"a sample lasts {1e3 / rate:.4g} ms",
+                                   others=others, fix=f"make it at least {1e3 / rate:.4g} ms"))  # fmt: skip
