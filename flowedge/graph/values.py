@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from flowedge.graph import quantities as q
+from flowedge.graph.arithmetic import add, power, scale
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import (
     Compare,
@@ -481,10 +482,10 @@ def _binary(c: Checker, tree: t.Binary, place: Place) -> Value | None:
             return None
     _delays(c, a, b, spans, place)
     if tree.op in {"+", "-"}:
-        return q.add(c, "+" if tree.op == "+" else "-", a, b, spans, tree.span)
+        return add(c, "+" if tree.op == "+" else "-", a, b, spans, tree.span)
     if tree.op == "^":
-        return q.power(c, a, b, spans, tree.span)
-    return q.scale(
+        return power(c, a, b, spans, tree.span)
+    return scale(
         c, "*" if tree.op == "*" else "/" if tree.op == "/" else "%", a, b, spans, tree.span
     )
 
