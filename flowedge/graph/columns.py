@@ -1,7 +1,7 @@
 """Declared columns: ``name: f32<3> [mV]``."""
 
 from flowedge.graph.checker import Checker
-from flowedge.graph.values import unit
+from flowedge.graph.units import unit
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.types.schema import STORES, TEXT, Store, Type

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from flowedge.graph import constants as k
 from flowedge.graph.checker import Checker
 from flowedge.graph.names import Scope
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.strings import resolve
-from flowedge.graph.values import Place
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.types import units

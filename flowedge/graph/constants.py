@@ -7,8 +7,9 @@ from fractions import Fraction
 from flowedge.graph.checker import WILD, Checker, Flow
 from flowedge.graph.expressions import Const
 from flowedge.graph.names import Scope
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import BareNumber, Exact, UnitUnfit, WrongType, number_text, shown
-from flowedge.graph.values import Place, infer
+from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.operators.contract import Extent

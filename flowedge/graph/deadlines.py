@@ -4,7 +4,7 @@ from flowedge.graph import constants as k
 from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.checker import Checker
 from flowedge.graph.names import UnknownName
-from flowedge.graph.values import Place
+from flowedge.graph.place import Place
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 

@@ -10,8 +10,9 @@ from flowedge.graph.calls.known import PLANNED, aggregates, functions, is_aggreg
 from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Read
 from flowedge.graph.names import Bound, EndlessExpansion, Scope, UnknownCall
+from flowedge.graph.place import DEEPEST, Place
 from flowedge.graph.quantities import Exact, Value
-from flowedge.graph.values import DEEPEST, Place, infer
+from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
 from flowedge.types.schema import F64

@@ -10,9 +10,10 @@ from flowedge.graph.calls.type_rule import type_rule
 from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Expr, Fold, Rolling
 from flowedge.graph.names import UnknownCall
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import Exact, Value
 from flowedge.graph.refusals import NoRate
-from flowedge.graph.values import Place, infer
+from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.tree import Span

@@ -10,8 +10,8 @@ from flowedge.graph import quantities as q
 from flowedge.graph.calls.known import aggregates, span_of_inputs
 from flowedge.graph.checker import Checker
 from flowedge.graph.names import Scope, UnknownCall
+from flowedge.graph.place import DEEPEST, Place
 from flowedge.graph.quantities import Exact, Value, WrongType
-from flowedge.graph.values import DEEPEST, Place
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.tree import Span

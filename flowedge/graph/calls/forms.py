@@ -17,8 +17,9 @@ from flowedge.graph.expressions import (
     Read,
     is_stateful,
 )
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import Exact, Value, WrongType
-from flowedge.graph.values import Place, condition, infer
+from flowedge.graph.values import condition, infer
 from flowedge.lang import tree as t
 from flowedge.lang.tree import Span
 from flowedge.types.schema import BOOL, F64, Type

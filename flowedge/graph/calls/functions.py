@@ -10,8 +10,9 @@ from flowedge.graph.calls.known import functions, span_of_inputs
 from flowedge.graph.calls.type_rule import type_rule
 from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Apply, Const, Expr
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import Exact, Value
-from flowedge.graph.values import Place, infer
+from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.operators.contract import Context, Function, Operator, Refused
 from flowedge.types import units

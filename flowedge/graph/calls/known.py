@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from flowedge.graph.checker import Checker
-from flowedge.graph.values import Place
+from flowedge.graph.place import Place
 from flowedge.lang import tree as t
 from flowedge.operators import discover
 from flowedge.operators.contract import Aggregate, Function

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Cast, Expr
+from flowedge.graph.place import Place
 from flowedge.graph.refusals import refuse
-from flowedge.graph.values import Place
 from flowedge.lang import tree as t
 from flowedge.operators.contract import Aggregate, Context, Function, Operator, Refused
 from flowedge.types.schema import F64, Type

@@ -13,7 +13,8 @@ from flowedge.graph.quantities import WrongType
 from flowedge.graph.sources.draft import ColumnNotInFile, Draft, raw_place
 from flowedge.graph.stages.common import ReservedColumn, is_hidden
 from flowedge.graph.stages.rows import FloatKey
-from flowedge.graph.values import infer, unit
+from flowedge.graph.units import unit
+from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
 from flowedge.lang.tree import Span

@@ -7,7 +7,7 @@ from flowedge.graph import nodes as g
 from flowedge.graph.checker import Flow
 from flowedge.graph.expressions import Expr
 from flowedge.graph.names import Decl, Scope
-from flowedge.graph.values import Place
+from flowedge.graph.place import Place
 from flowedge.lang.diagnostics import Rule
 from flowedge.types.schema import Column, Stream, Type
 

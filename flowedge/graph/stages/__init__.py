@@ -7,9 +7,9 @@ from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.models import Declared
 from flowedge.graph.names import Bound, EndlessExpansion, Scope, UnknownCall
+from flowedge.graph.place import DEEPEST
 from flowedge.graph.stages import events, meeting, models, rows, shapes, splits, windows
 from flowedge.graph.stages.windows import Item
-from flowedge.graph.values import DEEPEST
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
 from flowedge.lang.tree import Span

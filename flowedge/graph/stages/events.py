@@ -9,11 +9,12 @@ from flowedge.graph.calls.known import functions
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Apply, Expr
 from flowedge.graph.names import Scope, UnknownCall
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.refusals import refuse
 from flowedge.graph.stages.common import as_rows, whole_only, with_values
 from flowedge.graph.stages.splits import NeverReached, unreachable
-from flowedge.graph.values import Place, condition, value
+from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
 from flowedge.operators import discover

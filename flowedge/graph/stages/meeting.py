@@ -7,9 +7,9 @@ from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.names import Scope
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import UnitsDiffer, WrongType, shown
 from flowedge.graph.stages.common import as_rows, ordered
-from flowedge.graph.values import Place
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.tree import Span

@@ -7,7 +7,7 @@ from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.models import Declared, agrees, shape_text
 from flowedge.graph.names import UnknownName
 from flowedge.graph.stages.common import sample_columns
-from flowedge.graph.values import unit
+from flowedge.graph.units import unit
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.types.schema import Column

@@ -10,9 +10,9 @@ from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.deadlines import policy
 from flowedge.graph.models import Declared
 from flowedge.graph.names import Scope, UnknownName
+from flowedge.graph.place import Place
 from flowedge.graph.stages.common import with_values
 from flowedge.graph.stages.model_inputs import DTYPES, inputs_fit
-from flowedge.graph.values import Place
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.types.schema import TEXT, Column, Stream, Type

@@ -10,6 +10,7 @@ from flowedge.graph.calls.known import functions
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Expr, Fold, Previous, Read, Rolling, is_stateful, reads, walk
 from flowedge.graph.names import DeclaredTwice, Scope, UnknownCall
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.stages.common import (
     as_irregular,
@@ -25,7 +26,7 @@ from flowedge.graph.stages.common import (
     with_values,
     without_hidden,
 )
-from flowedge.graph.values import Place, condition, value
+from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.types.schema import Column, Stream, Type

@@ -10,10 +10,11 @@ from flowedge.graph.calls.arguments import WrongArguments, like_input, parameter
 from flowedge.graph.checker import Checker, Flow, Packed
 from flowedge.graph.expressions import Read
 from flowedge.graph.names import Scope, UnknownCall
+from flowedge.graph.place import Place
 from flowedge.graph.quantities import LengthsDiffer, WrongType, unit_of
 from flowedge.graph.stages.common import as_irregular, as_rows, look_up, ordered
 from flowedge.graph.stages.rows import chosen
-from flowedge.graph.values import Place, infer
+from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.operators import discover

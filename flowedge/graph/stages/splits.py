@@ -10,10 +10,11 @@ from flowedge.graph.calls.aggregates import shorter_than_a_sample
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Const, Expr
 from flowedge.graph.names import DeclaredTwice, Scope
+from flowedge.graph.place import Place
 from flowedge.graph.stages.common import START, as_irregular, as_rows, ordered, whole_only
 from flowedge.graph.stages.meeting import KeysDoNotMatch, matching_keys, named
 from flowedge.graph.stages.windows import Item, UnboundedFrame, fold
-from flowedge.graph.values import Place, condition
+from flowedge.graph.values import condition
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule
 from flowedge.types.schema import I64, TIME, Column, Frame

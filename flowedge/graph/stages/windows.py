@@ -11,16 +11,10 @@ from flowedge.graph.calls.aggregates import shorter_than_a_sample
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Expr, Fold, Read, is_stateful, walk
 from flowedge.graph.names import DeclaredTwice, Scope
-from flowedge.graph.stages.common import (
-    START,
-    as_rows,
-    may_name,
-    ordered,
-    rebuilt,
-    sample_columns,
-)
+from flowedge.graph.place import Place
+from flowedge.graph.stages.common import START, as_rows, may_name, ordered, rebuilt, sample_columns
 from flowedge.graph.stages.model_inputs import TimeWindowForModel
-from flowedge.graph.values import Place, condition, value
+from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule
 from flowedge.types import units
