@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from flowedge.lang import tree as t
 from flowedge.lang.errors import InternalError
-from flowedge.lang.mistakes import Token
 from flowedge.lang.parse import parse, tokens
+from flowedge.lang.stuck import Token
 
 WIDTH = 100
 INDENT = 4

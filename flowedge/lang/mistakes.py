@@ -1,11 +1,10 @@
-"""From the place where the parser stopped to a diagnostic in the user's words."""
+"""Mistakes that are recognised where the parser stopped, each told in the user's words."""
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 from flowedge.lang.diagnostics import Diagnostic, nearest
+from flowedge.lang.expected import ALL_STAGES, ALL_STATEMENTS, VALUE, WORD, unexpected
 from flowedge.lang.grammar import RESERVED, soft_words
 from flowedge.lang.rules import (
     AssignmentInCondition,
@@ -20,124 +19,17 @@ from flowedge.lang.rules import (
     UnclosedString,
     UnexpectedText,
 )
-from flowedge.lang.tree import Span
+from flowedge.lang.stuck import CLOSES, OPENS, Stuck
 
-OPENS = {"LPAR": ")", "LSQB": "]", "LBRACE": "}"}
-CLOSES = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}
 BRACKETS = {"(": ")", "[": "]", "{": "}"}
 BEYOND_BRACES = frozenset({"to", "deadline", "as"})
 COMPARISON = re.compile(r"==|!=|<=|>=|<|>")
-VALUE = frozenset({"INT", "LPAR", "NAME"})
-STATEMENTS = frozenset({"_PARAM", "_SOURCE", "_STREAM", "_SINK"})
-STAGES = frozenset({"_WHERE", "_DERIVE", "_WINDOW"})
-OPERATORS = frozenset({"PLUS", "MINUS", "TIMES", "POWER", "COMPARE", "_AND", "_OR", "_IN"})
-VALUES = frozenset({"INT", "FLOAT", "STRING", "CONSTANT", "LPAR", "LSQB", "MINUS", "NAME", "_NOT"})
-ALL_STATEMENTS = frozenset(
-    f"_{w.upper()}"
-    for w in ["param", "import", "def", "fn", "source", "model", "stream", "sink", "test", "flow"]
-)
-ALL_STAGES = frozenset(
-    f"_{w.upper()}"
-    for w in [
-        "where",
-        "derive",
-        "select",
-        "key",
-        "filter",
-        "compress",
-        "resample",
-        "window",
-        "unnest",
-        "aggregate",
-        "spectrum",
-        "split",
-        "join",
-        "detect",
-        "classify",
-    ]
-)
-IN_WORDS = {
-    "NAME": "a name", "STRING": 'a text in `"…"`', "INT": "a whole number", "FLOAT": "a number",
-    "UNIT": "a unit in `[…]`", "UNIT_WORD": "a unit", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`",
-    "RSQB": "`]`", "COMMA": "`,`", "EQUAL": "`=`", "VBAR": "`|`", "COLON": "`:`", "LBRACE": "`{`",
-    "RBRACE": "`}`", "DOT": "`.`", "LESSTHAN": "`<`", "MORETHAN": "`>`", "__ANON_0": "`..`",
-    "PER_KEY": "`per key`", "_UNIT_OF": "`unit`", "$END": "the end of the file",
-}  # fmt: skip
 FOREIGN = {
     "&&": "and", "||": "or", "**": "^", "===": "==", "!==": "!=", "<>": "!=", "=<": "<=", "=>": ">=",
     "&": "and", "!": "not", "~": "not", "//": "/", "≤": "<=", "≥": ">=", "≠": "!=",
     "×": "*", "÷": "/", "−": "-",  # noqa: RUF001
 }  # fmt: skip
 STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
-WORD = re.compile(r"[^\W\d]\w*")
-LEXEME = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`\n]+`|\w+|==|!=|<=|>=|\.\.|\S')
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A word, sign, number or text, and where it stands."""
-
-    type: str
-    start: int
-    end: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Stuck:
-    """Where and how the parser stopped.
-
-    Attributes
-    ----------
-    at : offset of the first character that does not fit; `end` when the text ends too early
-    end : offset of the end of the piece that was parsed
-    before : the tokens read so far
-    accepts : the names of the terminals that would have fitted
-    """
-
-    text: str
-    file: str
-    at: int
-    end: int
-    before: tuple[Token, ...]
-    accepts: frozenset[str]
-
-    def span(self, start: int, end: int) -> Span:
-        """A piece of this text."""
-        return Span(start, min(end, len(self.text)), self.file, self.text)
-
-    @cached_property
-    def rest(self) -> str:
-        """The text from the place on, to the end of its line."""
-        stop = self.text.find("\n", self.at, self.end)
-        return self.text[self.at : self.end if stop < 0 else stop]
-
-    @cached_property
-    def is_end(self) -> bool:
-        """Whether the statement ended too early."""
-        return self.at >= self.end
-
-    @cached_property
-    def here(self) -> Span:
-        """The lexeme that does not fit."""
-        match = LEXEME.match(self.rest)
-        return self.span(self.at, self.at + (len(match.group()) if match else 1))
-
-    @cached_property
-    def last(self) -> Token:
-        """The token before; an empty one at the start."""
-        return self.before[-1] if self.before else Token("", self.at, self.at, "")
-
-    @cached_property
-    def open(self) -> Token | None:
-        """The innermost bracket that is still open."""
-        stack: list[Token] = []
-        for token in self.before:
-            if token.type in OPENS:
-                stack.append(token)
-            elif token.type in CLOSES and stack:
-                stack.pop()
-        return stack[-1] if stack else None
 
 
 def diagnose(stuck: Stuck) -> Diagnostic:
@@ -146,10 +38,7 @@ def diagnose(stuck: Stuck) -> Diagnostic:
         found = recognise(stuck)
         if found is not None:
             return found
-    return _general(stuck)
-
-
-# ---- text and numbers
+    return unexpected(stuck)
 
 
 def _quotes(s: Stuck) -> Diagnostic | None:
@@ -209,9 +98,6 @@ def _number(s: Stuck) -> Diagnostic | None:
     return BadNumber.at(
         span, message, label="digits stand on both sides", fix=f"write `{edit}`", edit=edit
     )
-
-
-# ---- operators
 
 
 def _comment(s: Stuck) -> Diagnostic | None:
@@ -309,9 +195,6 @@ def _over(s: Stuck) -> Diagnostic | None:
     return OverAfterExpression.at(span, "`over` follows one aggregate call", label="what stands before it is no call",
                                   why="the extent belongs to an aggregate of the past, such as `mean(x)`",
                                   fix="write `mean(x) over 5 s`, in brackets for more: `(mean(x) over 5 s) ^ 2`")  # fmt: skip
-
-
-# ---- words and brackets
 
 
 def _reserved(s: Stuck) -> Diagnostic | None:
@@ -419,87 +302,6 @@ def _stage(s: Stuck) -> Diagnostic | None:
         f"`{word}` is not a stage",
         fix=f"did you mean `{near}`?",
         edit=near,
-    )
-
-
-# ---- everything else
-
-
-def _general(s: Stuck) -> Diagnostic:
-    fix = _wanted(s.accepts)
-    if s.is_end:
-        return _ends_early(s, fix)
-    word = s.here.source
-    near = (
-        nearest(
-            word, [_word(name) for name in s.accepts if name.startswith("_") and name != "__ANON_0"]
-        )
-        if WORD.match(word)
-        else None
-    )
-    if near is not None and near != word:
-        return UnexpectedText.at(
-            s.here, f"`{word}` is not expected here", fix=f"did you mean `{near}`?", edit=near
-        )
-    others = []
-    if s.last.type == "UNIT_WORD":
-        others = [(s.span(s.last.start, s.last.end), "read as the unit of the number before it")]
-    elif s.last.type == "NAME" and s.last.text in soft_words():
-        others = [(s.span(s.last.start, s.last.end), "read as a name")]
-    shown = word if word.isprintable() else f"U+{ord(word[0]):04X}"
-    return UnexpectedText.at(s.here, f"`{shown}` is not expected here", others=others, fix=fix)
-
-
-def _ends_early(s: Stuck, fix: str) -> Diagnostic:
-    span = s.span(s.last.start, s.last.end)
-    others = []
-    if s.end < len(s.text):
-        following = re.compile(r"[ \t\ufeff]*(\w+)").match(s.text, s.end)
-        if following:
-            others = [
-                (s.span(following.start(1), following.end(1)), "the next statement begins here")
-            ]
-    return UnexpectedText.at(
-        span,
-        "the statement ends too early",
-        label="something is missing behind this",
-        others=others,
-        fix=fix,
-    )
-
-
-def _word(terminal: str) -> str:
-    """The word of a keyword's terminal."""
-    return "unit" if terminal == "_UNIT_OF" else terminal[1:].lower()
-
-
-def _wanted(accepts: frozenset[str]) -> str:
-    """What would have fitted, in words: groups first, then single signs and words."""
-    left = set(accepts)
-    words = []
-    if left >= VALUE:
-        words.append("a value")
-        left -= VALUES
-    if left >= STAGES:
-        words.append("a stage (`where`, `derive`, `filter`, `window`, …)")
-        left -= ALL_STAGES | {"NAME"}
-    if left >= {"PLUS", "MINUS"}:
-        words.append("an operator")
-        left -= OPERATORS | {"LPAR", "LSQB"}
-    ends = left >= STATEMENTS
-    if ends:
-        left -= ALL_STATEMENTS | {"$END"}
-    signs = sorted(IN_WORDS[n] for n in left if n in IN_WORDS)
-    keywords = sorted(f"`{_word(n)}`" for n in left if n not in IN_WORDS and n.startswith("_"))
-    words += sorted(signs, key=lambda w: w.startswith("`")) + keywords
-    if len(words) > 9:
-        words = [*words[:9], "…"]
-    if ends:
-        words.append("a new statement (`source`, `stream`, `sink`, …)")
-    if not words:
-        return ""
-    return "expected " + (
-        words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from flowedge.lang.build import TreeBuilder
 from flowedge.lang.diagnostics import Diagnostic, FlowError
 from flowedge.lang.grammar import grammar_text, parser
-from flowedge.lang.mistakes import Stuck, Token, diagnose
+from flowedge.lang.mistakes import diagnose
 from flowedge.lang.rules import BadNumber, NotText, TooDeep, UnknownVersion
+from flowedge.lang.stuck import Stuck, Token
 from flowedge.lang.tree import Flow, Span
 
 LONGEST = 4 * 2**20
