@@ -182,7 +182,7 @@ class Lowering:
         spec = p.KernelSpec(
             id=-1, fields=tuple(kernel.writes), object=key, reads=tuple(kernel.reads),
             writes=tuple(f.name for f in kernel.writes), is_dense=True, record=kernel.state.record.size,
-            record_init=kernel.state.record.initial(), block=kernel.state.block, globals_init=kernel.globals_init(),
+            record_init=kernel.state.record.initial(), block=kernel.state.block, globals_init=kernel.globals_init(), scratch=kernel.scratch_words,
             source=source, name=node.name, label="columns",
         )  # fmt: skip
         return spec, columns, keys, time
@@ -369,7 +369,7 @@ class Lowering:
             table=place.table, gaps=out_gaps, name=last.name, label=last.label, object=key, reads=tuple(kernel.reads),
             writes=tuple(f.name for f in kernel.writes), passed=passed, is_dense=dense,
             is_filter=tail is None and not dense, record=state.record.size,
-            record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(),
+            record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(), scratch=kernel.scratch_words,
             has_arena=state.uses_arena, has_touched=kernel.uses_touched, join=join,
             room=1.0 if tail is None else tail.rows_per_row, source=source, stages=tuple(n.label or n.name for n in nodes),
         )  # fmt: skip

@@ -26,7 +26,7 @@ are the snapshot.
 - *blocks*: one of `block` bytes per slot, contents undefined at the start (rings of known length).
 - *arena*: one growing array of 8-byte words for state of unknown length; offsets, never pointers.
   Word 0 is the first free word; the template is ``[1]``.
-- *globals*: `globals_init` bytes, one for the whole kernel.
+- *globals*: `globals_init` bytes, one for the whole kernel; then `scratch` words without meaning between calls.
 - *touched*: int32 per slot, scratch that is part of the state (slots with an open window).
 """
 
@@ -122,6 +122,7 @@ class KernelSpec(NodeSpec):
     passed : names in `fields` that are the input's own arrays; only with `is_dense`
     is_dense : gives one row for each row, in place: its time, slot and gap are the input's
     is_filter : gives each row or drops it, at once: rows in that are not out were filtered
+    scratch : words of memory behind the globals that a call may overwrite
     room : output rows to offer: rows in times this, at least 1024 unless dense (or it filters: 1.0)
     join : (left table, right table, join table), where two inputs meet by their shared keys: MAPS is
         then the address of two words, the addresses of int32 maps from left and from right slots to
@@ -139,6 +140,7 @@ class KernelSpec(NodeSpec):
     record_init: bytes = b""
     block: int = 0
     globals_init: bytes = b""
+    scratch: int = 0
     has_arena: bool = False
     has_touched: bool = False
     join: tuple[int, int, int] | None = None

@@ -40,7 +40,11 @@ class Memory:
         self.records = np.empty(0, np.uint8)
         self.blocks = np.empty(0, np.uint8)
         self.touched = np.empty(0, np.int32)
-        self.globals = np.frombuffer(spec.globals_init or bytes(8), np.uint8).copy()
+        # Scratch words lie behind the cells, and are no state.
+        self._own = np.frombuffer(
+            spec.globals_init + bytes(8 * max(1, spec.scratch)), np.uint8
+        ).copy()
+        self.globals = self._own[: len(spec.globals_init)]
         words = _FIRST_WORDS if spec.has_arena else 1
         self.arena = np.zeros(words, np.int64)
         self.arena[0] = 1
@@ -75,9 +79,14 @@ class Memory:
         self.arena = arena
 
     @property
+    def globals_at(self) -> int:
+        """The address of the globals."""
+        return address(self._own)
+
+    @property
     def nbytes(self) -> int:
         """Bytes that it takes."""
-        parts: list[Array] = [self.records, self.blocks, self.touched, self.globals, self.arena]
+        parts: list[Array] = [self.records, self.blocks, self.touched, self._own, self.arena]
         return sum(part.nbytes for part in parts)
 
     def state(self, keys: int) -> dict[str, Any]:
@@ -154,7 +163,7 @@ class Runner:
         """Write the addresses of the memory into the context."""
         ctx, memory = self.ctx, self.memory
         ctx[p.RECORDS], ctx[p.BLOCKS] = address(memory.records), address(memory.blocks)
-        ctx[p.TOUCHED], ctx[p.GLOBALS] = address(memory.touched), address(memory.globals)
+        ctx[p.TOUCHED], ctx[p.GLOBALS] = address(memory.touched), memory.globals_at
         ctx[p.ARENA], ctx[p.ARENA_WORDS] = address(memory.arena), len(memory.arena)
         ctx[p.COUNTERS] = address(memory.counters)
 
@@ -283,6 +292,12 @@ class KernelNode(Node):
             self._run(0)
 
     # ---- one input
+
+    def went_through(self, rows: int, watermark: int) -> None:
+        """Note them; which of its rows a kernel used, `check` works out."""
+        self.counts.rows_in += rows
+        self.counts.rows_out += rows
+        self.watermark = max(self.watermark, watermark)
 
     def _run_dense(self, batch: Batch | None, watermark: int) -> None:
         if batch is None:

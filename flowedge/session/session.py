@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, InternalError, ModelError, SourceError
+from flowedge.session.express import express_of
 from flowedge.session.kernel import KernelNode
 from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
@@ -89,6 +90,7 @@ class Session:
             elif isinstance(node, SinkNode):
                 self.sinks[spec.name] = node
         self._waiting = [n for n in self.nodes.values() if n.is_waiting]
+        self._express = express_of(self.nodes)
 
     def _node(self, spec: p.NodeSpec, shared: Shared) -> Node:
         if isinstance(spec, p.ModelSpec):
@@ -143,6 +145,10 @@ class Session:
             the data contradicts the pipeline: a rate that is off, a gap too large to fill
         """
         node = self._source(source)
+        if self._express is not None and not partition and isinstance(rows, pa.RecordBatch):
+            out = self._express.push(rows)
+            if out is not None:
+                return out
         if isinstance(rows, pa.Table):
             node.partition(partition)
             for start in range(0, rows.num_rows, ROWS):

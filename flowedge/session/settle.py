@@ -284,31 +284,52 @@ class Settle:
             self._remember(batch, fate)
         return out, is_new
 
-    def _is_regular(self, batch: Batch) -> bool:
-        """Whether every row of a signal without keys is the next sample: the usual case, and fast."""
-        known, self.known = self.known, None
-        if self.silence is not None:
-            return False
-        time, last = batch.time, int(self._last[0])
-        first, newest = int(time[0]), int(time[-1])
-        if not self._is_counted:
-            least, most = self.steps(time) if known is None else known
-            if batch.n > 1 and (least < self._low or most > self._high):
+    @property
+    def may_be_direct(self) -> bool:
+        """Whether rows that are the next samples pass as they are."""
+        return (
+            self._is_signal and not self.is_keyed and not self._keeps_last and not self._fills
+            and self.silence is None and self._lives is None
+        )  # fmt: skip
+
+    def are_next(self, first: int, newest: int, rows: int, time: int) -> bool:
+        """Whether rows are the next samples of a signal without keys; they are noted if they are.
+
+        Parameters
+        ----------
+        first, newest : times of the first and the last row [ns]
+        time : address of all their times
+        """
+        last = int(self._last[0])
+        if self._is_counted:
+            if last != NEVER and first - last < self._low:
+                return False
+            if abs(newest - first - (rows - 1) * self.period_ns) > self.period_ns / 2:
+                return False
+        else:
+            known, self.known = self.known, None
+            least, most = self.steps.at(time, rows) if known is None else known
+            if rows > 1 and (least < self._low or most > self._high):
                 return False
             if last != NEVER and not self._low <= first - last <= self._high:
                 return False
-        elif (last != NEVER and first - last < self._low) or abs(
-            newest - first - (batch.n - 1) * self.period_ns
-        ) > self.period_ns / 2:
-            return False
-        done = batch.n - (last == NEVER)
         self._sum_ns += float(newest - (first if last == NEVER else last))
-        self._steps += done
+        self._steps += rows - (last == NEVER)
         self._last[0] = newest
         self._place[0] = -1
+        self._judge(at_end=False)
+        return True
+
+    def _is_regular(self, batch: Batch) -> bool:
+        """Whether every row of a signal without keys is the next sample: the usual case, and fast."""
+        if self.silence is not None:
+            self.known = None
+            return False
+        time = batch.time
+        if not self.are_next(int(time[0]), int(time[-1]), batch.n, address(time)):
+            return False
         if self._fills and self.spec.gaps_policy != "nan":
             self._remember(batch.slice(batch.n - 1, batch.n), np.zeros(1, np.uint8))
-        self._judge(at_end=False)
         return True
 
     def _judge(self, *, at_end: bool) -> None:
@@ -494,7 +515,11 @@ class Steps:
             values = time.tolist()
             found = [b - a for a, b in itertools.pairwise(values)]
             return min(found), max(found)
+        return self.at(address(time), n)
+
+    def at(self, time: int, rows: int) -> tuple[int, int]:
+        """The same by the address of the times."""
         words = self._words
-        words[k.ROWS], words[k.TIME] = n, address(time)
+        words[k.ROWS], words[k.TIME] = rows, time
         ready(k.steps)(self._context.address)
         return int(words[k.LEAST]), int(words[k.MOST])

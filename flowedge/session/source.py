@@ -1,12 +1,13 @@
 """Where rows enter: from the record batches of a connector to rows in order, as the language says."""
 
+import ctypes
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowedge.compile.program import FOREVER, NEVER, Field, PartSpec, SourceSpec
-from flowedge.lang.errors import RunError, SourceError
+from flowedge.lang.errors import InternalError, RunError, SourceError
 from flowedge.session.arrow import Reader
 from flowedge.session.batch import DTYPES, Batch, Times, concat, missing
 from flowedge.session.held import by_time
@@ -31,6 +32,7 @@ class SourceNode(Node):
 
     Attributes
     ----------
+    columns : (column, raw field, field) of the rows
     late_part, silent_part : nodes of ``S.late`` and ``S.silent``, where the plan has them
     rejected : (partition, row, reason) of rows turned away since the shell last took them
     """
@@ -68,7 +70,7 @@ class SourceNode(Node):
             Counted(spec.start_ns, spec.rate_hz) if self._counts_time and spec.rate_hz else None
         )
         fields = {f.name: f for f in spec.fields}
-        self._columns = [
+        self.columns = [
             (name, source, fields[name]) for name, source in spec.columns if name in fields
         ]
         self._keys = [(f"\0key{i}", source, field) for i, (field, source) in enumerate(spec.keys)]
@@ -130,6 +132,54 @@ class SourceNode(Node):
             found = self.partitions[name] = self._new_partition()
         return found
 
+    # ---- the short way, for `flowedge.session.express`
+
+    @property
+    def may_be_direct(self) -> bool:
+        """Whether rows that are the next samples need nothing done to them."""
+        spec, field = self.spec, self._time_field
+        has_plain_time = self._counted is not None or (
+            spec.prepare is None and field is not None and field.store == "time"
+        )
+        return (
+            has_plain_time and self._prepare is None and spec.table < 0 and spec.late_ns == 0
+            and not spec.sort_first and not spec.always and spec.ahead_ns < 0
+            and self.late_part is None and self.silent_part is None and self.settle.may_be_direct
+        )  # fmt: skip
+
+    def count_times(self, address: int, rows: int) -> None:
+        """Write the times of the next rows of partition "" to an address."""
+        if self._counted is None:
+            raise InternalError("times counted from a rate", expected="a rate", seen="a time")
+        part = self.partitions.get("")
+        self._counted.fill(address, 0 if part is None else part.rows, rows)
+
+    def next_samples(self, time: int, rows: int) -> int | None:
+        """Take note of rows of partition "" by the address of their times.
+
+        Returns
+        -------
+        int or None
+            the newest time; None, and nothing is noted, where they are not just the next samples
+        """
+        parts = self.partitions
+        if self.has_ended or len(parts) > 1:
+            return None
+        part = parts.get("")
+        if part is None:
+            if parts:
+                return None
+            part = self.partition("")
+        first, newest = _word_at(time), _word_at(time + 8 * (rows - 1))
+        if part.waiting or first < part.watermark or first <= _NO_TIME:
+            return None
+        if not self.settle.are_next(first, newest, rows, time):
+            return None
+        part.rows += rows
+        part.newest = self._passed_on = self._newest = newest
+        self.went_through(rows, newest)
+        return newest
+
     def _new_partition(self) -> Partition:
         spec = self.spec
         if spec.late_per_key and self._key_texts:
@@ -157,7 +207,7 @@ class SourceNode(Node):
             is_ordered = known[0] >= 0
             if self._may_be_bad(time, is_ordered):
                 bad = self._bad(time, texts, first, received_ns)
-        columns = {c: raw[s] for c, s, _ in self._columns}
+        columns = {c: raw[s] for c, s, _ in self.columns}
         for c, s, field in self._keys:
             values = raw[s]
             columns[c] = values if values.dtype == np.int64 else _widened(values, field)
@@ -370,6 +420,11 @@ class PartNode(Node):
         self.counts.rows_in += n
         self.counts.used += n
         self.give(Batch(n, time[order], slot, None, columns), watermark)
+
+
+def _word_at(address: int) -> int:
+    """The int64 at an address."""
+    return ctypes.c_int64.from_address(address).value
 
 
 def _widened(values: Any, field: Field) -> Any:  # noqa: ANN401

@@ -1,6 +1,7 @@
 """Event times [ns since 1970, UTC] from whatever a source has: instants, numbers, texts, or a rate."""
 
 import datetime as dt
+from array import array
 from fractions import Fraction
 from typing import Any
 
@@ -38,13 +39,19 @@ class Counted:
         # Within so many rows from a turn on, rounding errors stay below the distance to a tie.
         self._stretch = 65_536 if exact.denominator == 1 else 1024
         self.start_ns, self.period_ns = start_ns, SECOND / rate_hz
-        self._ctx = np.zeros(COUNT_WORDS, np.int64)
-        self._ctx[4:5].view(np.float64)[0] = self.period_ns
-        self._address = pa.py_buffer(self._ctx).address
+        self._count = ready(count)
+        self._ctx = array("q", bytes(8 * COUNT_WORDS))
+        self._ctx[4] = int(np.float64(self.period_ns).view(np.int64))
+        self._address = self._ctx.buffer_info()[0]
 
     def times(self, first: int, rows: int) -> Times:
         """Times of `rows` rows from number `first` on."""
         out = np.empty(rows, np.int64)
+        self.fill(pa.py_buffer(out).address, first, rows)
+        return out
+
+    def fill(self, address: int, first: int, rows: int) -> None:
+        """The same, written as int64 to an address."""
         done = 0
         while done < rows:
             turn, place = divmod(first + done, self._rows)
@@ -52,11 +59,10 @@ class Counted:
             if self._rows < 1024:  # short turns: several in one go
                 part = min(rows - done, self._stretch)
             ctx = self._ctx
-            ctx[0], ctx[1] = part, pa.py_buffer(out).address + 8 * done
+            ctx[0], ctx[1] = part, address + 8 * done
             ctx[2], ctx[3] = self.start_ns + turn * self._turn_ns, place
-            ready(count)(self._address)
+            self._count(self._address)
             done += part
-        return out
 
 
 def from_numbers(values: Array, scale_ns: float, *, is_float: bool) -> Times:

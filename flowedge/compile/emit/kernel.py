@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from flowedge.compile import program as p
-from flowedge.compile.emit.state import State
+from flowedge.compile.emit import passes
+from flowedge.compile.emit.state import State, Turn
 from flowedge.compile.emit.values import Value, Values
 from flowedge.compile.emit.writer import Names, Record, Sheet, literal
 from flowedge.lang.errors import InternalError
@@ -67,6 +68,8 @@ class Kernel:
     joins: bool = False
     """Two inputs meet by shared keys: slots are translated by maps."""
     counts_dropped: bool = False
+    strip_words: int = 0
+    """Scratch words for values that cross from one pass over a strip to another."""
     gap_due: str | None = None
     """Cell that carries a gap over rows that a filter drops, to the next row written."""
 
@@ -222,21 +225,61 @@ class Kernel:
                 with sheet.block("if gaps != 0 and u8(gaps, i) != 0"):
                     sheet("RESTART", "GAPPED")
             sheet("CLEAR")
-            sheet("STRIP")
-            if self.gaps:
-                with sheet.block("if gaps != 0"):
-                    sheet("k = i + 1")
-                    with sheet.block("while k < stop and u8(gaps, k) == 0"):
-                        sheet("k += 1")
-                    sheet("stop = k")
-            with sheet.block("for i in range(i, stop)"):
-                if dense:
-                    sheet("m = i")
-                sheet("t = i64(time, i)", "slot = 0")
-                sheet("ROOM")
-                body()
-            sheet("i = stop")
-            sheet("FLIP")
+            start, depth = len(sheet.lines), sheet.depth
+            body()
+            lines = [x[4 * depth :] for x in sheet.lines[start:]]
+            del sheet.lines[start:]
+            cells = [c.name for c in self.state.registers]
+            is_plain = dense and not self.state.timed and not self.state.uses_arena
+            parts = passes.passes(lines, cells, self.values.floats) if is_plain else None
+            if parts is None:
+                self._strip([x for x in lines if x.strip() != passes.MARK], dense=dense)
+            else:
+                self._strip_by_passes(parts)
+
+    def _strip(self, lines: Sequence[str], *, dense: bool) -> None:
+        sheet = self.sheet
+        sheet("stop = n", *_sooner("i", self.state.turns))
+        self._until_gap()
+        with sheet.block("for i in range(i, stop)"):
+            if dense:
+                sheet("m = i")
+            sheet("t = i64(time, i)", "slot = 0", "ROOM", *lines)
+        sheet("i = stop", *_flips(self.state.turns))
+
+    def _strip_by_passes(self, parts: Sequence[passes.Pass]) -> None:
+        sheet = self.sheet
+        self.strip_words = passes.words(parts)
+        sheet("base = i", f"limit = min(n, i + {passes.STRIP})")
+        self._until_gap("limit")
+        for part, lines in passes.written(parts):
+            turns = [t for t in self.state.turns if t.position in part.words]
+            head = [
+                text
+                for word, text in _ROW_WORDS
+                if any(re.search(rf"\b{word}\b", x) for x in lines)
+            ]
+            if not turns:
+                with sheet.block("for i in range(base, limit)"):
+                    sheet(*head, *lines)
+                continue
+            sheet("i = base")
+            with sheet.block("while i < limit"):
+                sheet("stop = limit", *_sooner("i", turns))
+                with sheet.block("for i in range(i, stop)"):
+                    sheet(*head, *lines)
+                sheet("i = stop", *_flips(turns))
+        sheet("i = limit", "m = i - 1")
+
+    def _until_gap(self, limit: str = "stop") -> None:
+        """Let a strip end before the next row with a gap."""
+        sheet = self.sheet
+        if self.gaps:
+            with sheet.block("if gaps != 0"):
+                sheet("k = i + 1")
+                with sheet.block(f"while k < {limit} and u8(gaps, k) == 0"):
+                    sheet("k += 1")
+                sheet(f"{limit} = k")
 
     def _assemble(self, lines: list[str], stages: Sequence[str]) -> str:
         state = self.state
@@ -261,6 +304,8 @@ class Kernel:
             head("left_map = i64(maps, 0)", "right_map = i64(maps, 1)")
         if state.scratch_words:
             head(f"scratch = g + {self.globals.size}")
+        if self.strip_words:
+            head(f"strips = g + {self.globals.size + 8 * state.scratch_words}")
         for k in range(len(self.reads)):
             head(f"in_{k} = i64(ctx, {p.COLUMNS + k})")
         for k in range(len(self.writes)):
@@ -308,17 +353,8 @@ class Kernel:
                 return [y for x in lines for y in self._expand(pad + x)]
             case "CLEAR":
                 return [pad + x for turn in state.turns for x in turn.clear]
-            case "STRIP":
-                turns = [
-                    f"{pad}stop = min(stop, i + {t.count} - {t.position})" for t in state.turns
-                ]
-                return [f"{pad}stop = n", *turns]
-            case "FLIP":
-                return [
-                    pad + x
-                    for t in state.turns
-                    for x in (f"if {t.position} == {t.count}:", *("    " + y for y in t.flip))
-                ]
+            case passes.MARK:
+                return []
             case "LEAVE_FULL" | "LEAVE_GROW" | "LEAVE_DONE":
                 return [pad + x for x in self._leave_lines(word)]
             case _:
@@ -344,8 +380,29 @@ class Kernel:
         return sheet.lines
 
     def globals_init(self) -> bytes:
-        """The kernel's own memory at the start: its cells, then scratch."""
-        return self.globals.initial() + bytes(8 * self.state.scratch_words)
+        """The kernel's own memory at the start: its cells."""
+        return self.globals.initial()
+
+    @property
+    def scratch_words(self) -> int:
+        """Words behind the cells that every call may overwrite, and that no snapshot keeps."""
+        return self.state.scratch_words + self.strip_words
+
+
+_ROW_WORDS = (("m", "m = i"), ("t", "t = i64(time, i)"), ("slot", "slot = 0"))
+"""What a row knows of itself, written where it is asked for."""
+
+
+def _sooner(at: str, turns: "Sequence[Turn]") -> list[str]:
+    """Lines that let a strip end where a ring is full."""
+    return [f"stop = min(stop, {at} + {t.count} - {t.position})" for t in turns]
+
+
+def _flips(turns: "Sequence[Turn]") -> list[str]:
+    """Lines that turn over the rings that are full."""
+    return [
+        x for t in turns for x in (f"if {t.position} == {t.count}:", *("    " + y for y in t.flip))
+    ]
 
 
 class Tail:

@@ -8,6 +8,7 @@ a bool is the int 0, 1 or 2 (missing), and inside conditions a Python bool.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from flowedge.compile.emit.passes import MARK
 from flowedge.compile.emit.rolling import emit_rolling
 from flowedge.compile.emit.state import State
 from flowedge.compile.emit.writer import literal
@@ -65,6 +66,8 @@ class Values:
     """Aggregates over the frame at hand, computed before its samples."""
     lags: dict[Expr, int] = field(default_factory=dict)
     """How far back `lag` looks at an expression of the stage at hand, where more than one does."""
+    floats: set[str] = field(default_factory=set)
+    """Variables that hold float64, whatever the data."""
     _stepped: dict[object, Value] = field(default_factory=dict)
 
     # ---- entry points
@@ -112,7 +115,12 @@ class Values:
 
     def named(self, expr: Expr, stem: str) -> Value:
         """The same, held in local variables."""
-        return tuple(self.hold(v, stem) for v in self.value(expr))
+        return tuple(self._noted(self.hold(v, stem), expr.type) for v in self.value(expr))
+
+    def _noted(self, name: str, type_: Type) -> str:
+        if type_.is_float:
+            self.floats.add(name)
+        return name
 
     def number(self, expr: Expr) -> Value:
         """An expression as floats."""
@@ -356,6 +364,7 @@ class Values:
         if key not in self._stepped:
             cells = [self.state.cell("lag", float("nan")) for _ in range(self.lags[value])]
             before = tuple(self.state.sheet.fresh("lag") for _ in cells)
+            self.floats.update((x, *before))
             for name, cell in zip(before, cells, strict=True):
                 self.state.sheet(f"{name} = {self.state.get(cell)}")
             for cell, new in zip(cells, (x, *before[:-1]), strict=True):
@@ -369,11 +378,14 @@ class Values:
         y = sheet.fresh(expr.function.name)
         inner = tuple(replace(s, skips_missing=False) for s in steps)
         x = self.hold(args[0], "x")
+        self.floats.update((x, y))
+        sheet(MARK)
         with sheet.block(f"if abs({x}) < inf"):
             out = self._cascade(expr, inner, [x, *args[1:]])
             sheet(f"{y} = {out}")
         with sheet.block("else"):
             sheet(f"{y} = {x}")
+        sheet(MARK)
         self._stepped[key] = (y,)
         return y
 
@@ -387,7 +399,10 @@ class Values:
         flat = [a[0] for a in args]
         key = (expr.aggregate, expr.extent, expr.count, tuple(flat), self.state.sheet.depth)
         if key not in self._stepped:
+            self.state.sheet(MARK)
             self._stepped[key] = emit_rolling(self, expr, flat)
+            self.state.sheet(MARK)
+            self.floats.update((*flat, *self._stepped[key]))
         return self._stepped[key]
 
     def _previous(self, expr: Previous) -> Value:
