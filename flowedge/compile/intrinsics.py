@@ -13,6 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from flowedge.compile import memory
+from flowedge.compile.lanes import cascade
 
 _intrinsic: Callable[[Any], Any] = intrinsic
 
@@ -193,6 +194,7 @@ NAMES: dict[str, Any] = {
     "array_f64": _array(_FLOAT),
     "array_i64": _array(_INT),
     "copy": _copy,
+    "cascade": cascade,
 }
 """The intrinsics by the names of their twins in `flowedge.compile.memory`."""
 

@@ -137,12 +137,46 @@ def copy(target: int, source: int, size: int) -> None:
     ctypes.memmove(target, source, size)
 
 
+LANES = 4
+"""Sections that `cascade` takes at most."""
+SECTION_STATE = 3
+SECTION_CONSTANTS = 5
+
+
+def cascade(
+    x: int, y: int, rows: int, state: tuple[float, ...], constants: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Second-order sections one behind the other over `rows` finite float64 numbers, at least 16.
+
+    Parameters
+    ----------
+    x, y : addresses of the numbers and of the results; they may be the same
+    state, constants : of each section, as `flowedge.operators.filters.iir.biquad` takes them
+
+    Returns
+    -------
+    tuple
+        the state behind the last row
+    """
+    held = list(state)
+    for i in range(rows):
+        v = f64(x, i)
+        for k in range(len(state) // SECTION_STATE):
+            b0, b1, b2, a1, a2 = constants[SECTION_CONSTANTS * k : SECTION_CONSTANTS * (k + 1)]
+            u, last, z = held[SECTION_STATE * k : SECTION_STATE * (k + 1)]
+            out = (b0 * v + u) - a1 * last
+            held[SECTION_STATE * k : SECTION_STATE * (k + 1)] = b1 * v + z, out, b2 * v - a2 * out
+            v = out
+        set_f64(y, i, v)
+    return tuple(held)
+
+
 LOADS = ("f64", "f32", "i64", "u64", "i32", "i16", "i8", "u32", "u16", "u8")
 NAMES: dict[str, Callable[..., Any]] = {
     name: globals()[name]
     for name in (
         *LOADS, *(f"set_{x}" for x in LOADS), "word", "half", "swap", "fold", "bits", "real", "prefetch",
-        "array_f64", "array_i64", "copy",
+        "array_f64", "array_i64", "copy", "cascade",
     )
 }  # fmt: skip
 """The functions by the names that generated source uses."""

@@ -36,7 +36,7 @@ LIBM = frozenset({
 })  # fmt: skip
 """What object code may call: the C library's mathematics and memory."""
 
-FORMAT = "kernel 1"
+FORMAT = "kernel 2"
 """Part of every key: another number forgets all object code made before."""
 
 _MAGIC = b"FLOWOBJ1"

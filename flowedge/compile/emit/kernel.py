@@ -231,9 +231,13 @@ class Kernel:
             del sheet.lines[start:]
             cells = [c.name for c in self.state.registers]
             is_plain = dense and not self.state.timed and not self.state.uses_arena
-            parts = passes.passes(lines, cells, self.values.floats) if is_plain else None
+            parts = (
+                passes.passes(lines, cells, self.values.floats, self.values.calms)
+                if is_plain
+                else None
+            )
             if parts is None:
-                self._strip([x for x in lines if x.strip() != passes.MARK], dense=dense)
+                self._strip(passes.without_marks(lines), dense=dense)
             else:
                 self._strip_by_passes(parts)
 
@@ -252,24 +256,41 @@ class Kernel:
         self.strip_words = passes.words(parts)
         sheet("base = i", f"limit = min(n, i + {passes.STRIP})")
         self._until_gap("limit")
-        for part, lines in passes.written(parts):
+        for part in parts:
+            text = passes.text_of(part, passes.rows_of(parts))
             turns = [t for t in self.state.turns if t.position in part.words]
-            head = [
-                text
-                for word, text in _ROW_WORDS
-                if any(re.search(rf"\b{word}\b", x) for x in lines)
-            ]
+            if text.look:
+                sheet("odd = 0")
+                self._rows("base", "limit", text.look)
+            if text.strip:
+                with sheet.block(f"if odd == 0 and limit - base >= {passes.FEWEST}"):
+                    sheet(*text.strip)
+                with sheet.block("else"):
+                    self._rows("base", "limit", text.row)
+                continue
             if not turns:
-                with sheet.block("for i in range(base, limit)"):
-                    sheet(*head, *lines)
+                self._rows("base", "limit", text.row)
                 continue
             sheet("i = base")
             with sheet.block("while i < limit"):
                 sheet("stop = limit", *_sooner("i", turns))
-                with sheet.block("for i in range(i, stop)"):
-                    sheet(*head, *lines)
+                if part.calm is not None and text.calm_row:
+                    with sheet.block(f"if odd == 0 and {part.calm.when}"):
+                        self._rows("i", "stop", text.calm_row)
+                    with sheet.block("else"):
+                        self._rows("i", "stop", text.row)
+                else:
+                    self._rows("i", "stop", text.row)
                 sheet("i = stop", *_flips(turns))
         sheet("i = limit", "m = i - 1")
+
+    def _rows(self, first: str, stop: str, lines: Sequence[str]) -> None:
+        """A loop over rows, which know of themselves what the lines ask for."""
+        known = [
+            text for word, text in _ROW_WORDS if any(re.search(rf"\b{word}\b", x) for x in lines)
+        ]
+        with self.sheet.block(f"for i in range({first}, {stop})"):
+            self.sheet(*known, *lines)
 
     def _until_gap(self, limit: str = "stop") -> None:
         """Let a strip end before the next row with a gap."""
@@ -353,10 +374,12 @@ class Kernel:
                 return [y for x in lines for y in self._expand(pad + x)]
             case "CLEAR":
                 return [pad + x for turn in state.turns for x in turn.clear]
-            case passes.MARK:
+            case passes.MARK | "CALMED":
                 return []
             case "LEAVE_FULL" | "LEAVE_GROW" | "LEAVE_DONE":
                 return [pad + x for x in self._leave_lines(word)]
+            case _ if word.startswith("CALM "):
+                return []
             case _:
                 return [line.replace("RECORD_SIZE", str(state.record.size))]
 

@@ -8,6 +8,7 @@ stacks turn over. What left the window is in neither, so it leaves no trace.
 
 from typing import TYPE_CHECKING
 
+from flowedge.compile.emit.passes import Calm
 from flowedge.compile.emit.state import TimedRing, Turn
 from flowedge.compile.emit.writer import literal
 from flowedge.graph.expressions import Rolling
@@ -121,6 +122,10 @@ def _count_of_valid(values: "Values", name: str, n: int, x: str, place: str) -> 
     seen, tracks = state.cell(f"{name}_seen", 0), state.cell(f"{name}_tracks", 0)
     valid, good = state.cell(f"{name}_valid", 0), state.cell(f"{name}_good", 0)
     count, q, mark = sheet.fresh("count_of"), sheet.fresh("q"), sheet.fresh("mark")
+    if not state.keyed:
+        sheet(f"CALM {len(values.calms)}")
+        full = f"{tracks} == 0 and {seen} == {n}"
+        values.calms.append(Calm(x, f"{x} == {x}", full, rows=(f"{count} = {float(n)!r}",)))
     with sheet.block(f"if {x} == {x} and {state.get(tracks)} == 0"):
         rows = sheet.fresh("rows")
         sheet(f"{rows} = min({state.get(seen)} + 1, {n})")
@@ -143,6 +148,8 @@ def _count_of_valid(values: "Values", name: str, n: int, x: str, place: str) -> 
         with sheet.block(f"if {state.get(good)} >= {n}"):
             state.put(tracks, "0")
         sheet(f"{count} = float({state.get(valid)})")
+    if not state.keyed:
+        sheet("CALMED")
     return count
 
 

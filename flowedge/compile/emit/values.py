@@ -8,10 +8,11 @@ a bool is the int 0, 1 or 2 (missing), and inside conditions a Python bool.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from flowedge.compile.emit.passes import MARK
+from flowedge.compile.emit.passes import MARK, Calm
 from flowedge.compile.emit.rolling import emit_rolling
 from flowedge.compile.emit.state import State
 from flowedge.compile.emit.writer import literal
+from flowedge.compile.memory import LANES, SECTION_STATE
 from flowedge.graph.expressions import (
     Apply,
     Arithmetic,
@@ -34,6 +35,7 @@ from flowedge.graph.expressions import (
 )
 from flowedge.lang.errors import InternalError
 from flowedge.operators.contract import Step
+from flowedge.operators.filters.iir import biquad
 from flowedge.types.schema import F64, Type
 
 Value = tuple[str, ...]
@@ -68,6 +70,8 @@ class Values:
     """How far back `lag` looks at an expression of the stage at hand, where more than one does."""
     floats: set[str] = field(default_factory=set)
     """Variables that hold float64, whatever the data."""
+    calms: list[Calm] = field(default_factory=list)
+    """What may stand in place of marked lines where nothing is odd."""
     _stepped: dict[object, Value] = field(default_factory=dict)
 
     # ---- entry points
@@ -379,12 +383,22 @@ class Values:
         inner = tuple(replace(s, skips_missing=False) for s in steps)
         x = self.hold(args[0], "x")
         self.floats.update((x, y))
+        lanes = len(steps) > 1 and not self.state.keyed and all(s.run is biquad for s in steps)
         sheet(MARK)
+        if lanes:
+            sheet(f"CALM {len(self.calms)}")
+        known = len(self.state.registers)
         with sheet.block(f"if abs({x}) < inf"):
             out = self._cascade(expr, inner, [x, *args[1:]])
             sheet(f"{y} = {out}")
         with sheet.block("else"):
             sheet(f"{y} = {x}")
+        if lanes:
+            sheet("CALMED")
+            cells = [c.name for c in self.state.registers[known:]]
+            self.calms.append(
+                Calm(x, f"abs({x}) < inf", result=y, strip=_side_by_side(cells, steps))
+            )
         sheet(MARK)
         self._stepped[key] = (y,)
         return y
@@ -423,6 +437,19 @@ class Values:
 
 
 MISSING_INT = -(2**63)
+
+
+def _side_by_side(cells: Sequence[str], steps: Sequence[Step]) -> tuple[str, ...]:
+    """Calls of `cascade` that run second-order sections over a strip, up to four at a time."""
+    groups = -(-len(steps) // LANES)
+    out, at, source = [], 0, "{x}"
+    for k in range(groups):
+        size = len(steps) // groups + (k < len(steps) % groups)
+        state = ", ".join(cells[SECTION_STATE * at : SECTION_STATE * (at + size)])
+        constants = ", ".join(literal(c) for s in steps[at : at + size] for c in s.constants)
+        out.append(f"({state}) = cascade({source}, {{y}}, {{rows}}, ({state}), ({constants}))")
+        at, source = at + size, "{y}"
+    return tuple(out)
 
 
 def _is_number(text: str) -> bool:

@@ -35,7 +35,7 @@ class Bandpass(Function):
     ------
     in, out : signal, float [u], rate and unit unchanged
     delay : group delay at the centre of the band
-    state : 16 bytes per key and section
+    state : 24 bytes per key and section
     missing : NaN and infinities pass through and leave the state as it was; a gap restarts it
 
     Raises

@@ -27,7 +27,7 @@ class Highpass(Function):
     ------
     in, out : signal, float [u], rate and unit unchanged
     delay : group delay at twice the cut-off
-    state : 16 bytes per key and section
+    state : 24 bytes per key and section
     missing : NaN and infinities pass through and leave the state as it was; a gap restarts it
 
     Raises

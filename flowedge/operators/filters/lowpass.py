@@ -27,7 +27,7 @@ class Lowpass(Function):
     ------
     in, out : signal, float [u], rate and unit unchanged
     delay : group delay at 0 Hz
-    state : 16 bytes per key and section
+    state : 24 bytes per key and section
     missing : NaN and infinities pass through and leave the state as it was; a gap restarts it
 
     Raises

@@ -44,7 +44,7 @@ class Notch(Function):
     ------
     in, out : signal, float [u], rate and unit unchanged
     delay : group delay at half the frequency
-    state : 16 bytes per key
+    state : 24 bytes per key
     missing : NaN and infinities pass through and leave the state as it was; a gap restarts it
 
     Raises
