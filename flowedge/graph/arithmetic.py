@@ -28,7 +28,7 @@ from flowedge.graph.quantities import (
     shown,
     unit_of,
 )
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types import units
 from flowedge.types.schema import F64, TIME, Type
 from flowedge.types.units import Unit

@@ -14,10 +14,11 @@ from flowedge.graph.sinks import Sinks, normal
 from flowedge.graph.sources import source
 from flowedge.graph.stages.meeting import union
 from flowedge.graph.strings import resolve
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import FlowError, did_you_mean
 from flowedge.lang.parse import parse
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types.schema import BOOL, Column, Stream
 
 
@@ -54,7 +55,7 @@ def check(
 class Checked:
     """A pipeline under way: streams are resolved when something asks for them, in any order."""
 
-    def __init__(self, c: Checker, tree: t.Flow, file: str) -> None:
+    def __init__(self, c: Checker, tree: st.Flow, file: str) -> None:
         self.c = c
         self.module = load(c, tree, file)
         self.models: dict[int, Declared | None] = {}
@@ -105,8 +106,8 @@ class Checked:
 
     def _reads(self) -> None:
         """Paths that sources read, as far as they are plain texts."""
-        for decl in self.module.of(t.Source).values():
-            assert isinstance(decl.tree, t.Source)
+        for decl in self.module.of(st.Source).values():
+            assert isinstance(decl.tree, st.Source)
             first = (
                 decl.tree.connector.arguments[0].value if decl.tree.connector.arguments else None
             )
@@ -127,7 +128,7 @@ class Checked:
         )
         endless = any(p.code == "FE213" for p in self.c.problems)
         for decl in self.module.names.values():
-            if endless and isinstance(decl.tree, t.Def | t.Fn):
+            if endless and isinstance(decl.tree, st.Def | st.Fn):
                 continue
             if (
                 decl.module is not self.module
@@ -137,7 +138,7 @@ class Checked:
                 continue
             fix = (
                 "use it in a sink, or leave it away"
-                if isinstance(decl.tree, t.Stream | t.Source)
+                if isinstance(decl.tree, st.Stream | st.Source)
                 else "leave it away"
             )
             self.c.report(Unused.at(decl.span, f"{decl.word} `{decl.name}` is never used", fix=fix))
@@ -155,9 +156,9 @@ class Checked:
 
     def _rest(self, decl: Decl) -> None:
         """Check also what no sink needs."""
-        if isinstance(decl.tree, t.Stream | t.Source):
+        if isinstance(decl.tree, st.Stream | st.Source):
             self.flow(decl)
-        elif isinstance(decl.tree, t.Model) and id(decl.tree) not in self.models:
+        elif isinstance(decl.tree, st.Model) and id(decl.tree) not in self.models:
             self.models[id(decl.tree)] = declare(self.c, decl)
 
     def _tests(self) -> None:
@@ -165,12 +166,12 @@ class Checked:
         for test in self.module.tests:
             self.c.not_yet(test.name.span, "`test`", "run the pipeline and compare its output")
             for given in test.given:
-                if given.name.name not in self.module.of(t.Source):
+                if given.name.name not in self.module.of(st.Source):
                     self.c.report(
                         UnknownStream.at(
                             given.name.span,
                             f"unknown source `{given.name}`",
-                            fix=did_you_mean(given.name.name, self.module.of(t.Source)),
+                            fix=did_you_mean(given.name.name, self.module.of(st.Source)),
                         )
                     )
             for expect in test.expect:
@@ -182,12 +183,12 @@ class Checked:
         """The flow that a reference means; None: reported, or silent."""
         ref, scope = scope.stream_ref(ref)
         name, part = ref.name.name, ref.part.name if ref.part is not None else None
-        decl = self.c.lookup(scope.module, name, t.Stream, t.Source)
+        decl = self.c.lookup(scope.module, name, st.Stream, st.Source)
         if decl is None and part is not None:
-            decl = self.c.lookup(scope.module, f"{name}.{part}", t.Stream, t.Source)
+            decl = self.c.lookup(scope.module, f"{name}.{part}", st.Stream, st.Source)
             part = None if decl is not None else part
         if decl is None:
-            known = scope.module.of(t.Stream, t.Source)
+            known = scope.module.of(st.Stream, st.Source)
             other = scope.module.names.get(name)
             if other is not None:
                 other.used = True
@@ -201,7 +202,7 @@ class Checked:
             return None
         if part is None:
             return flows.get("")
-        if isinstance(decl.tree, t.Source):
+        if isinstance(decl.tree, st.Source):
             return self._part(decl, flows, part, ref)
         self.c.branches_used.add((decl.module.file, f"{decl.name}.{part}"))
         if part in flows:
@@ -243,10 +244,10 @@ class Checked:
             return None
         self.stack.append(decl)
         found: dict[str, Flow] | None
-        if isinstance(decl.tree, t.Source):
+        if isinstance(decl.tree, st.Source):
             found = {"": source(self.c, decl)}
         else:
-            assert isinstance(decl.tree, t.Stream)
+            assert isinstance(decl.tree, st.Stream)
             found = self.pipeline(decl.tree.pipeline, Scope(decl.module), decl.name)
             last = decl.tree.pipeline.stages[-1] if decl.tree.pipeline.stages else None
             if isinstance(last, t.SplitInto) and decl.module is self.module:
@@ -258,7 +259,7 @@ class Checked:
         self.c.flows[key] = found
         return found
 
-    def pipeline(self, tree: t.Pipeline, scope: Scope, name: str) -> dict[str, Flow] | None:
+    def pipeline(self, tree: st.Pipeline, scope: Scope, name: str) -> dict[str, Flow] | None:
         """References and stages of a stream or a sink."""
         flows = [(self.ref(r, scope), r) for r in tree.refs]
         good = [(f, r) for f, r in flows if f is not None]
@@ -276,7 +277,7 @@ class Checked:
         """``S.late`` or ``S.silent``."""
         flow = flows[""]
         assert ref.part is not None
-        assert isinstance(decl.tree, t.Source)
+        assert isinstance(decl.tree, st.Source)
         if part not in ("late", "silent"):
             self.c.report(
                 UnknownStream.at(
@@ -332,13 +333,13 @@ class Checked:
         bound = scope.formals.get(name)
         if bound is not None and isinstance(bound.tree, t.Name):
             name, scope = bound.tree.name, bound.scope
-        decl = self.c.lookup(scope.module, name, t.Model)
+        decl = self.c.lookup(scope.module, name, st.Model)
         if decl is None:
             self.c.report(
                 UnknownName.at(
                     ident.span,
                     f"unknown model `{name}`",
-                    fix=did_you_mean(name, scope.module.of(t.Model)),
+                    fix=did_you_mean(name, scope.module.of(st.Model)),
                 )
             )
             return None
@@ -357,7 +358,7 @@ class Checked:
             if decl is None or id(decl) in seen:
                 return
             seen.add(id(decl))
-            if isinstance(decl.tree, t.Source):
+            if isinstance(decl.tree, st.Source):
                 info = self.c.catalog.source(decl.tree.connector.name.name)
                 always = any(
                     isinstance(x.exprs[0], t.Name) and x.exprs[0].name == "always"
@@ -371,7 +372,7 @@ class Checked:
                     and not any(x.word == "idle" for x in decl.tree.clauses)
                 ):
                     out[decl.name] = decl.span
-            elif isinstance(decl.tree, t.Stream):
+            elif isinstance(decl.tree, st.Stream):
                 for r in decl.tree.pipeline.refs:
                     look(r, Scope(decl.module))
 
@@ -379,12 +380,12 @@ class Checked:
         return list(out.items())
 
 
-def _first_name(tree: t.Pipeline) -> str:
+def _first_name(tree: st.Pipeline) -> str:
     return str(tree.refs[0])
 
 
 def _has_split(tree: t.Tree) -> bool:
-    return isinstance(tree, t.Stream) and any(
+    return isinstance(tree, st.Stream) and any(
         isinstance(s, t.SplitInto | t.Apply) for s in tree.pipeline.stages
     )
 

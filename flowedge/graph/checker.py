@@ -9,7 +9,7 @@ from flowedge.graph.catalog import Catalog
 from flowedge.graph.names import Decl, Module, NotYet
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Diagnostic
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types.schema import Stream
 
 N = TypeVar("N", bound=g.Node)

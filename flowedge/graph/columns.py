@@ -2,7 +2,7 @@
 
 from flowedge.graph.checker import Checker
 from flowedge.graph.units import unit
-from flowedge.lang import tree as t
+from flowedge.lang import statements as st
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.types.schema import STORES, TEXT, Store, Type
 
@@ -33,7 +33,7 @@ OTHER_WORDS = {
 }  # fmt: skip
 
 
-def column_type(c: Checker, column: t.Column) -> Type | None:
+def column_type(c: Checker, column: st.Column) -> Type | None:
     """The type of a declared column; None: reported."""
     told = column.type
     if told is None:

@@ -7,7 +7,7 @@ from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Compare, Const, Expr
 from flowedge.graph.quantities import Exact, Value, WrongType
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types.schema import BOOL
 
 

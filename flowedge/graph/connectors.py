@@ -12,6 +12,7 @@ from flowedge.graph.quantities import WrongType
 from flowedge.graph.strings import resolve
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.lang.span import Span
 from flowedge.types import units
 from flowedge.types.connectors import ConnectorInfo, Limit, Option, OptionError
 
@@ -116,7 +117,7 @@ class Opened:
     options: dict[str, Any]
     info: ConnectorInfo | None
     runs: bool
-    spans: dict[str, t.Span] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
 
 
 def opened(
@@ -169,7 +170,7 @@ def opened(
     if address is None:
         return None
     given: dict[str, Any] = {}
-    spans: dict[str, t.Span] = {}
+    spans: dict[str, Span] = {}
     if info is None or info.planned:
         _silently(c, call, scope, place)
         return Opened(name, address, {}, info, runs=False)

@@ -5,6 +5,7 @@ from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.checker import Checker
 from flowedge.graph.names import UnknownName
 from flowedge.graph.place import Place
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 
@@ -44,12 +45,12 @@ def policy(
             "`else with` another model",
             'write `else drop`, or `else label "unknown"`',
         )
-        if c.lookup(place.scope.module, word, t.Model) is None:
+        if c.lookup(place.scope.module, word, st.Model) is None:
             c.report(
                 UnknownName.at(
                     deadline.policy.span,
                     f"unknown model `{word}`",
-                    fix=did_you_mean(word, place.scope.module.of(t.Model)),
+                    fix=did_you_mean(word, place.scope.module.of(st.Model)),
                 )
             )
         return None if limit is None else float(limit), ("with", word)

@@ -10,8 +10,10 @@ from flowedge.graph.catalog import CatalogError, ModelShape
 from flowedge.graph.checker import Checker
 from flowedge.graph.columns import column_type
 from flowedge.graph.names import Decl, Scope, UnknownCall
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.lang.span import Span
 from flowedge.types.schema import Column
 
 
@@ -64,7 +66,7 @@ class Declared:
     file: g.ModelFile
     inputs: tuple[t.Ident, ...] = ()
     head: str = "raw"
-    head_span: t.Span | None = None
+    head_span: Span | None = None
     labels: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     batch: int = 16
@@ -75,7 +77,7 @@ class Declared:
 def declare(c: Checker, decl: Decl) -> Declared | None:
     """Read a `model` statement; mistakes are reported where they stand."""
     tree = decl.tree
-    assert isinstance(tree, t.Model)
+    assert isinstance(tree, st.Model)
     place = k.place_of(Scope(decl.module))
     kind = tree.op.name.name
     if kind not in KINDS:
@@ -115,7 +117,7 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
         return None
     inputs: tuple[t.Ident, ...] = ()
     head, batch = "raw", 16
-    head_span: t.Span | None = None
+    head_span: Span | None = None
     labels: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     for clause in tree.clauses:

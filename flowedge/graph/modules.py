@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from flowedge.graph.catalog import CatalogError
 from flowedge.graph.checker import Checker
 from flowedge.graph.names import Cycle, Decl, DeclaredTwice, Module
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import FlowError, Rule, did_you_mean
 from flowedge.lang.parse import parse
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 
 
 class ImportFailed(Rule):
@@ -39,16 +40,16 @@ class BadParameter(Rule):
     code = "FE206"
 
 
-def load(c: Checker, tree: t.Flow, file: str, above: tuple[str, ...] = ()) -> Module:
+def load(c: Checker, tree: st.Flow, file: str, above: tuple[str, ...] = ()) -> Module:
     """The names of a file, with those that it imports."""
     module = Module(file)
     for statement in tree.statements:
         match statement:
-            case t.Import():
+            case st.Import():
                 _import(c, module, statement, (*above, file))
-            case t.Test():
+            case st.Test():
                 module.tests.append(statement)
-            case t.Sink():
+            case st.Sink():
                 module.sinks.append(statement)
             case _:
                 _declare(c, module, Decl(statement.name.name, statement, module))
@@ -61,10 +62,10 @@ def _declare(c: Checker, module: Module, decl: Decl) -> None:
         c.report(DeclaredTwice.at(decl.span, f"`{decl.name}` is declared twice", label=f"a {decl.word}", others=[(known.span, f"first here, a {known.word}")],
                                   fix="rename one of them"))  # fmt: skip
         return
-    if isinstance(decl.tree, t.Def | t.Fn):
+    if isinstance(decl.tree, st.Def | st.Fn):
         seen: dict[str, Span] = {}
         for f in decl.tree.formals:
-            ident = f.name if isinstance(f, t.Formal) else f
+            ident = f.name if isinstance(f, st.Formal) else f
             if ident.name in seen:
                 c.report(
                     DeclaredTwice.at(
@@ -78,7 +79,7 @@ def _declare(c: Checker, module: Module, decl: Decl) -> None:
     module.names[decl.name] = decl
 
 
-def _import(c: Checker, module: Module, statement: t.Import, above: tuple[str, ...]) -> None:
+def _import(c: Checker, module: Module, statement: st.Import, above: tuple[str, ...]) -> None:
     path = statement.path.value
     if path in above:
         c.report(
@@ -133,10 +134,10 @@ def params(
     c: Checker, module: Module, only: Iterable[str] | None = None
 ) -> tuple[tuple[str, str], ...]:
     """Settle every parameter: its default, or the text from outside; returns (name, text)."""
-    known = module.of(t.Param)
+    known = module.of(st.Param)
     told: list[tuple[str, str]] = []
     for name, decl in known.items():
-        assert isinstance(decl.tree, t.Param)
+        assert isinstance(decl.tree, st.Param)
         if only is not None and name not in only:
             continue
         if id(decl.tree) in c.values:
@@ -166,7 +167,7 @@ def params(
 
 def _read(c: Checker, decl: Decl, text: str) -> t.Value | None:
     """A text from outside, read as its default is."""
-    assert isinstance(decl.tree, t.Param)
+    assert isinstance(decl.tree, st.Param)
     default = decl.tree.value
     file = f"-p {decl.name}"
     if isinstance(default, t.Text):
@@ -174,7 +175,7 @@ def _read(c: Checker, decl: Decl, text: str) -> t.Value | None:
     try:
         tree = parse(f"param {decl.name} = {text}", file)
         (made,) = tree.statements
-        assert isinstance(made, t.Param)
+        assert isinstance(made, st.Param)
         value = made.value
     except (FlowError, ValueError):
         value = None

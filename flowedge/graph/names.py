@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 
 
 class UnknownName(Rule):
@@ -176,9 +177,9 @@ class NotYet(Rule):
     code = "FE290"
 
 
-Declaration = t.Param | t.Def | t.Fn | t.Source | t.Model | t.Stream
+Declaration = st.Param | st.Def | st.Fn | st.Source | st.Model | st.Stream
 WORDS: dict[type[t.Tree], str] = {
-    t.Param: "param", t.Def: "def", t.Fn: "fn", t.Source: "source", t.Model: "model", t.Stream: "stream",
+    st.Param: "param", st.Def: "def", st.Fn: "fn", st.Source: "source", st.Model: "model", st.Stream: "stream",
 }  # fmt: skip
 
 
@@ -208,8 +209,8 @@ class Module:
 
     file: str
     names: dict[str, Decl] = field(default_factory=dict)
-    tests: list[t.Test] = field(default_factory=list)
-    sinks: list[t.Sink] = field(default_factory=list)
+    tests: list[st.Test] = field(default_factory=list)
+    sinks: list[st.Sink] = field(default_factory=list)
 
     def of(self, *kinds: type[t.Tree]) -> dict[str, Decl]:
         """The declarations of some kinds."""

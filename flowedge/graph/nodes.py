@@ -11,7 +11,7 @@ from flowedge.graph.expressions import Expr
 from flowedge.types.schema import Stream
 
 if TYPE_CHECKING:
-    from flowedge.lang.tree import Span
+    from flowedge.lang.span import Span
 
 Policy = Literal["reset", "hold", "linear", "nan"]
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Arithmetic, Cast, Const, Expr, Negative
 from flowedge.lang.diagnostics import Rule
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types import units
 from flowedge.types.schema import F64, I64, Type
 from flowedge.types.units import Unit

@@ -11,9 +11,10 @@ from flowedge.graph.deadlines import policy
 from flowedge.graph.floors import floors
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.stages.common import as_rows
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 
 
 class DeadlineBelowFloor(Rule):
@@ -114,7 +115,7 @@ class Sinks:
         self.paths: list[tuple[str, Span, str]] = []
         self.reads: list[tuple[str, Span]] = []
 
-    def add(self, tree: t.Sink, flow: Flow | None, scope: Scope) -> None:
+    def add(self, tree: st.Sink, flow: Flow | None, scope: Scope) -> None:
         """Check one sink, and make its node."""
         c = self.c
         place = k.place_of(scope)
@@ -144,7 +145,7 @@ class Sinks:
                      address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise, **rest)  # fmt: skip
 
     def _name(
-        self, tree: t.Sink, given: t.Clause | None, opening: Opened | None
+        self, tree: st.Sink, given: st.Clause | None, opening: Opened | None
     ) -> tuple[str, Span]:
         """`as NAME`, the stream's name, or ``stream_connector`` on a chain."""
         if given is not None:
@@ -173,9 +174,9 @@ class Sinks:
                                             why="results, files and counts go by the sink's name", fix="rename one" if given else f"add `as {name}_2` to this one"))  # fmt: skip
         self.names.setdefault(name, span)
 
-    def _clauses(self, tree: t.Sink, scope: Scope) -> dict[str, Any]:
+    def _clauses(self, tree: st.Sink, scope: Scope) -> dict[str, Any]:
         rest: dict[str, Any] = {}
-        seen: dict[str, t.Clause] = {}
+        seen: dict[str, st.Clause] = {}
         for clause in tree.clauses:
             if clause.word in seen:
                 self.c.report(
@@ -217,7 +218,7 @@ class Sinks:
                     self.c.not_yet(clause.span, "`signed by`", "leave it away")
         return rest
 
-    def _paths(self, tree: t.Sink, opening: Opened, name: str) -> None:
+    def _paths(self, tree: st.Sink, opening: Opened, name: str) -> None:
         """No path is written twice, nor written where it is read."""
         if opening.info is None or not opening.info.writes_files or not opening.address:
             return
@@ -235,7 +236,7 @@ class Sinks:
                 break
         self.paths.append((path, span, name))
 
-    def _guarantee(self, tree: t.Sink, otherwise: tuple[str, str] | None) -> None:
+    def _guarantee(self, tree: st.Sink, otherwise: tuple[str, str] | None) -> None:
         if otherwise is None or otherwise[0] != "keep" or tree.deadline is None:
             return
         for a in tree.connector.arguments:

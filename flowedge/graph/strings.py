@@ -5,9 +5,10 @@ from collections.abc import Collection
 
 from flowedge.graph.checker import Checker
 from flowedge.graph.names import NameClash, Scope
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 
 PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -49,7 +50,7 @@ def resolve(
         if match.group(1) is None:
             return match.group() if columns or wild else match.group()[0]
         name = match.group(1)
-        param = c.lookup(module, name, t.Param)
+        param = c.lookup(module, name, st.Param)
         span = part_span(text, match.group())
         if param is not None and name in columns:
             c.report(NameClash.at(span, f"`{name}` is a parameter and a column", others=[(param.span, "the parameter")],
@@ -65,7 +66,7 @@ def resolve(
         elif name in columns or wild:
             return match.group()
         else:
-            known = {*module.of(t.Param), *columns}
+            known = {*module.of(st.Param), *columns}
             c.report(UnknownPlaceholder.at(span, f"unknown `{{{name}}}` in a text", label="no such parameter" + (" or column" if columns else ""),
                                            fix=did_you_mean(name, known) or "write `{{` for a brace"))  # fmt: skip
             good = False

@@ -2,7 +2,7 @@
 
 from flowedge.graph.checker import Checker
 from flowedge.lang.diagnostics import Rule
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types import units
 from flowedge.types.units import Unit, UnknownUnitError
 

@@ -15,9 +15,10 @@ from flowedge.graph.place import DEEPEST, Place
 from flowedge.graph.quantities import Exact, Value, WrongType
 from flowedge.graph.strings import resolve
 from flowedge.graph.units import unit
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types import units
 from flowedge.types.schema import BOOL, F64, I64, TEXT, TIME, Type
 from flowedge.types.units import UnknownUnitError
@@ -187,7 +188,7 @@ def _name(c: Checker, tree: t.Name, place: Place) -> Value | None:
     bound = scope.formals.get(name)
     column = _column(name, place)
     param = scope.module.names.get(name)
-    param = param if param is not None and isinstance(param.tree, t.Param) else None
+    param = param if param is not None and isinstance(param.tree, st.Param) else None
     if bound is not None:
         same = isinstance(bound.tree, t.Name) and bound.tree.name == name
         if column is not None and not same:
@@ -228,7 +229,7 @@ def _name(c: Checker, tree: t.Name, place: Place) -> Value | None:
     if name == "missing":
         return Const(None, F64)
     if not flow.wild:
-        known = {*flow.type.names(), *scope.formals, *scope.module.of(t.Param)}
+        known = {*flow.type.names(), *scope.formals, *scope.module.of(st.Param)}
         other = place.defining.keys() - known
         fix = (
             f"`{name}` is defined here: its previous value is `prev({name}, …)`"
@@ -382,7 +383,7 @@ def _is_compound_unit(tree: t.Binary, place: Place) -> bool:
         return False
     if (
         right.name in place.flow.type.names()
-        or right.name in place.scope.module.of(t.Param)
+        or right.name in place.scope.module.of(st.Param)
         or place.flow.wild
     ):
         return False

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
-from flowedge.lang.tree import Ident, Span
+from flowedge.lang.span import Span
+from flowedge.lang.tree import Ident
 
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "0": "\0"}
 
@@ -18,7 +20,7 @@ class TreeBuilder:
     def __init__(self, text: str, file: str) -> None:
         self.text, self.file = text, file
 
-    def transform(self, node: Any) -> t.Flow:  # noqa: ANN401
+    def transform(self, node: Any) -> st.Flow:  # noqa: ANN401
         """The tree of a whole file."""
         version, statements = None, []
         for child in node.children:
@@ -28,7 +30,7 @@ class TreeBuilder:
                 version = int(child.children[0])
             else:
                 statements.append(self.build(child))
-        return t.Flow(
+        return st.Flow(
             version=version,
             statements=tuple(statements),
             span=Span(0, len(self.text), self.file, self.text),
@@ -81,33 +83,33 @@ class TreeBuilder:
 
     # ---- statements
 
-    def _param(self, c: Any, span: Span) -> t.Param:  # noqa: ANN401
-        return t.Param(name=self.ident(c[0]), value=self.build(c[1]), span=span)
+    def _param(self, c: Any, span: Span) -> st.Param:  # noqa: ANN401
+        return st.Param(name=self.ident(c[0]), value=self.build(c[1]), span=span)
 
-    def _import(self, c: Any, span: Span) -> t.Import:  # noqa: ANN401
-        return t.Import(
+    def _import(self, c: Any, span: Span) -> st.Import:  # noqa: ANN401
+        return st.Import(
             path=self.text_of(c[0]), alias=None if c[1] is None else self.ident(c[1]), span=span
         )
 
-    def _def(self, c: Any, span: Span) -> t.Def:  # noqa: ANN401
+    def _def(self, c: Any, span: Span) -> st.Def:  # noqa: ANN401
         rest = [x for x in c[1:] if x is not None]
         formals = tuple(self.build(x) for x in rest if x.data == "formal")
-        return t.Def(
+        return st.Def(
             name=self.ident(c[0]),
             formals=formals,
             stages=tuple(self.build(x) for x in rest if x.data != "formal"),
             span=span,
         )
 
-    def _formal(self, c: Any, span: Span) -> t.Formal:  # noqa: ANN401
-        return t.Formal(name=self.ident(c[0]), default=self.maybe(c[1]), span=span)
+    def _formal(self, c: Any, span: Span) -> st.Formal:  # noqa: ANN401
+        return st.Formal(name=self.ident(c[0]), default=self.maybe(c[1]), span=span)
 
-    def _fn(self, c: Any, span: Span) -> t.Fn:  # noqa: ANN401
-        return t.Fn(
+    def _fn(self, c: Any, span: Span) -> st.Fn:  # noqa: ANN401
+        return st.Fn(
             name=self.ident(c[0]), formals=self.names(c[1]), body=self.build(c[2]), span=span
         )
 
-    def _source(self, c: Any, span: Span) -> t.Source:  # noqa: ANN401
+    def _source(self, c: Any, span: Span) -> st.Source:  # noqa: ANN401
         rate, at_most = None, False
         if c[2] is not None:
             at_most = c[2].data == "rate_at_most"
@@ -115,41 +117,41 @@ class TreeBuilder:
         columns = (
             None if c[1] is None else tuple(self.build(x) for x in c[1].children if x is not None)
         )
-        return t.Source(
+        return st.Source(
             name=self.ident(c[0]), columns=columns, rate=rate, at_most=at_most, connector=self.build(c[3]),
             clauses=tuple(self.build(x) for x in c[4:]), span=span,
         )  # fmt: skip
 
-    def _column(self, c: Any, span: Span) -> t.Column:  # noqa: ANN401
-        return t.Column(
+    def _column(self, c: Any, span: Span) -> st.Column:  # noqa: ANN401
+        return st.Column(
             name=self.ident(c[0]), type=self.maybe(c[1]), expr=self.maybe(c[2]), span=span
         )
 
-    def _key_type(self, c: Any, span: Span) -> t.ColumnType:  # noqa: ANN401
+    def _key_type(self, c: Any, span: Span) -> st.ColumnType:  # noqa: ANN401
         name = None if c[0] is None else self.ident(c[0].children[0])
-        return t.ColumnType(name=name, is_key=True, span=span)
+        return st.ColumnType(name=name, is_key=True, span=span)
 
-    def _value_type(self, c: Any, span: Span) -> t.ColumnType:  # noqa: ANN401
+    def _value_type(self, c: Any, span: Span) -> st.ColumnType:  # noqa: ANN401
         shape = () if c[1] is None else tuple(self._integer(x) for x in c[1].children)
         unit = None if c[2] is None else str(c[2])[1:-1]
-        return t.ColumnType(name=self.ident(c[0].children[0]), shape=shape, unit=unit,
+        return st.ColumnType(name=self.ident(c[0].children[0]), shape=shape, unit=unit,
                             unit_span=None if c[2] is None else self.span(c[2]), span=span)  # fmt: skip
 
-    def _model(self, c: Any, span: Span) -> t.Model:  # noqa: ANN401
-        return t.Model(
+    def _model(self, c: Any, span: Span) -> st.Model:  # noqa: ANN401
+        return st.Model(
             name=self.ident(c[0]),
             op=self.build(c[1]),
             clauses=tuple(self.build(x) for x in c[2:]),
             span=span,
         )
 
-    def _stream(self, c: Any, span: Span) -> t.Stream:  # noqa: ANN401
-        return t.Stream(name=self.ident(c[0]), pipeline=self.build(c[1]), span=span)
+    def _stream(self, c: Any, span: Span) -> st.Stream:  # noqa: ANN401
+        return st.Stream(name=self.ident(c[0]), pipeline=self.build(c[1]), span=span)
 
-    def _pipeline(self, c: Any, span: Span) -> t.Pipeline:  # noqa: ANN401
+    def _pipeline(self, c: Any, span: Span) -> st.Pipeline:  # noqa: ANN401
         built = [self.build(x) for x in c if x is not None]
         refs = tuple(x for x in built if isinstance(x, t.Ref))
-        return t.Pipeline(
+        return st.Pipeline(
             refs=refs, stages=tuple(x for x in built if not isinstance(x, t.Ref)), span=span
         )
 
@@ -158,8 +160,8 @@ class TreeBuilder:
             name=self.ident(c[0]), part=None if c[1] is None else self.ident(c[1]), span=span
         )
 
-    def _sink(self, c: Any, span: Span) -> t.Sink:  # noqa: ANN401
-        return t.Sink(pipeline=self.build(c[0]), deadline=self.maybe(c[1]), connector=self.build(c[2]),
+    def _sink(self, c: Any, span: Span) -> st.Sink:  # noqa: ANN401
+        return st.Sink(pipeline=self.build(c[0]), deadline=self.maybe(c[1]), connector=self.build(c[2]),
                       clauses=tuple(self.build(x) for x in c[3:]), span=span)  # fmt: skip
 
     def _deadline(self, c: Any, span: Span) -> t.Deadline:  # noqa: ANN401
@@ -176,27 +178,27 @@ class TreeBuilder:
             limit=self.build(c[0]), policy=self.ident(policy.children[0]), text=text, span=span
         )
 
-    def _test(self, c: Any, span: Span) -> t.Test:  # noqa: ANN401
+    def _test(self, c: Any, span: Span) -> st.Test:  # noqa: ANN401
         parts = [self.build(x) for x in c[1:]]
-        return t.Test(name=self.text_of(c[0]), given=tuple(x for x in parts if isinstance(x, t.Given)),
-                      expect=tuple(x for x in parts if isinstance(x, t.Expect)), span=span)  # fmt: skip
+        return st.Test(name=self.text_of(c[0]), given=tuple(x for x in parts if isinstance(x, st.Given)),
+                      expect=tuple(x for x in parts if isinstance(x, st.Expect)), span=span)  # fmt: skip
 
-    def _given(self, c: Any, span: Span) -> t.Given:  # noqa: ANN401
-        return t.Given(name=self.ident(c[0]), path=self.text_of(c[1]), span=span)
+    def _given(self, c: Any, span: Span) -> st.Given:  # noqa: ANN401
+        return st.Given(name=self.ident(c[0]), path=self.text_of(c[1]), span=span)
 
-    def _expect(self, c: Any, span: Span) -> t.Expect:  # noqa: ANN401
-        return t.Expect(
+    def _expect(self, c: Any, span: Span) -> st.Expect:  # noqa: ANN401
+        return st.Expect(
             ref=self.build(c[0]), path=self.text_of(c[1]), within=self.maybe(c[2]), span=span
         )
 
     # ---- clauses
 
-    def _clause(self, word: str, span: Span, **parts: Any) -> t.Clause:  # noqa: ANN401
-        return t.Clause(word=word, span=span, **parts)
+    def _clause(self, word: str, span: Span, **parts: Any) -> st.Clause:  # noqa: ANN401
+        return st.Clause(word=word, span=span, **parts)
 
-    def _one_expr(word: str) -> Callable[..., t.Clause]:  # type: ignore[misc]  # noqa: N805  # used while the class is made
-        def build(self: "TreeBuilder", c: Any, span: Span) -> t.Clause:  # noqa: ANN401
-            return t.Clause(word=word, exprs=(self.build(c[0]),), span=span)
+    def _one_expr(word: str) -> Callable[..., st.Clause]:  # type: ignore[misc]  # noqa: N805  # used while the class is made
+        def build(self: "TreeBuilder", c: Any, span: Span) -> st.Clause:  # noqa: ANN401
+            return st.Clause(word=word, exprs=(self.build(c[0]),), span=span)
 
         return build
 
@@ -208,66 +210,66 @@ class TreeBuilder:
     _expire = _one_expr("expire")
     _buffer = _one_expr("buffer")
 
-    def _key_columns(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _key_columns(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("key", span, names=self.names(c[0]))
 
-    def _units(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _units(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         units = tuple(t.Text(value=str(x)[1:-1], span=self.span(x)) for x in c[1::2])
         return self._clause("unit", span, names=tuple(self.ident(x) for x in c[0::2]), units=units)
 
-    def _late(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _late(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("late", span, exprs=(self.build(c[0]),), flag=c[1] is not None)
 
-    def _order_time(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _order_time(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("order_time", span)
 
-    def _duplicates(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _duplicates(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("duplicates", span, names=(self.ident(c[0]),))
 
-    def _gaps(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _gaps(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         exprs = () if c[1] is None else (self.build(c[1]),)
         return self._clause("gaps", span, names=(self.ident(c[0]),), exprs=exprs)
 
-    def _on_error(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _on_error(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         texts = () if c[1] is None else (self.text_of(c[1]),)
         return self._clause("on_error", span, names=(self.ident(c[0]),), texts=texts)
 
-    def _max_keys(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _max_keys(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("max_keys", span, number=self._integer(c[0]))
 
-    def _model_input(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _model_input(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("input", span, names=self.names(c[0]))
 
-    def _model_labels(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _model_labels(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         labels: tuple[Any, ...] = () if c[1] is None else self.build(c[1]).values
         return self._clause(
             "output", span, names=(self.ident(c[0]),), exprs=labels, flag=c[1] is not None
         )
 
-    def _model_columns(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _model_columns(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause(
             "output_columns", span, columns=tuple(self.build(x) for x in c if x is not None)
         )
 
-    def _model_device(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _model_device(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("on", span, names=(self.ident(c[0]),))
 
-    def _model_batch(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _model_batch(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("batch", span, number=self._integer(c[0]))
 
-    def _signed(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _signed(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("signed", span, texts=(self.text_of(c[0]),))
 
-    def _isolated(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _isolated(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("isolated", span)
 
-    def _sink_name(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _sink_name(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("as", span, names=(self.ident(c[0]),))
 
-    def _priority(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _priority(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("priority", span, number=self._integer(c[0]))
 
-    def _durability(self, c: Any, span: Span) -> t.Clause:  # noqa: ANN401
+    def _durability(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         exprs = () if c[1] is None else (self.build(c[1]),)
         return self._clause("durability", span, names=(self.ident(c[0]),), exprs=exprs)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from flowedge.lang.errors import FlowEdgeError
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 
 Severity = Literal["error", "warning"]
 

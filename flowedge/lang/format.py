@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.errors import InternalError
 from flowedge.lang.parse import parse, tokens
@@ -214,7 +215,7 @@ def _spaced(items: Sequence[Item]) -> list[Item]:
 # ---- layout
 
 
-def _statement(items: list[Item], statement: t.Statement | None) -> list[str]:
+def _statement(items: list[Item], statement: st.Statement | None) -> list[str]:
     """The lines of one statement; `statement` is None for ``flow 1``."""
     lines = [Line(0, items)]
     if statement is not None:
@@ -238,13 +239,13 @@ def _statement(items: list[Item], statement: t.Statement | None) -> list[str]:
     return [text for line in lines for text in _write(line)]
 
 
-def _stages(statement: t.Statement) -> tuple[t.Stage, ...]:
-    if isinstance(statement, t.Def):
+def _stages(statement: st.Statement) -> tuple[t.Stage, ...]:
+    if isinstance(statement, st.Def):
         return statement.stages
-    return statement.pipeline.stages if isinstance(statement, t.Stream | t.Sink) else ()
+    return statement.pipeline.stages if isinstance(statement, st.Stream | st.Sink) else ()
 
 
-def _cuts(items: list[Item], statement: t.Statement) -> list[int]:
+def _cuts(items: list[Item], statement: st.Statement) -> list[int]:
     """Where a statement of many lines breaks: before stages, the connector, the deadline, clauses."""
     at = {x.token.start: i for i, x in enumerate(items)}
 
@@ -253,36 +254,36 @@ def _cuts(items: list[Item], statement: t.Statement) -> list[int]:
 
     cuts = [place(stage) - 1 for stage in _stages(statement)]
     match statement:
-        case t.Def(stages=stages):
+        case st.Def(stages=stages):
             cuts[0] = place(stages[0])
-        case t.Source(columns=columns, connector=connector, clauses=clauses):
+        case st.Source(columns=columns, connector=connector, clauses=clauses):
             cuts = [place(connector) - 1] if columns is not None else []
             cuts += [place(c) for c in clauses]
-        case t.Model(clauses=clauses):
+        case st.Model(clauses=clauses):
             cuts = [place(c) for c in clauses]
-        case t.Sink(deadline=deadline, connector=connector, clauses=clauses):
+        case st.Sink(deadline=deadline, connector=connector, clauses=clauses):
             cuts += [place(deadline)] if deadline is not None else []
             cuts += [place(connector) - 1, *(place(c) for c in clauses)]
-        case t.Test(given=given, expect=expect):
+        case st.Test(given=given, expect=expect):
             cuts = [*sorted(place(x) for x in (*given, *expect)), len(items) - 1]
         case _:
             pass
     return cuts
 
 
-def _stands_on_many(statement: t.Statement) -> bool:
+def _stands_on_many(statement: st.Statement) -> bool:
     """Whether a statement stands on several lines even where one would hold it."""
     stages = _stages(statement)
     if any(isinstance(x, t.ClassifyRules) for x in stages):
         return True
     match statement:
-        case t.Test(given=given, expect=expect):
+        case st.Test(given=given, expect=expect):
             return bool(given or expect)
-        case t.Stream():
+        case st.Stream():
             return bool(stages)
-        case t.Sink():
+        case st.Sink():
             return len(stages) > 1
-        case t.Source(clauses=clauses) | t.Model(clauses=clauses):
+        case st.Source(clauses=clauses) | st.Model(clauses=clauses):
             return bool(clauses)
         case _:
             return False

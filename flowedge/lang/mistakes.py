@@ -41,6 +41,9 @@ def diagnose(stuck: Stuck) -> Diagnostic:
     return unexpected(stuck)
 
 
+# ---- text and numbers
+
+
 def _quotes(s: Stuck) -> Diagnostic | None:
     match = re.match("['‘’“”„«]", s.rest)  # noqa: RUF001
     if not match:
@@ -98,6 +101,9 @@ def _number(s: Stuck) -> Diagnostic | None:
     return BadNumber.at(
         span, message, label="digits stand on both sides", fix=f"write `{edit}`", edit=edit
     )
+
+
+# ---- operators
 
 
 def _comment(s: Stuck) -> Diagnostic | None:
@@ -195,6 +201,9 @@ def _over(s: Stuck) -> Diagnostic | None:
     return OverAfterExpression.at(span, "`over` follows one aggregate call", label="what stands before it is no call",
                                   why="the extent belongs to an aggregate of the past, such as `mean(x)`",
                                   fix="write `mean(x) over 5 s`, in brackets for more: `(mean(x) over 5 s) ^ 2`")  # fmt: skip
+
+
+# ---- words and brackets
 
 
 def _reserved(s: Stuck) -> Diagnostic | None:

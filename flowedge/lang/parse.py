@@ -9,8 +9,9 @@ from flowedge.lang.diagnostics import Diagnostic, FlowError
 from flowedge.lang.grammar import grammar_text, parser
 from flowedge.lang.mistakes import diagnose
 from flowedge.lang.rules import BadNumber, NotText, TooDeep, UnknownVersion
+from flowedge.lang.span import Span
+from flowedge.lang.statements import Flow
 from flowedge.lang.stuck import Stuck, Token
-from flowedge.lang.tree import Flow, Span
 
 LONGEST = 4 * 2**20
 """Bytes of a pipeline."""

@@ -28,7 +28,7 @@ def render(diagnostic: Diagnostic, style: Style = plain) -> str:
 
     Examples
     --------
-    >>> from flowedge.lang.tree import Span
+    >>> from flowedge.lang.span import Span
     >>> text = "sink s | where v = 3 to console"
     >>> print(render(Diagnostic("FE101", "`=` in a condition", (Label(Span(17, 18, "a.flow", text), "write `==`"),))), end="")
     error[FE101]: `=` in a condition

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 
 OPENS = {"LPAR": ")", "LSQB": "]", "LBRACE": "}"}
 CLOSES = {"RPAR": "(", "RSQB": "[", "RBRACE": "{"}

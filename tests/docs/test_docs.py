@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from flowedge.cli import app
-from flowedge.lang import tree
+from flowedge.lang import statements, tree
 from flowedge.lang.diagnostics import FlowError
 from flowedge.lang.format import format as tidy
 from flowedge.lang.parse import parse
@@ -124,7 +124,7 @@ def test_the_language_page_shows_every_statement_and_stage():
         if kind != "not-yet"
         for node in walk(parse(text))
     }
-    known = {c.__name__ for c in (*get_args(tree.Statement), *get_args(tree.Stage))}
+    known = {c.__name__ for c in (*get_args(statements.Statement), *get_args(tree.Stage))}
     assert known - shown == LATER
 
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pytest
 
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import FlowError
 from flowedge.lang.grammar import RESERVED, soft_words
@@ -130,14 +131,14 @@ def test_every_kind_of_node_stands_in_the_pipeline_with_everything(everything):
         todo += t.children(node)
     kinds = {
         name
-        for name, kind in vars(t).items()
+        for name, kind in (*vars(t).items(), *vars(st).items())
         if isinstance(kind, type) and issubclass(kind, t.Tree) and kind is not t.Tree
     }
     assert kinds - seen == set()
     clauses = {
         c.word
         for s in flow.statements
-        if isinstance(s, t.Source | t.Model | t.Sink)
+        if isinstance(s, st.Source | st.Model | st.Sink)
         for c in s.clauses
     }
     assert clauses == {

@@ -4,7 +4,7 @@ import json
 
 from flowedge.lang.diagnostics import Diagnostic, Label, did_you_mean, nearest
 from flowedge.lang.render import render
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 
 
 def mark(text, word, label="", *, primary=True, file="a.flow"):

@@ -13,6 +13,7 @@ from flowedge.graph.names import Bound, EndlessExpansion, Scope, UnknownCall
 from flowedge.graph.place import DEEPEST, Place
 from flowedge.graph.quantities import Exact, Value
 from flowedge.graph.values import infer
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
 from flowedge.types.schema import F64
@@ -23,8 +24,8 @@ def call(c: Checker, tree: t.Call | t.Over, place: Place) -> Value | None:
     if isinstance(tree, t.Over):
         return rolling(c, tree, place)
     name = tree.name.name
-    fn = c.lookup(place.scope.module, name, t.Fn)
-    if fn is not None and isinstance(fn.tree, t.Fn):
+    fn = c.lookup(place.scope.module, name, st.Fn)
+    if fn is not None and isinstance(fn.tree, st.Fn):
         return _expand(c, tree, fn.tree, Scope(fn.module), place)
     if name in FORMS:
         return FORMS[name](c, tree, place)
@@ -41,14 +42,14 @@ def call(c: Checker, tree: t.Call | t.Over, place: Place) -> Value | None:
         first = args[0] if args and not isinstance(args[0], Exact) else None
         kept = type_ if first is None or type_ is not F64 else replace(F64, unit=first.type.unit)
         return Read(c.hidden("later"), kept)
-    known = {*functions(), *aggregates(), *FORMS, *place.scope.module.of(t.Fn)}
+    known = {*functions(), *aggregates(), *FORMS, *place.scope.module.of(st.Fn)}
     c.report(
         UnknownCall.at(tree.name.span, f"unknown function `{name}`", fix=did_you_mean(name, known))
     )
     return None
 
 
-def _expand(c: Checker, tree: t.Call, fn: t.Fn, home: Scope, place: Place) -> Value | None:
+def _expand(c: Checker, tree: t.Call, fn: st.Fn, home: Scope, place: Place) -> Value | None:
     """A user's function, its body read where the call stands."""
     name = fn.name.name
     if name in place.scope.via or len(place.scope.via) >= DEEPEST:

@@ -14,9 +14,10 @@ from flowedge.graph.place import Place
 from flowedge.graph.quantities import Exact, Value
 from flowedge.graph.refusals import NoRate
 from flowedge.graph.values import infer
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.operators.contract import Aggregate, Context, Extent
 from flowedge.types.schema import F64, Type
 
@@ -167,7 +168,7 @@ def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
     extent = k.extent(c, tree.extent, place, "the extent of `over`")
     if name not in aggregates() and name not in PLANNED_AGGREGATES:
         known = {*aggregates(), *PLANNED_AGGREGATES}
-        if name in functions() or name in place.scope.module.of(t.Fn):
+        if name in functions() or name in place.scope.module.of(st.Fn):
             c.report(UnknownCall.at(tree.call.name.span, f"`{name}` is a function, not an aggregate", why="`over` gives the rows that an aggregate folds",
                                     fix="leave `over` away, or take an aggregate such as `mean`"))  # fmt: skip
         else:

@@ -12,9 +12,10 @@ from flowedge.graph.checker import Checker
 from flowedge.graph.names import Scope, UnknownCall
 from flowedge.graph.place import DEEPEST, Place
 from flowedge.graph.quantities import Exact, Value, WrongType
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.operators import discover
 from flowedge.operators.contract import REQUIRED, Aggregate, Function, Operator, Parameter
 from flowedge.types import units
@@ -157,7 +158,7 @@ def unfold(c: Checker, tree: t.Value, place: Place) -> tuple[t.Value, Place]:
         if bound is not None:
             tree, place = bound.tree, replace(place, scope=bound.scope)
             continue
-        param = c.lookup(place.scope.module, tree.name, t.Param)
+        param = c.lookup(place.scope.module, tree.name, st.Param)
         if param is None:
             break
         tree, place = c.values[id(param.tree)], replace(place, scope=Scope(param.module))

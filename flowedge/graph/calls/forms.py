@@ -21,7 +21,7 @@ from flowedge.graph.place import Place
 from flowedge.graph.quantities import Exact, Value, WrongType
 from flowedge.graph.values import condition, infer
 from flowedge.lang import tree as t
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types.schema import BOOL, F64, Type
 
 

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from flowedge.graph.checker import Checker
 from flowedge.graph.place import Place
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.operators import discover
 from flowedge.operators.contract import Aggregate, Function
@@ -51,7 +52,7 @@ def span_of_inputs(cls: type[Function] | type[Aggregate]) -> tuple[int, int]:
 def is_aggregate(c: Checker, tree: t.Call, place: Place) -> bool:
     """Whether a call means the aggregate of its name, rather than a function."""
     name = tree.name.name
-    if name in place.scope.module.of(t.Fn):
+    if name in place.scope.module.of(st.Fn):
         return False
     if name not in aggregates():
         return name in PLANNED_AGGREGATES and name not in functions()

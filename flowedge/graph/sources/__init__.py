@@ -20,9 +20,9 @@ from flowedge.graph.sources.draft import Draft
 from flowedge.graph.sources.event_time import event_time
 from flowedge.graph.sources.settings import settings
 from flowedge.graph.strings import placeholders
-from flowedge.lang import tree as t
+from flowedge.lang import statements as st
 from flowedge.lang.diagnostics import Rule
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types.schema import TEXT, Stream
 
 
@@ -81,7 +81,7 @@ class LiveKeysUnbounded(Rule):
 def source(c: Checker, decl: Decl) -> Flow:
     """The flow of a declared source."""
     tree = decl.tree
-    assert isinstance(tree, t.Source)
+    assert isinstance(tree, st.Source)
     scope = Scope(decl.module)
     d = Draft()
     clauses = {x.word: x for x in tree.clauses}
@@ -168,13 +168,13 @@ def _wait(d: Draft) -> float:
     return wait
 
 
-def _key_names(tree: t.Source) -> tuple[str, ...]:
+def _key_names(tree: st.Source) -> tuple[str, ...]:
     declared = [x.name.name for x in tree.columns or () if x.type is not None and x.type.is_key]
     listed = [n.name for x in tree.clauses if x.word == "key" for n in x.names]
     return (*declared, *listed)
 
 
-def _rate(c: Checker, tree: t.Source, scope: Scope) -> Fraction | None:
+def _rate(c: Checker, tree: st.Source, scope: Scope) -> Fraction | None:
     if tree.rate is None:
         return None
     found = k.frequency(c, tree.rate, k.place_of(scope), "a rate")
@@ -191,8 +191,8 @@ def _rate(c: Checker, tree: t.Source, scope: Scope) -> Fraction | None:
     return found
 
 
-def _settled_rate(c: Checker, tree: t.Source, rate: Fraction | None, described: Described | None, d: Draft, decl: Decl,
-                  clauses: dict[str, t.Clause]) -> tuple[float | None, Span | None]:  # fmt: skip
+def _settled_rate(c: Checker, tree: st.Source, rate: Fraction | None, described: Described | None, d: Draft, decl: Decl,
+                  clauses: dict[str, st.Clause]) -> tuple[float | None, Span | None]:  # fmt: skip
     """The rate of the signal, from the text or from the file."""
     told = described.rate_hz if described is not None else None
     if rate is not None and tree.rate is not None:
@@ -210,7 +210,7 @@ def _settled_rate(c: Checker, tree: t.Source, rate: Fraction | None, described: 
     return None, None
 
 
-def _schema(c: Checker, tree: t.Source, opening: Opened | None) -> tuple[Described | None, bool]:
+def _schema(c: Checker, tree: st.Source, opening: Opened | None) -> tuple[Described | None, bool]:
     """What the file says; the flag tells that it should say, and could not."""
     if opening is None or not opening.runs:
         return None, True

@@ -15,16 +15,17 @@ from flowedge.graph.stages.common import ReservedColumn, is_hidden
 from flowedge.graph.stages.rows import FloatKey
 from flowedge.graph.units import unit
 from flowedge.graph.values import infer
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types.schema import TEXT, Column, Type
 
 
-def declared_columns(c: Checker, tree: t.Source, scope: Scope, d: Draft, captures: tuple[str, ...], described: Described | None,
+def declared_columns(c: Checker, tree: st.Source, scope: Scope, d: Draft, captures: tuple[str, ...], described: Described | None,
               unknown: bool, decl: Decl) -> None:  # fmt: skip
     """Columns and keys as the schema declares them."""
-    seen: dict[str, t.Column] = {}
+    seen: dict[str, st.Column] = {}
     for column in tree.columns or ():
         name = column.name.name
         if name in seen:
@@ -76,7 +77,7 @@ def declared_columns(c: Checker, tree: t.Source, scope: Scope, d: Draft, capture
             (d.key_raws if is_key else d.raws).append(raw)
 
 
-def _raw_column(c: Checker, column: t.Column, type_: Type, scope: Scope, d: Draft, captures: tuple[str, ...],
+def _raw_column(c: Checker, column: st.Column, type_: Type, scope: Scope, d: Draft, captures: tuple[str, ...],
                 described: Described | None, unknown: bool, decl: Decl) -> g.RawColumn | None:  # fmt: skip
     """Where one declared column comes from."""
     name = column.name.name
@@ -91,7 +92,7 @@ def _raw_column(c: Checker, column: t.Column, type_: Type, scope: Scope, d: Draf
     if (
         isinstance(column.expr, t.Name)
         and (column.expr.name in d.fields or described is None)
-        and column.expr.name not in scope.module.of(t.Param)
+        and column.expr.name not in scope.module.of(st.Param)
     ):
         return _from_field(c, name, column.expr.span, column.expr.name, type_, d, described, decl)
     if described is None:
@@ -212,7 +213,7 @@ def _from_field(
     return g.RawColumn(name, None, raw)
 
 
-def described_columns(d: Draft, described: Described, time: t.Clause | None) -> None:
+def described_columns(d: Draft, described: Described, time: st.Clause | None) -> None:
     """All columns of a self-describing source, the time apart."""
     used = described.time
     if time is not None and isinstance(time.exprs[0], t.Name):
@@ -223,7 +224,7 @@ def described_columns(d: Draft, described: Described, time: t.Clause | None) -> 
             d.raws.append(g.RawColumn(name, None, name))
 
 
-def key_clause(c: Checker, clause: t.Clause | None, d: Draft, wild: bool, decl: Decl) -> None:
+def key_clause(c: Checker, clause: st.Clause | None, d: Draft, wild: bool, decl: Decl) -> None:
     """``key a, b``: columns that are keys."""
     for ident in clause.names if clause is not None else ():
         at = next((n for n, x in enumerate(d.columns) if x.name == ident.name), None)
@@ -259,7 +260,7 @@ def key_clause(c: Checker, clause: t.Clause | None, d: Draft, wild: bool, decl: 
         d.raws = [r for r in d.raws if r.name != ident.name]
 
 
-def unit_clauses(c: Checker, tree: t.Source, d: Draft, decl: Decl, wild: bool) -> None:
+def unit_clauses(c: Checker, tree: st.Source, d: Draft, decl: Decl, wild: bool) -> None:
     """``unit a [mV], …``: units of columns that have none."""
     for clause in tree.clauses:
         if clause.word != "unit":

@@ -15,9 +15,10 @@ from flowedge.graph.quantities import WrongType
 from flowedge.graph.sources.draft import ColumnNotInFile, Draft, raw_place
 from flowedge.graph.stages.common import rebuilt
 from flowedge.graph.values import infer
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types import units
 from flowedge.types.schema import F64, I64, TEXT, TIME, Column
 
@@ -39,7 +40,7 @@ class NoTime(Rule):
     code = "FE414"
 
 
-def event_time(c: Checker, tree: t.Source, clause: t.Clause | None, scope: Scope, d: Draft, described: Described | None, unknown: bool,
+def event_time(c: Checker, tree: st.Source, clause: st.Clause | None, scope: Scope, d: Draft, described: Described | None, unknown: bool,
           rate: float | None, decl: Decl, *, at_most: bool) -> None:  # fmt: skip
     """Where the event time comes from."""
     listed = next((x for x in tree.columns or () if x.name.name == "time"), None)

@@ -7,7 +7,7 @@ from flowedge.graph.checker import Checker
 from flowedge.graph.names import Scope, UnknownName
 from flowedge.graph.sources.draft import Draft
 from flowedge.graph.strings import resolve
-from flowedge.lang import tree as t
+from flowedge.lang import statements as st
 from flowedge.lang.diagnostics import Rule, did_you_mean
 
 
@@ -52,12 +52,12 @@ ON_ERROR = ("stop", "skip", "quarantine")
 
 def settings(
     c: Checker,
-    clauses: dict[str, t.Clause],
+    clauses: dict[str, st.Clause],
     scope: Scope,
     d: Draft,
     is_signal: bool,
     live: bool,
-    tree: t.Source,
+    tree: st.Source,
 ) -> None:
     """All that is said about lateness, gaps, errors and memory."""
     place = k.place_of(scope)

@@ -10,9 +10,10 @@ from flowedge.graph.names import Bound, EndlessExpansion, Scope, UnknownCall
 from flowedge.graph.place import DEEPEST
 from flowedge.graph.stages import events, meeting, models, rows, shapes, splits, windows
 from flowedge.graph.stages.windows import Item
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 
 Refs = Callable[[t.Ref, Scope], Flow | None]
 Models = Callable[[t.Ident, Scope], Declared | None]
@@ -46,9 +47,9 @@ def flatten(c: Checker, stages: Sequence[t.Stage], scope: Scope) -> list[Item] |
             out.append((stage, scope))
             continue
         name = stage.op.name.name
-        decl = c.lookup(scope.module, name, t.Def)
-        if decl is None or not isinstance(decl.tree, t.Def):
-            known = {*WORDS, *scope.module.of(t.Def)}
+        decl = c.lookup(scope.module, name, st.Def)
+        if decl is None or not isinstance(decl.tree, st.Def):
+            known = {*WORDS, *scope.module.of(st.Def)}
             c.report(
                 UnknownCall.at(
                     stage.op.name.span, f"unknown stage `{name}`", fix=did_you_mean(name, known)
@@ -74,7 +75,7 @@ def flatten(c: Checker, stages: Sequence[t.Stage], scope: Scope) -> list[Item] |
 
 
 def _bind(
-    c: Checker, op: t.Call, made: t.Def, home: Scope, caller: Scope
+    c: Checker, op: t.Call, made: st.Def, home: Scope, caller: Scope
 ) -> dict[str, Bound] | None:
     """What each formal stands for."""
     names = [f.name.name for f in made.formals]

@@ -6,17 +6,11 @@ from dataclasses import fields, replace
 
 from flowedge.graph import nodes as g
 from flowedge.graph.checker import Checker, Flow
-from flowedge.graph.expressions import (
-    Expr,
-    Lead,
-    Read,
-    parts,
-    reads,
-)
+from flowedge.graph.expressions import Expr, Lead, Read, parts, reads
 from flowedge.graph.names import Scope, UnknownName
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types.schema import TIME, Column, Stream
 
 

@@ -12,7 +12,7 @@ from flowedge.graph.quantities import UnitsDiffer, WrongType, shown
 from flowedge.graph.stages.common import as_rows, ordered
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.tree import Span
+from flowedge.lang.span import Span
 from flowedge.types import units
 from flowedge.types.schema import TEXT, TIME, Column, Type
 

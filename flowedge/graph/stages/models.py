@@ -13,6 +13,7 @@ from flowedge.graph.names import Scope, UnknownName
 from flowedge.graph.place import Place
 from flowedge.graph.stages.common import with_values
 from flowedge.graph.stages.model_inputs import DTYPES, inputs_fit
+from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.types.schema import TEXT, Column, Stream, Type
@@ -63,13 +64,13 @@ def classify_model(
     limit, otherwise = policy(c, stage.deadline, place, "classify")
     if stage.shadow is not None:
         c.not_yet(stage.shadow.span, "`shadow`", "leave it away")
-        decl = c.lookup(scope.module, stage.shadow.name, t.Model)
+        decl = c.lookup(scope.module, stage.shadow.name, st.Model)
         if decl is None:
             c.report(
                 UnknownName.at(
                     stage.shadow.span,
                     f"unknown model `{stage.shadow.name}`",
-                    fix=did_you_mean(stage.shadow.name, scope.module.of(t.Model)),
+                    fix=did_you_mean(stage.shadow.name, scope.module.of(st.Model)),
                 )
             )
     if stage.deadline is not None and limit is not None:

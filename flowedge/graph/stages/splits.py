@@ -17,6 +17,7 @@ from flowedge.graph.stages.windows import Item, UnboundedFrame, fold
 from flowedge.graph.values import condition
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule
+from flowedge.lang.span import Span
 from flowedge.types.schema import I64, TIME, Column, Frame
 
 
@@ -265,7 +266,7 @@ def split_into(c: Checker, flow: Flow, stage: t.SplitInto, scope: Scope) -> dict
     return result
 
 
-def unreachable(c: Checker, found: Expr, before: Sequence[Expr], span: t.Span, what: str) -> None:
+def unreachable(c: Checker, found: Expr, before: Sequence[Expr], span: Span, what: str) -> None:
     """Warn where a condition never holds, or where an earlier one takes all that it would."""
     if isinstance(found, Const) and found.value is False:
         c.report(
