@@ -1,10 +1,8 @@
 """Rows in order become rows of keys: slots, lives, duplicates, the steps of a signal, gaps and what fills them."""
 
-import itertools
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from flowedge.compile.kernels import ingest as k
 from flowedge.compile.kernels.library import ready
@@ -16,26 +14,14 @@ from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
 from flowedge.session.node import Shared
 from flowedge.session.silence import Silence
+from flowedge.session.steps import Steps
+from flowedge.session.words import Context, address
 
 _NEW = "\0new"
 """A column beside rows that wait: 1 for rows that were put into a gap."""
 _MOST_FILLED = 50_000_000
 _SURE = 10_000
 """After so many steps a wrong rate stops the run; fewer are judged at the end."""
-
-
-def address(values: Array) -> int:
-    """The address of a contiguous array's first item."""
-    return pa.py_buffer(values).address
-
-
-class Context:
-    """The words of a library kernel."""
-
-    def __init__(self, words: int) -> None:
-        self.words = np.zeros(words, np.int64)
-        self.reals = self.words.view(np.float64)
-        self.address = address(self.words)
 
 
 class Settle:
@@ -494,32 +480,3 @@ def _longer(values: Array, size: int, fill: int) -> Array:
     out = np.full(max(size, 2 * len(values)), fill, values.dtype)
     out[: len(values)] = values
     return out
-
-
-_FEW = 64
-
-
-class Steps:
-    """Smallest and largest step between neighbouring times [ns]; 0 and 0 for fewer than two."""
-
-    def __init__(self) -> None:
-        self._context = Context(k.STEPS_WORDS)
-        self._words = self._context.words
-
-    def __call__(self, time: Array) -> tuple[int, int]:
-        """Look at a column of times, contiguous."""
-        n = len(time)
-        if n < 2:
-            return 0, 0
-        if n < _FEW:
-            values = time.tolist()
-            found = [b - a for a, b in itertools.pairwise(values)]
-            return min(found), max(found)
-        return self.at(address(time), n)
-
-    def at(self, time: int, rows: int) -> tuple[int, int]:
-        """The same by the address of the times."""
-        words = self._words
-        words[k.ROWS], words[k.TIME] = rows, time
-        ready(k.steps)(self._context.address)
-        return int(words[k.LEAST]), int(words[k.MOST])
