@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flowedge.operators.contract import Context, Refused
+from flowedge.operators.contract import Context, Extent, Refused
 from flowedge.types import units
 from flowedge.types.schema import BOOL, Type
 
@@ -102,6 +102,14 @@ def require_samples(context: Context) -> float:
     return context.rate_hz
 
 
+def require_rising(band: tuple[float, float]) -> None:
+    """Refuses bands whose lower edge [Hz] is not below the upper one."""
+    low, high = band
+    if low >= high:
+        raise Refused("FE407", f"the band {low:g} Hz .. {high:g} Hz is empty", at="band", why="its lower edge is not below its upper one",
+                      fix=f"write {high:g} Hz .. {low:g} Hz")  # fmt: skip
+
+
 def require_band(band: tuple[float, float], rate_hz: float) -> None:
     """Refuses bands that a spectrum up to half the rate does not have."""
     low, high = band
@@ -109,12 +117,23 @@ def require_band(band: tuple[float, float], rate_hz: float) -> None:
         raise Refused(
             "FE404", f"a frequency of {low:g} Hz", at="band", fix="start at 0 Hz or above"
         )
-    if low >= high:
-        raise Refused("FE407", f"the band {low:g} Hz .. {high:g} Hz is empty", at="band", why="its lower edge is not below its upper one",
-                      fix=f"write {high:g} Hz .. {low:g} Hz")  # fmt: skip
+    require_rising(band)
     if high > rate_hz / 2:
         raise Refused("FE403", f"the band {low:g} Hz .. {high:g} Hz reaches beyond the Nyquist frequency {rate_hz / 2:g} Hz", at="band",
                       why="a sampled signal shows a tone above half its rate as one below it (aliasing)", fix=f"end at {rate_hz / 2:g} Hz, or sample faster")  # fmt: skip
+
+
+def require_count(length: Extent, context: Context) -> int:
+    """The samples that a length spans; refuses a duration where nothing says how many."""
+    count = length.count(context.rate_hz)
+    if count is None:
+        raise Refused(
+            "FE402",
+            "a duration on a stream without a rate",
+            at="length",
+            fix="give a number of samples",
+        )
+    return count
 
 
 def require_scalar(type_: Type) -> None:

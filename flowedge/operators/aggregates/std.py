@@ -1,36 +1,16 @@
 """`std(x)`: the standard deviation of the values."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from flowedge.operators.contract import Aggregate, Context, Parameter, Refused, operator
-from flowedge.operators.rules import difference, number
-from flowedge.types.schema import Type
+from flowedge.operators.aggregates.spread import Spread, Squares
+from flowedge.operators.contract import operator
 
 
-def std_lift(t: int, x: float, ddof: float) -> tuple[float, float, float]:
-    """One row; an infinite one leaves NaN, not a spread of zero."""
-    return (1.0, x, x - x) if not math.isnan(x) else (0.0, 0.0, 0.0)
-
-
-def std_merge(
-    a: tuple[float, float, float], b: tuple[float, float, float]
-) -> tuple[float, float, float]:
-    """Two neighbouring parts, `a` the older."""
-    if b[0] == 0.0:
-        return a
-    if a[0] == 0.0:
-        return b
-    n = a[0] + b[0]
-    d = b[1] - a[1]
-    return (n, a[1] + d * b[0] / n, a[2] + b[2] + d * d * a[0] * b[0] / n)
-
-
-def std_result(a: tuple[float, float, float], ddof: float) -> float:
+def std_result(a: Squares, ddof: float) -> float:
     """The answer; missing where no freedom is left."""
     d = a[0] - ddof
     return math.sqrt(a[2] / d) if d > 0.0 else math.nan
@@ -38,7 +18,7 @@ def std_result(a: tuple[float, float, float], ddof: float) -> float:
 
 @operator("aggregate", "std")
 @dataclass(frozen=True)
-class Std(Aggregate):
+class Std(Spread):
     """The standard deviation of the values.
 
     Of the population by default; partial results merge without loss [1]_.
@@ -68,32 +48,7 @@ class Std(Aggregate):
     [0.816]
     """
 
-    inputs: ClassVar[int | tuple[int, int]] = 1
-    zero: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0)
-    lift = staticmethod(std_lift)
-    merge = staticmethod(std_merge)
     result = staticmethod(std_result)
-
-    parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("ddof", "integer", 0, "0: population, 1: sample"),
-    )
-
-    ddof: int = 0
-
-    def constants(self, args: Sequence[Type], context: Context) -> tuple[float | int, ...]:
-        """Degrees of freedom taken off."""
-        return (float(self.ddof),)
-
-    def out(self, args: Sequence[Type], context: Context) -> Type:
-        """A difference."""
-        if self.ddof not in (0, 1):
-            raise Refused(
-                "FE408",
-                f"ddof={self.ddof}",
-                at="ddof",
-                fix="take 0 for the population, 1 for the sample",
-            )
-        return difference(number(args[0], "0"))
 
     def reference(self, *x: Any, time_ns: Any, rate_hz: float | None) -> Any:  # noqa: ANN401
         """The same by NumPy over the values of one window."""

@@ -3,34 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from flowedge.operators.contract import Aggregate, Context, Parameter, Refused, operator
-from flowedge.operators.rules import difference, number, square
+from flowedge.operators.aggregates.spread import Spread, Squares
+from flowedge.operators.contract import Context, operator
+from flowedge.operators.rules import square
 from flowedge.types.schema import Type
 
 
-def var_lift(t: int, x: float, ddof: float) -> tuple[float, float, float]:
-    """One row; an infinite one leaves NaN, not a spread of zero."""
-    return (1.0, x, x - x) if not math.isnan(x) else (0.0, 0.0, 0.0)
-
-
-def var_merge(
-    a: tuple[float, float, float], b: tuple[float, float, float]
-) -> tuple[float, float, float]:
-    """Two neighbouring parts, `a` the older."""
-    if b[0] == 0.0:
-        return a
-    if a[0] == 0.0:
-        return b
-    n = a[0] + b[0]
-    d = b[1] - a[1]
-    return (n, a[1] + d * b[0] / n, a[2] + b[2] + d * d * a[0] * b[0] / n)
-
-
-def var_result(a: tuple[float, float, float], ddof: float) -> float:
+def var_result(a: Squares, ddof: float) -> float:
     """The answer; missing where no freedom is left."""
     d = a[0] - ddof
     return a[2] / d if d > 0.0 else math.nan
@@ -38,7 +21,7 @@ def var_result(a: tuple[float, float, float], ddof: float) -> float:
 
 @operator("aggregate", "var")
 @dataclass(frozen=True)
-class Var(Aggregate):
+class Var(Spread):
     """The variance of the values.
 
     Of the population by default; partial results merge without loss [1]_.
@@ -68,32 +51,11 @@ class Var(Aggregate):
     [0.667]
     """
 
-    inputs: ClassVar[int | tuple[int, int]] = 1
-    zero: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0)
-    lift = staticmethod(var_lift)
-    merge = staticmethod(var_merge)
     result = staticmethod(var_result)
-
-    parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("ddof", "integer", 0, "0: population, 1: sample"),
-    )
-
-    ddof: int = 0
-
-    def constants(self, args: Sequence[Type], context: Context) -> tuple[float | int, ...]:
-        """Degrees of freedom taken off."""
-        return (float(self.ddof),)
 
     def out(self, args: Sequence[Type], context: Context) -> Type:
         """A squared difference."""
-        if self.ddof not in (0, 1):
-            raise Refused(
-                "FE408",
-                f"ddof={self.ddof}",
-                at="ddof",
-                fix="take 0 for the population, 1 for the sample",
-            )
-        return square(difference(number(args[0], "0")))
+        return square(super().out(args, context))
 
     def reference(self, *x: Any, time_ns: Any, rate_hz: float | None) -> Any:  # noqa: ANN401
         """The same by NumPy over the values of one window."""

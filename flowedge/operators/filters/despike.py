@@ -18,7 +18,7 @@ from flowedge.operators.contract import (
     operator,
 )
 from flowedge.operators.filters.median import median_step
-from flowedge.operators.rules import number
+from flowedge.operators.rules import number, require_count
 from flowedge.operators.selection import quantile
 from flowedge.types.schema import Type
 
@@ -92,14 +92,7 @@ class Despike(Function):
     k: float = 3.0
 
     def _count(self, context: Context) -> int:
-        count = self.length.count(context.rate_hz)
-        if count is None:
-            raise Refused(
-                "FE402",
-                "a duration on a stream without a rate",
-                at="length",
-                fix="give a number of samples",
-            )
+        count = require_count(self.length, context)
         if not 3 <= count <= 10_001:
             raise Refused(
                 "FE501",

@@ -1,12 +1,16 @@
-"""The Butterworth design and the biquad that `lowpass`, `highpass`, `bandpass`, `bandstop` share."""
+"""Filters that are cascades of biquads: the Butterworth design, and what its four shapes share."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from flowedge.operators.contract import Context, Refused, Step
+from flowedge.operators.contract import REQUIRED, Context, Function, Parameter, Refused, Step
+from flowedge.operators.rules import number, require_rising
+from flowedge.types.schema import Type
 
 Shape = Literal["lowpass", "highpass", "bandpass", "bandstop"]
 Sections = tuple[tuple[float, ...], ...]
@@ -42,12 +46,87 @@ def butterworth(shape: Shape, order: int, edges: tuple[float, ...], rate_hz: flo
     return tuple(tuple(float(v) for v in row) for row in sections)
 
 
-def steps(sections: Sections) -> tuple[Step, ...]:
-    """The cascade of a filter, from zero state."""
-    return tuple(
-        Step(biquad, (0.0, 0.0, 0.0), constants=(s[0], s[1], s[2], s[4], s[5]), skips_missing=True)
-        for s in sections
+class Cascade(Function):
+    """A filter made of second-order sections: from them follow its steps and its reference."""
+
+    stateful: ClassVar[bool] = True
+
+    def sections(self, context: Context) -> Sections:
+        """The design for the rate of a signal; raises `Refused` on rows."""
+        raise NotImplementedError
+
+    def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
+        """One biquad after the other, from zero state."""
+        return tuple(
+            Step(biquad, (0.0, 0.0, 0.0), constants=(b0, b1, b2, a1, a2), skips_missing=True)
+            for b0, b1, b2, _, a1, a2 in self.sections(context)
+        )
+
+    def delay_at(self, frequency_hz: float, context: Context) -> float:
+        """The group delay [s] at one frequency."""
+        return group_delay_s(self.sections(context), frequency_hz, require_rate(context))
+
+    def reference(self, *x: Any, rate_hz: float | None, time_ns: Any) -> Any:  # noqa: ANN401
+        """The same by `scipy.signal.sosfilt`; what is not finite is left out and passes through."""
+        from scipy.signal import sosfilt  # noqa: PLC0415
+
+        out = np.array(x[0], dtype=float)
+        valid = np.isfinite(out)
+        if valid.any():
+            out[valid] = sosfilt(np.array(self.sections(Context(rate_hz))), out[valid])
+        return out
+
+
+@dataclass(frozen=True)
+class ByCutOff(Cascade):
+    """A Butterworth filter with one cut-off frequency [Hz]; `shape` says which side passes."""
+
+    shape: ClassVar[Shape]
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("cut", "frequency", REQUIRED, "cut-off [Hz], below half the rate"),
+        Parameter("order", "integer", 2, "1 to 10"),
     )
+
+    cut: float
+    order: int = 2
+
+    def out(self, args: Sequence[Type], context: Context) -> Type:
+        """Any signal of numbers passes; the cut-off lies below half the rate."""
+        rate = require_rate(context)
+        require_order(self.order)
+        require_below_nyquist(self.cut, rate, "cut")
+        return number(args[0], "0")
+
+    def sections(self, context: Context) -> Sections:
+        """By `scipy.signal.butter`."""
+        return butterworth(self.shape, self.order, (self.cut,), require_rate(context))
+
+
+@dataclass(frozen=True)
+class ByBand(Cascade):
+    """A Butterworth filter with a band of frequencies [Hz]; `shape` says whether it passes or stops."""
+
+    shape: ClassVar[Shape]
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("band", "band", REQUIRED, "low .. high [Hz], below half the rate"),
+        Parameter("order", "integer", 2, "1 to 10"),
+    )
+
+    band: tuple[float, float]
+    order: int = 2
+
+    def out(self, args: Sequence[Type], context: Context) -> Type:
+        """Any signal of numbers passes; the band lies below half the rate."""
+        rate = require_rate(context)
+        require_order(self.order)
+        require_rising(self.band)
+        require_below_nyquist(self.band[0], rate, "band.low")
+        require_below_nyquist(self.band[1], rate, "band.high")
+        return number(args[0], "0")
+
+    def sections(self, context: Context) -> Sections:
+        """By `scipy.signal.butter`, with twice as many poles as the order."""
+        return butterworth(self.shape, self.order, self.band, require_rate(context))
 
 
 def require_rate(context: Context) -> float:
@@ -106,14 +185,3 @@ def group_delay_s(sections: Sections, frequency_hz: float, rate_hz: float) -> fl
             if abs(value) > 1e-12:
                 total += sign * (slope / value).real
     return total / rate_hz
-
-
-def reference(sections: Sections, x: Any) -> Any:  # noqa: ANN401
-    """The same by `scipy.signal.sosfilt`; what is not finite is left out and passes through."""
-    from scipy.signal import sosfilt  # noqa: PLC0415
-
-    out = np.array(x, dtype=float)
-    valid = np.isfinite(out)
-    if valid.any():
-        out[valid] = sosfilt(np.array(sections), out[valid])
-    return out

@@ -1,18 +1,15 @@
 """`lowpass(x, cut)`: a Butterworth low-pass."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from flowedge.operators.contract import REQUIRED, Context, Function, Parameter, Step, operator
-from flowedge.operators.filters import iir
-from flowedge.operators.rules import number
-from flowedge.types.schema import Type
+from flowedge.operators.contract import Context, operator
+from flowedge.operators.filters.iir import ByCutOff, Shape, require_rate
 
 
 @operator("filter", "lowpass")
 @dataclass(frozen=True)
-class Lowpass(Function):
+class Lowpass(ByCutOff):
     """Keep what is slower than a cut-off frequency.
 
     A Butterworth filter as second-order sections from zero state: flat in the pass-band, half the
@@ -47,34 +44,8 @@ class Lowpass(Function):
     [0.0, 0.067, 0.279]
     """
 
-    parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter("cut", "frequency", REQUIRED, "cut-off [Hz], below half the rate"),
-        Parameter("order", "integer", 2, "1 to 10"),
-    )
-    stateful: ClassVar[bool] = True
-
-    cut: float
-    order: int = 2
-
-    def _sections(self, context: Context) -> iir.Sections:
-        return iir.butterworth("lowpass", self.order, (self.cut,), iir.require_rate(context))
-
-    def out(self, args: Sequence[Type], context: Context) -> Type:
-        """Any signal of numbers passes; the cut-off lies below half the rate."""
-        rate = iir.require_rate(context)
-        iir.require_order(self.order)
-        iir.require_below_nyquist(self.cut, rate, "cut")
-        return number(args[0], "0")
-
-    def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
-        """One biquad after the other."""
-        return iir.steps(self._sections(context))
+    shape: ClassVar[Shape] = "lowpass"
 
     def delay_s(self, context: Context) -> float:
         """Group delay at 0 Hz."""
-        rate = iir.require_rate(context)
-        return iir.group_delay_s(self._sections(context), 1e-6 * rate, rate)
-
-    def reference(self, *x: Any, rate_hz: float | None, time_ns: Any) -> Any:  # noqa: ANN401
-        """The same by SciPy."""
-        return iir.reference(self._sections(Context(rate_hz)), x[0])
+        return self.delay_at(1e-6 * require_rate(context), context)

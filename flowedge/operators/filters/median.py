@@ -17,7 +17,7 @@ from flowedge.operators.contract import (
     Step,
     operator,
 )
-from flowedge.operators.rules import number
+from flowedge.operators.rules import number, require_count
 from flowedge.types.schema import Type
 
 
@@ -96,14 +96,7 @@ class MedianFilter(Function):
     length: Extent
 
     def _count(self, context: Context) -> int:
-        count = self.length.count(context.rate_hz)
-        if count is None:
-            raise Refused(
-                "FE402",
-                "a duration on a stream without a rate",
-                at="length",
-                fix="give a number of samples",
-            )
+        count = require_count(self.length, context)
         if not 1 <= count <= 10_001:
             raise Refused(
                 "FE501", f"a length of {count} samples", at="length", fix="take 1 to 10,001 samples"

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from flowedge.operators.contract import (
     REQUIRED,
     Context,
-    Function,
     Parameter,
     Refused,
-    Step,
     operator,
 )
 from flowedge.operators.filters import iir
@@ -30,7 +28,7 @@ def design(frequency: float, q: float, rate_hz: float) -> iir.Sections:
 
 @operator("filter", "notch")
 @dataclass(frozen=True)
-class Notch(Function):
+class Notch(iir.Cascade):
     """Take out one frequency and leave the others.
 
     A second-order notch: gain 0 at `frequency`, half the power at its edges, `frequency / q` apart [1]_.
@@ -68,7 +66,6 @@ class Notch(Function):
         Parameter("frequency", "frequency", REQUIRED, "what to take out [Hz]"),
         Parameter("q", "number", 30.0, "frequency over bandwidth"),
     )
-    stateful: ClassVar[bool] = True
 
     frequency: float
     q: float = 30.0
@@ -85,15 +82,10 @@ class Notch(Function):
             )
         return number(args[0], "0")
 
-    def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
-        """One biquad."""
-        return iir.steps(design(self.frequency, self.q, iir.require_rate(context)))
+    def sections(self, context: Context) -> iir.Sections:
+        """One biquad by `scipy.signal.iirnotch`."""
+        return design(self.frequency, self.q, iir.require_rate(context))
 
     def delay_s(self, context: Context) -> float:
         """Group delay at half the frequency."""
-        rate = iir.require_rate(context)
-        return iir.group_delay_s(design(self.frequency, self.q, rate), self.frequency / 2, rate)
-
-    def reference(self, *x: Any, rate_hz: float | None, time_ns: Any) -> Any:  # noqa: ANN401
-        """The same by SciPy."""
-        return iir.reference(design(self.frequency, self.q, float(rate_hz or 0)), x[0])
+        return self.delay_at(self.frequency / 2, context)

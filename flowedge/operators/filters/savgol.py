@@ -18,7 +18,7 @@ from flowedge.operators.contract import (
     Step,
     operator,
 )
-from flowedge.operators.rules import number
+from flowedge.operators.rules import number, require_count
 from flowedge.types.schema import Type
 
 
@@ -99,14 +99,7 @@ class Savgol(Function):
     order: int = 2
 
     def _count(self, context: Context) -> int:
-        count = self.length.count(context.rate_hz)
-        if count is None:
-            raise Refused(
-                "FE402",
-                "a duration on a stream without a rate",
-                at="length",
-                fix="give a number of samples",
-            )
+        count = require_count(self.length, context)
         if not 3 <= count <= 511 or count % 2 == 0:
             raise Refused(
                 "FE501",
