@@ -69,11 +69,20 @@ class Kernel:
         InternalError
             the compiled code reports an exception
         """
-        out = ctypes.c_int64()
-        status = self.run(ctypes.byref(out), self._excinfo, context)
-        if status != 0:
-            raise InternalError("a kernel raised", expected="status 0", seen=str(status))
-        return out.value
+        return self.bound(context)()
+
+    def bound(self, context: int) -> Callable[[], int]:
+        """The call with one context, for whoever makes it often; not for several threads at once."""
+        out, run, excinfo = ctypes.c_int64(), self.run, self._excinfo
+        result = ctypes.byref(out)
+
+        def call() -> int:
+            status = run(result, excinfo, context)
+            if status != 0:
+                raise InternalError("a kernel raised", expected="status 0", seen=str(status))
+            return out.value
+
+        return call
 
 
 # ---- what the object code depends on

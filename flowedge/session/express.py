@@ -27,7 +27,10 @@ from flowedge.session.source import ROWS, SourceNode
 
 _FLOATS = ("f64", "f32")
 _PLAIN = ("f64", "f32", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8")
-_TIME = "time"
+
+# Words of a kernel's context; a name of this module is found sooner than one of another.
+_ROW, _ROWS, _OUT, _OUT_ROOM = p.ROW, p.ROWS, p.OUT, p.OUT_ROOM
+_WATERMARK, _FINISH, _TIME, _SLOT, _GAP = p.WATERMARK, p.FINISH, p.TIME, p.SLOT, p.GAP
 
 
 @dataclass(slots=True)
@@ -155,9 +158,9 @@ class Express:
             before, node = here[stop.input], stop.node
             runner = node.runner
             ctx = runner.ctx
-            ctx[p.ROW], ctx[p.ROWS], ctx[p.OUT], ctx[p.OUT_ROOM] = 0, n, 0, n
-            ctx[p.WATERMARK], ctx[p.FINISH] = newest, 0
-            ctx[p.TIME], ctx[p.SLOT], ctx[p.GAP] = time.address, 0, 0
+            ctx[_ROW] = ctx[_OUT] = ctx[_FINISH] = ctx[_SLOT] = ctx[_GAP] = 0
+            ctx[_ROWS] = ctx[_OUT_ROOM] = n
+            ctx[_WATERMARK], ctx[_TIME] = newest, time.address
             for word, name in stop.reads:
                 ctx[word] = before.get(name, time).address
             made = {name: before[name] for name in stop.passed}
@@ -229,7 +232,7 @@ def _stop(node: KernelNode, nodes: Mapping[int, Node]) -> _Stop | None:
     if any(fields[name].shape for name in spec.writes):
         return None
     before = _names(nodes[spec.inputs[0]].spec)
-    if any(name not in before and name != _TIME for _, name in spec.reads):
+    if any(name not in before and name != "time" for _, name in spec.reads):
         return None
     first = p.COLUMNS + len(spec.reads)
     return _Stop(

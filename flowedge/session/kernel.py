@@ -130,14 +130,14 @@ class Runner:
 
     def __init__(self, spec: p.KernelSpec, objects: dict[str, bytes]) -> None:
         self.spec = spec
-        self._kernel = load(objects[spec.object], spec.entry)
+        self.kernel = load(objects[spec.object], spec.entry)
         fields = {f.name: f for f in spec.fields}
         self._outs = [
             (name, fields[name].shape, DTYPES[fields[name].store]) for name in spec.writes
         ]
         self._first_out = p.COLUMNS + len(spec.reads)
         self.ctx = array("q", [0] * (self._first_out + len(spec.writes)))
-        self._context = self.ctx.buffer_info()[0]
+        self._run = self.kernel.bound(self.ctx.buffer_info()[0])
         self.memory = Memory(spec)
         self._kept: list[Any] = []
         self.use(1, None, None)
@@ -193,14 +193,14 @@ class Runner:
             ctx[at] = address(values)
             at += 1
         ctx[p.OUT], ctx[p.OUT_ROOM] = 0, n
-        while self._kernel(self._context) == p.GROW:
+        while self._run() == p.GROW:
             self._grow()
         return out
 
     def call(self) -> int:
         """Run until rows must be taken out or all are used up; returns FULL or DONE."""
         while True:
-            status = self._kernel(self._context)
+            status = self._run()
             if status != p.GROW:
                 return status
             self._grow()

@@ -39,10 +39,9 @@ class Counted:
         # Within so many rows from a turn on, rounding errors stay below the distance to a tie.
         self._stretch = 65_536 if exact.denominator == 1 else 1024
         self.start_ns, self.period_ns = start_ns, SECOND / rate_hz
-        self._count = ready(count)
         self._ctx = array("q", bytes(8 * COUNT_WORDS))
         self._ctx[4] = int(np.float64(self.period_ns).view(np.int64))
-        self._address = self._ctx.buffer_info()[0]
+        self._count = ready(count).bound(self._ctx.buffer_info()[0])
 
     def times(self, first: int, rows: int) -> Times:
         """Times of `rows` rows from number `first` on."""
@@ -61,7 +60,7 @@ class Counted:
             ctx = self._ctx
             ctx[0], ctx[1] = part, address + 8 * done
             ctx[2], ctx[3] = self.start_ns + turn * self._turn_ns, place
-            self._count(self._address)
+            self._count()
             done += part
 
 

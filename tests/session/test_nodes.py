@@ -288,6 +288,6 @@ def test_a_million_keys(plan, h, kind):
 def test_a_kernel_is_loaded_once_for_all_sessions(plan, h):
     plan.sink(plan.double(plan.source()))
     a, b = plan.session(), plan.session()
-    assert a.nodes[1].runner._kernel is b.nodes[1].runner._kernel is load(plan.objects["o0"])
+    assert a.nodes[1].runner.kernel is b.nodes[1].runner.kernel is load(plan.objects["o0"])
     a.push("s", h.rows([5]))
     assert b.push("s", h.rows([1], [3.0]))["out"]["v"].to_pylist() == [6.0]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from flowedge.compile.emit.passes import Calm
 from flowedge.compile.emit.state import TimedRing, Turn
-from flowedge.compile.emit.writer import literal
+from flowedge.compile.emit.writer import Sheet, literal
 from flowedge.graph.expressions import Rolling
 from flowedge.lang.errors import InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from flowedge.compile.emit.values import Value, Values
 
@@ -71,12 +71,19 @@ def _fold_counted(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Va
         *(f"        set_f64({ring}, {q} * {k} + {j}, {z})" for j, z in enumerate(zero)),
         *_put_lines(values, ready, "1", 1),
     )
-    turn = (
-        f"{tuple_of(part)} = {tuple_of(zero)}",
-        f"for {q} in range({n - 1}, -1, -1):",
-        f"    {tuple_of([*part, *unused])} = {merge}({at(q)}, {tuple_of([*part, *rest])})",
-        *(f"    set_f64({ring}, {q} * {k} + {j}, {p})" for j, p in enumerate(part)),
-    )
+
+    def one(index: str) -> tuple[str, ...]:
+        return (
+            f"{tuple_of([*part, *unused])} = {merge}({at(index)}, {tuple_of([*part, *rest])})",
+            *(f"set_f64({ring}, {index} * {k} + {j}, {p})" for j, p in enumerate(part)),
+        )
+
+    turn: tuple[str, ...] = (f"{tuple_of(part)} = {tuple_of(zero)}",)
+    if k == 1 and n >= 2 * _ABREAST:
+        turn += _turn_abreast(sheet, merge, at, ring, n, part[0], rest, unused)
+    left = n % _ABREAST if len(turn) > 1 else n
+    if left:
+        turn += (f"for {q} in range({left - 1}, -1, -1):", *(f"    {x}" for x in one(q)))
     reset = [line for c, z in zip(run, zero, strict=True) for line in _put_lines(values, c, z, 0)]
     flip = (*turn, *_put_lines(values, place, "0", 0), *reset)
     new = [sheet.fresh(f"{name}_x") for _ in range(k)]
@@ -109,6 +116,38 @@ def _fold_counted(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Va
         with sheet.block(f"if {p} == {n}"):
             sheet(*flip)
     return (out,)
+
+
+_ABREAST = 4
+"""Places that turn over together: of their merges only the last waits for the four before."""
+
+
+def _turn_abreast(
+    sheet: "Sheet",
+    merge: str,
+    at: "Callable[[str], str]",
+    ring: str,
+    n: int,
+    part: str,
+    rest: list[str],
+    unused: list[str],
+) -> tuple[str, ...]:
+    """Lines that turn a ring over from its newest end, four places at a time, down to a remainder."""
+    q = sheet.fresh("q")
+    own = [sheet.fresh("a") for _ in range(_ABREAST)]
+    lines = [f"{tuple_of([own[-1], *unused])} = {at(f'({q} + {_ABREAST - 1})')}"]
+    for j in range(_ABREAST - 2, -1, -1):
+        newer = tuple_of([own[j + 1], *rest])
+        lines.append(f"{tuple_of([own[j], *unused])} = {merge}({at(f'({q} + {j})')}, {newer})")
+    for j in range(_ABREAST - 1, -1, -1):
+        out = tuple_of([own[j], *unused])
+        lines.append(f"{out} = {merge}({tuple_of([own[j], *rest])}, {tuple_of([part, *rest])})")
+        lines.append(f"set_f64({ring}, {q} + {j}, {own[j]})")
+    lines.append(f"{part} = {own[0]}")
+    return (
+        f"for {q} in range({n - _ABREAST}, -1, -{_ABREAST}):",
+        *(f"    {x}" for x in lines),
+    )
 
 
 def _count_of_valid(values: "Values", name: str, n: int, x: str, place: str) -> str:
