@@ -7,14 +7,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.flow import CATALOG
 
 from flowedge.compile.emit.peaks import FOREVER, peaks_due, peaks_restart, peaks_row, peaks_time
 from flowedge.compile.memory import set_f64, set_i64
-from flowedge.graph.catalog import PlainCatalog
 from flowedge.operators.contract import Refused
 from flowedge.operators.detect.peaks import LEAD, ROWS, Adaptive, Peaks
 from flowedge.runtime.plan import compile_flow
-from flowedge.types.connectors import ConnectorInfo
 
 WORDS = LEAD + 1  # one column that the event keeps: the row's number
 NAN, INF = float("nan"), float("inf")
@@ -179,14 +178,6 @@ def test_what_cannot_be_meant_is_refused(wrong):
         Peaks(**{"threshold": 1.0} | wrong).check()
 
 
-CATALOG = PlainCatalog(
-    sources={
-        "given": ConnectorInfo(
-            "given", "source", needs_address=False, describes_itself=False, writes_files=False
-        )
-    },
-    sinks={"expected": ConnectorInfo("expected", "sink", needs_address=False, writes_files=False)},
-)
 OPTIONS = "threshold=adaptive(500 ms, fraction=0.4), apart=50 ms, rise=0.5, recovery=90 ms, search_back=1.66, at_most=1 s"
 OP = Peaks(Adaptive(0.5, 0.4), apart=0.05, rise=0.5, recovery=0.09, search_back=1.66, at_most=1.0)
 

@@ -3,19 +3,9 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.flow import CATALOG
 
-from flowedge.graph.catalog import PlainCatalog
 from flowedge.runtime.plan import compile_flow
-from flowedge.types.connectors import ConnectorInfo
-
-CATALOG = PlainCatalog(
-    sources={
-        "given": ConnectorInfo(
-            "given", "source", needs_address=False, describes_itself=False, writes_files=False
-        )
-    },
-    sinks={"expected": ConnectorInfo("expected", "sink", needs_address=False, writes_files=False)},
-)
 
 
 def table(time, **columns):

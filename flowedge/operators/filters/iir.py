@@ -46,6 +46,14 @@ def butterworth(shape: Shape, order: int, edges: tuple[float, ...], rate_hz: flo
     return tuple(tuple(float(v) for v in row) for row in sections)
 
 
+def steps(sections: Sections) -> tuple[Step, ...]:
+    """The cascade of a filter, from zero state."""
+    return tuple(
+        Step(biquad, (0.0, 0.0, 0.0), constants=(b0, b1, b2, a1, a2), skips_missing=True)
+        for b0, b1, b2, _, a1, a2 in sections
+    )
+
+
 class Cascade(Function):
     """A filter made of second-order sections: from them follow its steps and its reference."""
 
@@ -57,10 +65,7 @@ class Cascade(Function):
 
     def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
         """One biquad after the other, from zero state."""
-        return tuple(
-            Step(biquad, (0.0, 0.0, 0.0), constants=(b0, b1, b2, a1, a2), skips_missing=True)
-            for b0, b1, b2, _, a1, a2 in self.sections(context)
-        )
+        return steps(self.sections(context))
 
     def delay_at(self, frequency_hz: float, context: Context) -> float:
         """The group delay [s] at one frequency."""
