@@ -171,6 +171,9 @@ class Lowering:
         outs = [Column(n, types.get(n, e.type)) for n, e in bindings if e is not None]
 
         def body() -> None:
+            if any("time" in reads(e) for _, e in bindings if e is not None):
+                # Here `time` is a field as it was read: the event time is yet to be made of it.
+                (kernel.values.time,) = kernel.read("time", raw["time"])
             held = {n: kernel.values.named(e, n) for n, e in bindings if e is not None}
             for column in outs:
                 kernel.write(column.name, column.type, held[column.name])
