@@ -259,21 +259,10 @@ def option_value(
             return k.text(c, tree, place, what)
         case "texts" | "names":
             return _texts(c, option, tree, place, what)
-        case "integer":
-            return k.whole(c, tree, place, what)
-        case "number":
-            found = k.number(c, tree, place, what)
-            return None if found is None else float(found)
-        case "flag":
-            return k.flag(c, tree, place, what)
-        case "duration":
-            seconds = k.duration(c, tree, place, what)
-            return None if seconds is None else float(seconds)
-        case "frequency":
-            hertz = k.frequency(c, tree, place, what)
-            return None if hertz is None else float(hertz)
         case "limit":
             return _limit(c, tree, place, what)
+        case _:
+            return k.simple(c, option.kind, tree, place, what)
 
 
 def _secret(c: Checker, tree: t.Value, place: Place, what: str) -> str | None:

@@ -3,6 +3,7 @@
 import zoneinfo
 from dataclasses import replace
 from fractions import Fraction
+from typing import Literal
 
 from flowedge.graph.checker import WILD, Checker, Flow
 from flowedge.graph.expressions import Const
@@ -257,6 +258,27 @@ def flag(c: Checker, tree: t.Value, place: Place, what: str = "`true` or `false`
         return found.value
     c.report(WrongType.at(tree.span, f"{what} is wanted", fix="write `true` or `false`"))
     return None
+
+
+Simple = Literal["duration", "frequency", "number", "integer", "flag"]
+
+
+def simple(
+    c: Checker, kind: Simple, tree: t.Value, place: Place, what: str
+) -> float | int | bool | None:
+    """A constant as operators and connectors take it: durations [s] and frequencies [Hz] as floats."""
+    match kind:
+        case "integer":
+            return whole(c, tree, place, what)
+        case "flag":
+            return flag(c, tree, place, what)
+        case "duration":
+            found = duration(c, tree, place, what)
+        case "frequency":
+            found = frequency(c, tree, place, what)
+        case "number":
+            found = number(c, tree, place, what)
+    return None if found is None else float(found)
 
 
 def ns(seconds: Fraction) -> int:

@@ -1,11 +1,11 @@
 """Names: what is declared where, what a formal stands for, and the diagnostics of names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
-from flowedge.lang.diagnostics import Rule
+from flowedge.lang.diagnostics import Diagnostic, Rule, did_you_mean
 from flowedge.lang.span import Span
 
 
@@ -175,6 +175,11 @@ class NotYet(Rule):
     """
 
     code = "FE290"
+
+
+def unknown_column(span: Span, name: str, of: str, known: Iterable[str]) -> Diagnostic:
+    """The diagnostic of a name that no column of the stream `of` has."""
+    return UnknownName.at(span, f"unknown column `{name}` in `{of}`", fix=did_you_mean(name, known))
 
 
 Declaration = st.Param | st.Def | st.Fn | st.Source | st.Model | st.Stream

@@ -1,14 +1,15 @@
 """What a sink owes: it takes rows in order, and shows nothing until they are safe."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from flowedge.lang.errors import SinkError
 from flowedge.types.connectors import OptionError, Signature
+from flowedge.types.folder import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +97,5 @@ class Sink(ABC):
         """Where files are written: a file or a directory, names in braces left as they are."""
 
 
-S = TypeVar("S", bound=type[Sink])
-REGISTRY: dict[str, type[Sink]] = {}
-
-
-def connector(name: str) -> Callable[[S], S]:
-    """Register a sink under the user's word, ``@connector("arrow")``."""
-
-    def register(sink: S) -> S:
-        sink.name = name
-        REGISTRY[name] = sink
-        return sink
-
-    return register
+connector: Folder[Sink] = Folder("flowedge.sinks")
+"""Registers a sink under the user's word, ``@connector("arrow")``, and finds it again."""

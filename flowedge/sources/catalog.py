@@ -1,10 +1,6 @@
 """Which sources there are: found by walking the folder, imported only when asked for."""
 
-import importlib
-import pkgutil
-from pathlib import Path
-
-from flowedge.sources.contract import REGISTRY, Source
+from flowedge.sources.contract import connector
 from flowedge.types.connectors import ConnectorInfo
 
 PLANNED = ("mqtt", "nats", "http", "tcp", "udp", "unix", "serial", "video", "host", "edgex", "dir")
@@ -13,30 +9,16 @@ PLANNED = ("mqtt", "nats", "http", "tcp", "udp", "unix", "serial", "video", "hos
 _WITHOUT_ADDRESS = ("host",)
 
 
-def names() -> tuple[str, ...]:
-    """Every source that can be opened, in alphabetical order."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"flowedge.sources.{module.name}")
-    return tuple(sorted(REGISTRY))
-
-
-def get(name: str) -> type[Source] | None:
-    """The source of this name; None if there is none. Imports no other."""
-    if name not in REGISTRY and name.partition(".")[0].isidentifier():
-        module = f"flowedge.sources.{name.partition('.')[0]}"
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-    return REGISTRY.get(name)
+names = connector.names
+get = connector.get
 
 
 def catalogue() -> dict[str, ConnectorInfo]:
     """What the checker needs to know of every source, planned ones included."""
     out = {}
     for name in names():
-        source = REGISTRY[name]
+        source = get(name)
+        assert source is not None
         out[name] = ConnectorInfo(
             name,
             "source",

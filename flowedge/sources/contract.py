@@ -1,14 +1,15 @@
 """What a source owes: its options, its schema, and its rows in order, batch by batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
 from flowedge.types.connectors import OptionError, Signature
+from flowedge.types.folder import Folder
 
 OnError = Literal["stop", "skip", "quarantine"]
 
@@ -197,16 +198,5 @@ class Source(ABC):
         """
 
 
-S = TypeVar("S", bound=type[Source])
-REGISTRY: dict[str, type[Source]] = {}
-
-
-def connector(name: str) -> Callable[[S], S]:
-    """Register a source under the user's word, ``@connector("arrow")``."""
-
-    def register(source: S) -> S:
-        source.name = name
-        REGISTRY[name] = source
-        return source
-
-    return register
+connector: Folder[Source] = Folder("flowedge.sources")
+"""Registers a source under the user's word, ``@connector("arrow")``, and finds it again."""

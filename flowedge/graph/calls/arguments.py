@@ -104,12 +104,6 @@ def parameter(
     """One constant argument; None: reported."""
     what = f"`{p.name}`"
     match p.kind:
-        case "duration":
-            seconds = k.duration(c, tree, place, what)
-            return None if seconds is None else float(seconds)
-        case "frequency":
-            hertz = k.frequency(c, tree, place, what)
-            return None if hertz is None else float(hertz)
         case "extent":
             return k.extent(c, tree, place, what)
         case "band":
@@ -118,21 +112,16 @@ def parameter(
             if p.kind == "threshold" and isinstance(tree, t.Call):
                 return _adaptive(c, tree, place, first)
             return like_input(c, tree, place, what, first, amount=p.kind == "difference")
-        case "number":
-            value = k.number(c, tree, place, what)
-            return None if value is None else float(value)
-        case "integer":
-            return k.whole(c, tree, place, what)
         case "text":
             if isinstance(tree, t.Name) and tree.name not in place.scope.formals:
                 return tree.name
             return k.text(c, tree, place, what)
-        case "flag":
-            return k.flag(c, tree, place, what)
         case "zone":
             return k.zone(c, tree, place)
         case "numbers":
             return _numbers(c, tree, place, what)
+        case _:
+            return k.simple(c, p.kind, tree, place, what)
 
 
 def _numbers(c: Checker, tree: t.Value, place: Place, what: str) -> tuple[float, ...] | None:

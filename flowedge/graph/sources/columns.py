@@ -8,7 +8,7 @@ from flowedge.graph.catalog import Described
 from flowedge.graph.checker import Checker
 from flowedge.graph.columns import column_type
 from flowedge.graph.expressions import Cast, Read
-from flowedge.graph.names import Decl, DeclaredTwice, Scope, UnknownName
+from flowedge.graph.names import Decl, DeclaredTwice, Scope, unknown_column
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.sources.draft import ColumnNotInFile, Draft, raw_place
 from flowedge.graph.stages.common import ReservedColumn, is_hidden
@@ -163,22 +163,8 @@ def _from_field(
     if d.converts:
         told = replace(type_, unit=told.unit)
         d.fields[raw] = told
-    if (
-        _kind(told) != _kind(type_)
-        and "string" not in (told.store, type_.store)
-        and not (told.is_integer and type_.store in ("bool", "time"))
-    ):
-        c.report(
-            ColumnNotInFile.at(
-                span,
-                f"`{raw}` is declared as {type_}, the file has {told}",
-                fix=f"declare it as {told.store}",
-            )
-        )
-        return None
-    if (told.store == "string" and type_.store != "string") or (
-        type_.store == "string" and told.store != "string"
-    ):
+    # A flag or a time may be kept as a whole number.
+    if _kind(told) != _kind(type_) and not (told.is_integer and type_.store in ("bool", "time")):
         c.report(
             ColumnNotInFile.at(
                 span,
@@ -234,13 +220,8 @@ def key_clause(c: Checker, clause: st.Clause | None, d: Draft, wild: bool, decl:
             if wild:
                 d.keys.append(Column(ident.name, TEXT))
             elif ident.name not in d.broken:
-                c.report(
-                    UnknownName.at(
-                        ident.span,
-                        f"unknown column `{ident}` in `{decl.name}`",
-                        fix=did_you_mean(ident.name, [x.name for x in d.columns]),
-                    )
-                )
+                known = [x.name for x in d.columns]
+                c.report(unknown_column(ident.span, ident.name, decl.name, known))
                 d.broken.add(ident.name)
             continue
         column = d.columns[at]
@@ -270,13 +251,8 @@ def unit_clauses(c: Checker, tree: st.Source, d: Draft, decl: Decl, wild: bool) 
             at = next((n for n, x in enumerate(d.columns) if x.name == ident.name), None)
             if at is None:
                 if not wild and ident.name not in d.broken:
-                    c.report(
-                        UnknownName.at(
-                            ident.span,
-                            f"unknown column `{ident}` in `{decl.name}`",
-                            fix=did_you_mean(ident.name, [x.name for x in d.columns]),
-                        )
-                    )
+                    known = [x.name for x in d.columns]
+                    c.report(unknown_column(ident.span, ident.name, decl.name, known))
                 continue
             column = d.columns[at]
             if found is None:

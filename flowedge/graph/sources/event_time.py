@@ -10,7 +10,7 @@ from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.catalog import Described
 from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Arithmetic, Cast, Const, Expr, Read
-from flowedge.graph.names import Decl, Scope, UnknownName
+from flowedge.graph.names import Decl, Scope, unknown_column
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.sources.draft import ColumnNotInFile, Draft, raw_place
 from flowedge.graph.stages.common import rebuilt
@@ -228,13 +228,7 @@ def _parse(
     if described is None:
         d.fields.setdefault(raw, TEXT)
     if raw not in d.fields:
-        c.report(
-            UnknownName.at(
-                args[0].span,
-                f"unknown column `{name}` in `{decl.name}`",
-                fix=did_you_mean(name, d.fields),
-            )
-        )
+        c.report(unknown_column(args[0].span, name, decl.name, d.fields))
         d.broken.add("time")
         return
     place = k.place_of(scope)

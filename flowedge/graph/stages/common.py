@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 from flowedge.graph import nodes as g
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Expr, Lead, Read, parts, reads
-from flowedge.graph.names import Scope, UnknownName
+from flowedge.graph.names import Scope, unknown_column
 from flowedge.lang import tree as t
-from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.lang.diagnostics import Rule
 from flowedge.lang.span import Span
 from flowedge.types.schema import TIME, Column, Stream
 
@@ -99,13 +99,7 @@ def look_up(c: Checker, flow: Flow, ident: t.Ident, scope: Scope) -> Column | No
     found = flow.type.column(name)
     if found is None and not flow.wild and name not in flow.broken:
         known = [n for n in flow.type.names() if n != "time"]
-        c.report(
-            UnknownName.at(
-                ident.span,
-                f"unknown column `{name}` in `{flow.name}`",
-                fix=did_you_mean(name, known),
-            )
-        )
+        c.report(unknown_column(ident.span, name, flow.name, known))
     return None if name in flow.broken else found
 
 
