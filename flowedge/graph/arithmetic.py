@@ -44,7 +44,7 @@ def add(
         return _time(c, op, a, b, spans)
     u, v = unit_of(a), unit_of(b)
     if u and v and u.same_dimension(v) and (is_strict_point(u) or is_strict_point(v)):
-        return _points(c, op, a, b, spans, span)
+        return _points(c, op, a, b, span)
     both = align(c, a, b, spans, "sum" if op == "+" else "difference")
     shape = None if both is None else joint_shape(c, *both, span)
     if both is None or shape is None:
@@ -129,9 +129,7 @@ def _kind(value: Value) -> str:
     return f"a number in {shown(value.unit)}" if isinstance(value, Exact) else str(value.type)
 
 
-def _points(
-    c: Checker, op: Literal["+", "-"], a: Value, b: Value, spans: tuple[Span, Span], span: Span
-) -> Value | None:
+def _points(c: Checker, op: Literal["+", "-"], a: Value, b: Value, span: Span) -> Value | None:
     """Points on a scale: point - point is a difference, point ± difference a point."""
     u, v = unit_of(a), unit_of(b)
     assert u is not None

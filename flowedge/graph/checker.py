@@ -86,7 +86,6 @@ class Checker:
     branch_spans: dict[tuple[str, str], Span] = field(default_factory=dict)
     quiet: int = 0
     uses_probs: bool = False
-    _stack: list[Decl] = field(default_factory=list)
     _hidden: int = 0
 
     def report(self, problem: Diagnostic) -> None:

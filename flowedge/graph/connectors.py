@@ -172,7 +172,7 @@ def opened(
     given: dict[str, Any] = {}
     spans: dict[str, Span] = {}
     if info is None or info.planned:
-        _silently(c, call, scope, place)
+        _read_parameters(c, call, scope)
         return Opened(name, address, {}, info, runs=False)
     free = [o for o in info.options.options if o.positional]
     good = True
@@ -235,9 +235,8 @@ def _secrets(c: Checker, call: t.Call) -> None:
                                     fix=f'write `{a.keyword}=secret("env:NAME")`'))  # fmt: skip
 
 
-def _silently(c: Checker, call: t.Call, scope: Scope, place: Place) -> None:
+def _read_parameters(c: Checker, call: t.Call, scope: Scope) -> None:
     """Texts of options are read for their parameters, though nobody takes them."""
-    del place
     for a in call.arguments:
         if a.keyword is not None and isinstance(a.value, t.Text):
             resolve(c, a.value, scope, (), wild=True)

@@ -41,7 +41,6 @@ class RawColumn:
     name: str
     expr: Expr | None
     raw: str | None
-    required: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

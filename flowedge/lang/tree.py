@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any
 
 from flowedge.lang.span import Span
 
@@ -12,7 +12,6 @@ class Tree:
     """Any node; equality ignores spans."""
 
     span: Span = field(default=Span(0, 0), compare=False, repr=False)
-    is_tree: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 from dataclasses import asdict, dataclass
 
-FATES = ("used", "filtered", "late", "duplicate", "rejected", "shed", "incomplete", "held")
-
 
 @dataclass(slots=True)
 class Counts:

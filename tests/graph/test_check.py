@@ -4,6 +4,7 @@ import pytest
 from world import codes, graph_of, problems
 
 from flowedge.graph import nodes as g
+from flowedge.graph.calls.known import PLANNED, PLANNED_FILTERS, functions
 from flowedge.graph.expressions import (
     Apply,
     Arithmetic,
@@ -370,6 +371,14 @@ def test_resample_and_expand_give_back_a_signal():
     assert only(graph, g.Resample).rate == (1, 900)
     graph = graph_of(S + "sink s | compress swing(0.3 mV) on v | expand to console")
     assert only(graph, g.Expand).out.shape == "signal"
+
+
+def test_what_is_planned_is_refused_by_name_and_is_not_there_yet():
+    assert not PLANNED.keys() & functions().keys()
+    for name in PLANNED:
+        assert codes(S + f"sink s | derive y = {name}(v) to console") == ["FE290"]
+    for name in PLANNED_FILTERS:
+        assert codes(S + f"sink s | filter {name}(v) to console") == ["FE290"]
 
 
 def test_the_filter_of_a_part_not_yet_there_does_not_hide_other_mistakes():

@@ -11,8 +11,6 @@ from flowedge.graph.expressions import Expr, Fold
 from flowedge.lang.errors import InternalError
 from flowedge.types.schema import Column, Type
 
-UNROLLED_RESULT = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Part:

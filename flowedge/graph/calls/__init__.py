@@ -29,7 +29,7 @@ def call(c: Checker, tree: t.Call | t.Over, place: Place) -> Value | None:
         return _expand(c, tree, fn.tree, Scope(fn.module), place)
     if name in FORMS:
         return FORMS[name](c, tree, place)
-    if is_aggregate(c, tree, place):
+    if is_aggregate(tree, place):
         return fold(c, tree, place)
     if name in functions():
         return function(c, tree, place)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from flowedge.graph import constants as k
 from flowedge.graph import quantities as q
 from flowedge.graph.calls.arguments import parameters, signature, wrong
-from flowedge.graph.calls.known import PLANNED_AGGREGATES, aggregates, functions, span_of_inputs
+from flowedge.graph.calls.known import aggregates, functions, span_of_inputs
 from flowedge.graph.calls.type_rule import type_rule
 from flowedge.graph.checker import Checker
 from flowedge.graph.expressions import Expr, Fold, Rolling
@@ -74,6 +74,7 @@ class NestedAggregate(Rule):
 
 
 UNDELAYED = frozenset({"last", "first", "count", "distinct", "mode"})
+"""Rolling aggregates that point to no instant within their extent."""
 
 
 def _inputs(
@@ -100,16 +101,6 @@ def _inputs(
 def _aggregate(c: Checker, tree: t.Call, place: Place) -> tuple[Aggregate, list[Expr], Type] | None:
     """An aggregate with its inputs and its type."""
     name = tree.name.name
-    if name not in aggregates():
-        for a in tree.arguments[:1]:
-            infer(c, a.value, place)
-        c.quiet += 1
-        for a in tree.arguments[1:]:
-            for part in (a.value.low, a.value.high) if isinstance(a.value, t.Range) else (a.value,):
-                infer(c, part, replace(place, inside=False, folds=True))
-        c.quiet -= 1
-        c.not_yet(tree.name.span, f"`{name}`")
-        return None
     cls = aggregates()[name]
     values, taken, rest = _inputs(c, tree, cls, place)
     given = parameters(c, cls, tree, rest, place, values[0] if values else None)
@@ -130,15 +121,7 @@ def _aggregate(c: Checker, tree: t.Call, place: Place) -> tuple[Aggregate, list[
         return None
     args, out = found
     shape = next((a.type.shape for a in args if a.type.shape), ())
-    return (
-        made,
-        args,
-        replace(
-            out,
-            shape=out.shape or (shape if not cls.collects or not out.shape else out.shape),
-            delay_s=q.delay_of(*args),
-        ),
-    )
+    return made, args, replace(out, shape=out.shape or shape, delay_s=q.delay_of(*args))
 
 
 def fold(c: Checker, tree: t.Call, place: Place) -> Value | None:
@@ -166,8 +149,7 @@ def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
     """``AGG(x) over extent``."""
     name = tree.call.name.name
     extent = k.extent(c, tree.extent, place, "the extent of `over`")
-    if name not in aggregates() and name not in PLANNED_AGGREGATES:
-        known = {*aggregates(), *PLANNED_AGGREGATES}
+    if name not in aggregates():
         if name in functions() or name in place.scope.module.of(st.Fn):
             c.report(UnknownCall.at(tree.call.name.span, f"`{name}` is a function, not an aggregate", why="`over` gives the rows that an aggregate folds",
                                     fix="leave `over` away, or take an aggregate such as `mean`"))  # fmt: skip
@@ -176,7 +158,7 @@ def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
                 UnknownCall.at(
                     tree.call.name.span,
                     f"unknown aggregate `{name}`",
-                    fix=did_you_mean(name, known),
+                    fix=did_you_mean(name, aggregates()),
                 )
             )
         return None

@@ -14,7 +14,7 @@ from flowedge.graph.place import Place
 from flowedge.graph.quantities import Exact, Value
 from flowedge.graph.values import infer
 from flowedge.lang import tree as t
-from flowedge.operators.contract import Context, Function, Operator, Refused
+from flowedge.operators.contract import Context, Function, Refused
 from flowedge.types import units
 from flowedge.types.schema import F64, Type
 
@@ -46,14 +46,12 @@ def function(c: Checker, tree: t.Call, place: Place) -> Value | None:
     values = [infer(c, a.value, place) for a in taken]
     rest = [a for a in tree.arguments if a not in taken]
     if any(v is None for v in values):
-        _check_silently(c, cls, rest, place)
+        _check_others(c, rest, place)
         return None
     return apply(c, cls, tree, [v for v in values if v is not None], taken, rest, place)
 
 
-def _check_silently(
-    c: Checker, cls: type[Operator], rest: Sequence[t.Argument], place: Place
-) -> None:
+def _check_others(c: Checker, rest: Sequence[t.Argument], place: Place) -> None:
     """Other mistakes among the arguments are reported, though the call itself is broken."""
     for a in rest:
         if not isinstance(a.value, t.Range | t.Call):

@@ -112,7 +112,7 @@ def source(c: Checker, decl: Decl) -> Flow:
         described_columns(d, described, clauses.get("time"))
     key_clause(c, clauses.get("key"), d, wild, decl)
     unit_clauses(c, tree, d, decl, wild)
-    rate_hz, rate_at = _settled_rate(c, tree, rate, described, d, decl, clauses)
+    rate_hz, rate_at = _settled_rate(c, tree, rate, described, decl, clauses)
     event_time(
         c,
         tree,
@@ -191,7 +191,7 @@ def _rate(c: Checker, tree: st.Source, scope: Scope) -> Fraction | None:
     return found
 
 
-def _settled_rate(c: Checker, tree: st.Source, rate: Fraction | None, described: Described | None, d: Draft, decl: Decl,
+def _settled_rate(c: Checker, tree: st.Source, rate: Fraction | None, described: Described | None, decl: Decl,
                   clauses: dict[str, st.Clause]) -> tuple[float | None, Span | None]:  # fmt: skip
     """The rate of the signal, from the text or from the file."""
     told = described.rate_hz if described is not None else None

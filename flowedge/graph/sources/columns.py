@@ -86,15 +86,15 @@ def _raw_column(c: Checker, column: st.Column, type_: Type, scope: Scope, d: Dra
             return g.RawColumn(
                 name, None if type_.store == "string" else Cast(Read(name, TEXT), type_), name
             )
-        return _from_field(c, name, column.name.span, name, type_, d, described, decl)
+        return _from_field(c, name, column.name.span, name, type_, d, described)
     if isinstance(column.expr, t.Text):
-        return _from_field(c, name, column.expr.span, column.expr.value, type_, d, described, decl)
+        return _from_field(c, name, column.expr.span, column.expr.value, type_, d, described)
     if (
         isinstance(column.expr, t.Name)
         and (column.expr.name in d.fields or described is None)
         and column.expr.name not in scope.module.of(st.Param)
     ):
-        return _from_field(c, name, column.expr.span, column.expr.name, type_, d, described, decl)
+        return _from_field(c, name, column.expr.span, column.expr.name, type_, d, described)
     if described is None:
         if not unknown:
             c.report(ColumnNotInFile.at(column.expr.span, f"the raw fields of `{decl.name}` are not known", why="the connector cannot say them",
@@ -141,7 +141,6 @@ def _from_field(
     type_: Type,
     d: Draft,
     described: Described | None,
-    decl: Decl,
 ) -> g.RawColumn | None:
     """A column that is one raw field."""
     told = d.fields.get(raw)

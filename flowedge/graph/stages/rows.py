@@ -6,9 +6,9 @@ from dataclasses import replace
 from flowedge.graph import nodes as g
 from flowedge.graph import quantities as q
 from flowedge.graph.calls.functions import apply
-from flowedge.graph.calls.known import functions
+from flowedge.graph.calls.known import PLANNED_FILTERS, functions
 from flowedge.graph.checker import Checker, Flow
-from flowedge.graph.expressions import Expr, Fold, Previous, Read, Rolling, is_stateful, reads, walk
+from flowedge.graph.expressions import Expr, Fold, Previous, Read, is_stateful, reads, walk
 from flowedge.graph.names import DeclaredTwice, Scope, UnknownCall
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import WrongType
@@ -30,8 +30,6 @@ from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.types.schema import Column, Stream, Type
-
-PLANNED_FILTERS = ("savgol", "kalman", "despike", "detrend")
 
 
 class FloatKey(Rule):
@@ -261,16 +259,7 @@ def filter_(c: Checker, flow: Flow, stage: t.Filter, scope: Scope) -> Flow:
     name = stage.op.name.name
     columns = chosen(c, flow, stage.on, scope, stage)
     if name not in functions():
-        if name in PLANNED_FILTERS or name in (
-            "lowpass",
-            "highpass",
-            "bandpass",
-            "bandstop",
-            "notch",
-            "ema",
-            "median",
-            "fir",
-        ):
+        if name in PLANNED_FILTERS:
             c.not_yet(stage.op.name.span, f"filter `{name}`")
         else:
             known = [n for n, cls in functions().items() if str(cls.kind) == "filter"]
@@ -331,11 +320,6 @@ def chosen(
             continue
         out.append(column)
     return out
-
-
-def rolling_free(expr: Expr) -> bool:
-    """Whether no part of an expression looks at other rows."""
-    return not is_stateful(expr) and not any(isinstance(e, Rolling) for e in walk(expr))
 
 
 def only(type_: Stream, names: Sequence[str]) -> Stream:

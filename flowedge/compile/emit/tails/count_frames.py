@@ -1,9 +1,9 @@
 """`window N samples every M samples` whose rows are kept: each key's newest N rows in a ring."""
 
 from flowedge.compile.emit.chain import Chain
-from flowedge.compile.emit.kernel import Kernel, Tail
+from flowedge.compile.emit.kernel import LOADS, Kernel, Tail
 from flowedge.graph.nodes import CountFrames
-from flowedge.types.schema import TIME, WIDTH, Column, Type
+from flowedge.types.schema import TIME, Column, Type
 
 SAMPLE_TIME = "_time"
 """Hidden column of a frame: when each sample was taken, for aggregates that ask."""
@@ -91,11 +91,4 @@ def frame_type(sample: Type, length: int) -> Type:
 
 def store_of(type_: Type) -> str:
     """The intrinsic that stores one element."""
-    from flowedge.compile.emit.kernel import LOADS  # noqa: PLC0415
-
     return LOADS[type_.store]
-
-
-def frame_bytes(type_: Type, length: int) -> int:
-    """Bytes of a column of one frame."""
-    return WIDTH[type_.store] * type_.size * length
