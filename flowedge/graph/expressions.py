@@ -4,9 +4,9 @@ Numbers only: conversions of units have become multiplications and additions, a 
 constant in the unit that its neighbours have, a parameter is its value, a `fn` is its body.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 from flowedge.operators.contract import Aggregate, Extent, Function
 from flowedge.types.schema import Type
@@ -191,6 +191,23 @@ def parts(expr: Expr) -> Iterator[Expr]:
             yield from (v for v in value if isinstance(v, Expr))
         elif isinstance(value, Expr):
             yield value
+
+
+def rebuilt(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """An expression with each direct part changed; itself where nothing changes."""
+    new: dict[str, Any] = {}
+    for each in fields(expr):
+        value = getattr(expr, each.name)
+        if isinstance(value, Expr):
+            inner: Any = change(value)
+        elif isinstance(value, tuple) and value and all(isinstance(v, Expr) for v in value):
+            inner = tuple(change(v) for v in value)
+            inner = value if all(a is b for a, b in zip(inner, value, strict=True)) else inner
+        else:
+            continue
+        if inner is not value:
+            new[each.name] = inner
+    return replace(expr, **new) if new else expr
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

@@ -1,6 +1,6 @@
 """Names: what is declared where, what a formal stands for, and the diagnostics of names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flowedge.lang import statements as st
@@ -263,3 +263,15 @@ class Scope:
             name = t.Ident(name=bound.tree.name, span=bound.tree.span)
             ref, scope = t.Ref(name=name, part=ref.part, span=bound.tree.span), bound.scope
         return ref, scope
+
+
+def names_in(tree: t.Tree, scope: Scope) -> Iterator[str]:
+    """Names that an expression may read, formals followed to what they stand for."""
+    for child in t.children(tree) if not isinstance(tree, t.Name) else []:
+        yield from names_in(child, scope)
+    if isinstance(tree, t.Name):
+        bound = scope.formals.get(tree.name)
+        if bound is None:
+            yield tree.name
+        else:
+            yield from names_in(bound.tree, bound.scope)

@@ -10,7 +10,7 @@ from flowedge.graph.connectors import BadOption, Opened, opened
 from flowedge.graph.deadlines import policy
 from flowedge.graph.floors import floors
 from flowedge.graph.names import DeclaredTwice, Scope
-from flowedge.graph.stages.common import as_rows
+from flowedge.graph.stages.frames import as_rows
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean

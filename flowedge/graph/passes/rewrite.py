@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from flowedge.graph.expressions import Expr
+from flowedge.graph.expressions import Expr, rebuilt
 from flowedge.graph.nodes import Graph, Node
 
 
@@ -32,19 +32,7 @@ def each_expr(node: Node, change: Callable[[Expr], Expr]) -> Node:
 
 def bottom_up(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """An expression with each part changed, innermost first."""
-    new: dict[str, Any] = {}
-    for each in fields(expr):
-        value = getattr(expr, each.name)
-        if isinstance(value, Expr):
-            inner: Any = bottom_up(value, change)
-        elif isinstance(value, tuple) and value and all(isinstance(v, Expr) for v in value):
-            inner = tuple(bottom_up(v, change) for v in value)
-            inner = value if all(a is b for a, b in zip(inner, value, strict=True)) else inner
-        else:
-            continue
-        if inner is not value:
-            new[each.name] = inner
-    return change(replace(expr, **new) if new else expr)
+    return change(rebuilt(expr, lambda part: bottom_up(part, change)))
 
 
 def redirected(node: Node, instead: Mapping[int, int]) -> Node:

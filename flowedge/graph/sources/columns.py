@@ -10,8 +10,8 @@ from flowedge.graph.columns import column_type
 from flowedge.graph.expressions import Cast, Read
 from flowedge.graph.names import Decl, DeclaredTwice, Scope, unknown_column
 from flowedge.graph.quantities import WrongType
+from flowedge.graph.reserved import ReservedColumn, is_hidden
 from flowedge.graph.sources.draft import ColumnNotInFile, Draft, raw_place
-from flowedge.graph.stages.common import ReservedColumn, is_hidden
 from flowedge.graph.stages.rows import FloatKey
 from flowedge.graph.units import unit
 from flowedge.graph.values import infer

@@ -9,11 +9,10 @@ from flowedge.graph import quantities as q
 from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.catalog import Described
 from flowedge.graph.checker import Checker
-from flowedge.graph.expressions import Arithmetic, Cast, Const, Expr, Read
+from flowedge.graph.expressions import Arithmetic, Cast, Const, Expr, Read, rebuilt
 from flowedge.graph.names import Decl, Scope, unknown_column
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.sources.draft import ColumnNotInFile, Draft, raw_place
-from flowedge.graph.stages.common import rebuilt
 from flowedge.graph.values import infer
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t

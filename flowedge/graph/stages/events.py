@@ -12,7 +12,7 @@ from flowedge.graph.names import Scope, UnknownCall
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.refusals import refuse
-from flowedge.graph.stages.common import as_rows, whole_only, with_values
+from flowedge.graph.stages.frames import as_rows, whole_only, with_values
 from flowedge.graph.stages.splits import NeverReached, unreachable
 from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t

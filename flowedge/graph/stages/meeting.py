@@ -9,7 +9,8 @@ from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.names import Scope
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import UnitsDiffer, WrongType, shown
-from flowedge.graph.stages.common import as_rows, ordered
+from flowedge.graph.stages.frames import as_rows
+from flowedge.graph.stages.order import ordered
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.span import Span

@@ -6,7 +6,7 @@ from flowedge.graph.catalog import ModelShape, Tensor
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.models import Declared, agrees, shape_text
 from flowedge.graph.names import UnknownName
-from flowedge.graph.stages.common import sample_columns
+from flowedge.graph.stages.frames import sample_columns
 from flowedge.graph.units import unit
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean

@@ -11,7 +11,7 @@ from flowedge.graph.deadlines import policy
 from flowedge.graph.models import Declared
 from flowedge.graph.names import Scope, UnknownName
 from flowedge.graph.place import Place
-from flowedge.graph.stages.common import with_values
+from flowedge.graph.stages.frames import with_values
 from flowedge.graph.stages.model_inputs import DTYPES, inputs_fit
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t

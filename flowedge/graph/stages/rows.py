@@ -9,23 +9,13 @@ from flowedge.graph.calls.functions import apply
 from flowedge.graph.calls.known import PLANNED_FILTERS, functions
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Expr, Fold, Previous, Read, is_stateful, reads, walk
-from flowedge.graph.names import DeclaredTwice, Scope, UnknownCall
+from flowedge.graph.names import DeclaredTwice, Scope, UnknownCall, names_in, unknown_column
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import WrongType
-from flowedge.graph.stages.common import (
-    as_irregular,
-    as_rows,
-    has_lead,
-    look_up,
-    may_name,
-    names_in,
-    ordered,
-    sample_columns,
-    take_leads,
-    whole_only,
-    with_values,
-    without_hidden,
-)
+from flowedge.graph.reserved import may_name, without_hidden
+from flowedge.graph.stages.ahead import has_lead, take_leads
+from flowedge.graph.stages.frames import as_rows, sample_columns, whole_only, with_values
+from flowedge.graph.stages.order import as_irregular, ordered
 from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
@@ -287,6 +277,16 @@ def filter_(c: Checker, flow: Flow, stage: t.Filter, scope: Scope) -> Flow:
         return flow.to(flow.type)
     out = flow.type.with_columns(Column(n, e.type) for n, e in bindings)
     return c.stage(g.Derive, flow, out, stage, f"filter {name}", bindings=tuple(bindings))
+
+
+def look_up(c: Checker, flow: Flow, ident: t.Ident, scope: Scope) -> Column | None:
+    """The column that a name in a list of columns means; None: reported, or silent."""
+    name = scope.column_name(ident)
+    found = flow.type.column(name)
+    if found is None and not flow.wild and name not in flow.broken:
+        known = [n for n in flow.type.names() if n != "time"]
+        c.report(unknown_column(ident.span, name, flow.name, known))
+    return None if name in flow.broken else found
 
 
 def chosen(

@@ -12,8 +12,9 @@ from flowedge.graph.expressions import Read
 from flowedge.graph.names import Scope, UnknownCall
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import LengthsDiffer, WrongType, unit_of
-from flowedge.graph.stages.common import as_irregular, as_rows, look_up, ordered
-from flowedge.graph.stages.rows import chosen
+from flowedge.graph.stages.frames import as_rows
+from flowedge.graph.stages.order import as_irregular, ordered
+from flowedge.graph.stages.rows import chosen, look_up
 from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean

@@ -11,8 +11,9 @@ from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Const, Expr
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
-from flowedge.graph.stages.common import START, as_irregular, as_rows, ordered, whole_only
+from flowedge.graph.stages.frames import START, as_rows, whole_only
 from flowedge.graph.stages.meeting import KeysDoNotMatch, matching_keys, named
+from flowedge.graph.stages.order import as_irregular, ordered
 from flowedge.graph.stages.windows import Item, UnboundedFrame, fold
 from flowedge.graph.values import condition
 from flowedge.lang import tree as t

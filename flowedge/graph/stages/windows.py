@@ -9,11 +9,13 @@ from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
 from flowedge.graph.calls.aggregates import shorter_than_a_sample
 from flowedge.graph.checker import Checker, Flow
-from flowedge.graph.expressions import Expr, Fold, Read, is_stateful, walk
+from flowedge.graph.expressions import Expr, Fold, Read, is_stateful, rebuilt, walk
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
-from flowedge.graph.stages.common import START, as_rows, may_name, ordered, rebuilt, sample_columns
+from flowedge.graph.reserved import may_name
+from flowedge.graph.stages.frames import START, as_rows, sample_columns
 from flowedge.graph.stages.model_inputs import TimeWindowForModel
+from flowedge.graph.stages.order import ordered
 from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule
