@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -329,8 +330,6 @@ class TreeBuilder:
         )
 
     def _split(self, c: Any, span: Span) -> Any:  # noqa: ANN401
-        from dataclasses import replace  # noqa: PLC0415
-
         return replace(self.build(c[0]), span=span)
 
     def _split_at(self, c: Any, span: Span) -> t.SplitAt:  # noqa: ANN401
@@ -453,8 +452,6 @@ class TreeBuilder:
         )
 
     def _negate(self, c: Any, span: Span) -> t.Expr:  # noqa: ANN401
-        from dataclasses import replace  # noqa: PLC0415
-
         value = self.build(c[1])
         between = re.sub("#[^\n]*", "", self.text[c[0].end_pos : value.span.start])
         if isinstance(value, t.Number) and not between.strip():

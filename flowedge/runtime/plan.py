@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgpack
 
 from flowedge.compile import program as p
 from flowedge.compile.cache import default_cache
+from flowedge.lang.errors import RunError
 from flowedge.runtime.catalog import FileCatalog, still_holds
 
 if TYPE_CHECKING:
@@ -115,8 +117,6 @@ def compile_flow(
     FlowError
         the pipeline is wrong; ``.diagnostics`` says where
     """
-    import time  # noqa: PLC0415  # only to report how long it took
-
     start = time.perf_counter()
     file = str(path) if path is not None else "<text>"
     given = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (params or {}).items()}
@@ -152,8 +152,6 @@ def read_flow(path: str) -> str:
     FlowError
         it is not UTF-8
     """
-    from flowedge.lang.errors import RunError  # noqa: PLC0415
-
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:

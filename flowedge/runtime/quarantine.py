@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pyarrow as pa
 
 from flowedge.lang.errors import FlowEdgeError
 from flowedge.sinks.atomic import AtomicFile, sync_directory
+from flowedge.sinks.catalog import get
 from flowedge.sinks.contract import Sink
 from flowedge.sources.contract import REJECTED
 
@@ -34,8 +36,6 @@ class Quarantine:
         """Keep rows in the shape of `REJECTED`; raises SinkError."""
         kind = KINDS.get(self._path.suffix)
         if kind is None:
-            import msgpack  # noqa: PLC0415
-
             if self._file is None:
                 self._file = AtomicFile(self._path)
             for row in rejected.to_pylist():
@@ -63,8 +63,6 @@ class Quarantine:
 
 
 def _sink(kind: str, path: Path) -> Sink:
-    from flowedge.sinks.catalog import get  # noqa: PLC0415
-
     found = get(kind)
     assert found is not None, kind
     sink = found(str(path), names=())

@@ -15,7 +15,9 @@ from flowedge.runtime.models import load_models
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.quarantine import Quarantine, turned_away
 from flowedge.runtime.report import Report, SinkReport, SourceReport
+from flowedge.sinks.catalog import get as find_sink
 from flowedge.sinks.contract import Sink
+from flowedge.sources.catalog import get as find_source
 from flowedge.sources.contract import Comparison, Position, Predicate, Source
 
 Progress = Callable[[Report], None]
@@ -100,15 +102,13 @@ class Run:
     # ---- parts
 
     def _open_sinks(self, session: Any) -> dict[str, Sink]:  # noqa: ANN401
-        from flowedge.sinks.catalog import get  # noqa: PLC0415
-
         sinks: dict[str, Sink] = {}
         schemas = session.schemas
         try:
             for node in self.plan.program.nodes:
                 if not isinstance(node, p.SinkSpec):
                     continue
-                found = get(node.connector)
+                found = find_sink(node.connector)
                 if found is None:
                     raise SinkError(f"this version has no sink `{node.connector}`")
                 sink = found(node.address, **node.options)
@@ -122,11 +122,9 @@ class Run:
         return sinks
 
     def _feeds(self) -> list[_Feed]:
-        from flowedge.sources.catalog import get  # noqa: PLC0415
-
         feeds = []
         for name, connector, address, options, columns in self.plan.program.connectors:
-            found = get(connector)
+            found = find_source(connector)
             if found is None:
                 raise RunError(f"this version has no source `{connector}`")
             known = {

@@ -4,7 +4,7 @@ from typing import Any
 
 from flowedge.compile.program import SinkSpec, SourceSpec
 from flowedge.session.arrow import Writer, schema_of
-from flowedge.session.batch import Batch, concat
+from flowedge.session.batch import DTYPES, MISSING, Batch, concat
 from flowedge.session.node import Node, Shared
 
 
@@ -57,8 +57,6 @@ class SinkNode(Node):
 
 def _narrowed(values: Any, store: str) -> Any:  # noqa: ANN401
     """Key values as their declared store holds them."""
-    from flowedge.session.batch import DTYPES, MISSING  # noqa: PLC0415
-
     gone = values == MISSING["i64"]
     out = values.astype(DTYPES[store])
     if gone.any():

@@ -13,6 +13,7 @@ from flowedge.compile.emit.state import TimedRing, Turn
 from flowedge.compile.emit.writer import Sheet, literal
 from flowedge.graph.expressions import Rolling
 from flowedge.lang.errors import InternalError
+from flowedge.operators.contract import Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +34,6 @@ def emit_rolling(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Val
 
 def constants_of(expr: "Rolling") -> list[str]:
     """The literals that an aggregate's functions take last."""
-    from flowedge.operators.contract import Context  # noqa: PLC0415
-
     types = tuple(a.type.element() for a in expr.args)
     return [literal(c) for c in expr.aggregate.constants(types, Context(rate_hz=expr.rate_hz))]
 

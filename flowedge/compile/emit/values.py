@@ -34,7 +34,7 @@ from flowedge.graph.expressions import (
     Vector,
 )
 from flowedge.lang.errors import InternalError
-from flowedge.operators.contract import Step
+from flowedge.operators.contract import Context, Step
 from flowedge.operators.filters.iir import biquad
 from flowedge.types.schema import F64, Type
 
@@ -308,8 +308,6 @@ class Values:
     # ---- functions with and without state
 
     def _apply(self, expr: Apply) -> Value:
-        from flowedge.operators.contract import Context  # noqa: PLC0415
-
         if expr.function.name == "lag" and expr.type.size == 1 and expr.args[0] in self.lags:
             return (self._shared_lag(expr),)
         context = Context(rate_hz=expr.rate_hz)
