@@ -109,6 +109,12 @@ class Cache:
             os.utime(path)  # its time says when it was last used
         return content
 
+    def holds(self, kind: str) -> bool:
+        """Whether there is any entry of a kind."""
+        if self.root is None or not self._usable():
+            return False
+        return any((self.root / kind).glob("[!.]*"))
+
     def put(self, kind: str, key: str, content: bytes) -> None:
         """Keep an entry; where that fails, only a counter tells."""
         path = self._path(kind, key)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from flowedge.compile import program as p
-from flowedge.compile.emit.chain import FILTERS, Chain, is_fusable
+from flowedge.compile.emit.chain import FILTERS, Chain, has_long_memory, is_fusable
 from flowedge.compile.emit.frames import aggregate_frames, derive_frames
 from flowedge.compile.emit.kernel import Kernel, field_of
 from flowedge.compile.emit.tails import TAILS
@@ -294,6 +294,8 @@ class Lowering:
                 type(readers[0]) in TAILS and TAILS[type(readers[0])][0].follows_chain
             ):
                 break
+            if not is_fusable(readers[0]) and self._goes_by_strips(nodes):
+                break
             nodes.append(readers[0])
         last = nodes[-1]
         chain = [n for n in nodes if is_fusable(n)]
@@ -380,6 +382,15 @@ class Lowering:
         self._done.update(n.id for n in nodes)
         for n in nodes:
             self.places[n.id] = Place(spec.id, spec.table, spec.gaps, last.out, spec.fields)
+
+    def _goes_by_strips(self, chain: Sequence[g.Node]) -> bool:
+        """Whether a chain is faster by itself: in passes over strips, which the loop of a tail is not."""
+        exprs = [e for n in chain if isinstance(n, g.Derive | g.Select) for _, e in n.bindings]
+        return (
+            self.places[chain[0].inputs[0]].table < 0
+            and not any(isinstance(n, FILTERS) for n in chain)
+            and any(has_long_memory(e) for e in exprs)
+        )
 
     def _join_tables(self, node: g.Join, places: list[Place]) -> tuple[int, int, int]:
         left, right = places[0], places[1]

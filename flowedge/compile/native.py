@@ -200,14 +200,20 @@ def compiled(
     """
     store = default_cache() if store is None else store
     key = fingerprint(source, names, entry)
-    kept = store.get("objects", key)
-    if kept is not None and _is_sealed(kept):
-        return kept
+    found = kept(key, store)
+    if found is not None:
+        return found
     start = time.perf_counter()
     code = build(source, names, entry)
     store.statistics.compile_s += time.perf_counter() - start
     store.put("objects", key, code)
     return code
+
+
+def kept(key: str, store: Cache) -> bytes | None:
+    """Sealed object code out of the cache, None if it is not there."""
+    found = store.get("objects", key)
+    return found if found is not None and is_sealed(found) else None
 
 
 def interpreted(
@@ -242,10 +248,11 @@ def _compile(source: str, names: Mapping[str, object], entry: str) -> tuple[Any,
     """The final module of a kernel, with all but the kernel hidden, and the target machine."""
     # Intel's vector maths would make results depend on whether a library is installed.
     os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")
-    from numba import njit, types  # noqa: PLC0415
+    from numba import njit  # noqa: PLC0415
     from numba.core.errors import NumbaError  # noqa: PLC0415
 
     from flowedge.compile import intrinsics  # noqa: PLC0415
+    from flowedge.compile.frontend import ADDRESS_TO_STATUS, KernelCompiler, linked  # noqa: PLC0415
 
     scope: dict[str, Any] = {**intrinsics.NAMES, **_CONSTANTS}
     for name, value in names.items():
@@ -253,16 +260,17 @@ def _compile(source: str, names: Mapping[str, object], entry: str) -> tuple[Any,
     exec(compile(source, f"<{entry}>", "exec"), scope)  # noqa: S102  # our own generated text
     try:
         run = njit(
-            types.int64(types.int64),
+            ADDRESS_TO_STATUS,
             no_cpython_wrapper=True,
             no_cfunc_wrapper=True,
             error_model="numpy",
+            pipeline_class=KernelCompiler,
         )(scope[entry])
     except NumbaError as error:
         raise InternalError(f"kernel `{entry}` does not compile: {error}") from error
     (found,) = run.overloads.values()
     symbol = found.fndesc.llvm_func_name
-    text = str(found.library._final_module)  # noqa: SLF001  # a copy to change
+    text = str(linked(found.library))
     module = llvm.parse_assembly(
         _DESTRUCTOR.sub(r"define internal void @NRT_MemInfo_call_dtor(\1) { ret void }", text)
     )
@@ -307,6 +315,7 @@ def jitted(run: Callable[..., Any]) -> Any:  # noqa: ANN401
     from numba import njit  # noqa: PLC0415
 
     from flowedge.compile import intrinsics  # noqa: PLC0415
+    from flowedge.compile.frontend import KernelCompiler  # noqa: PLC0415
 
     if run in intrinsics.BY_TWIN:
         return intrinsics.BY_TWIN[run]
@@ -323,9 +332,12 @@ def jitted(run: Callable[..., Any]) -> Any:  # noqa: ANN401
     for name in run.__code__.co_names:
         if inspect.isfunction(scope.get(name)):
             scope[name] = jitted(scope[name])
-    _JITTED[run] = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(
-        _copy(run, scope)
-    )
+    _JITTED[run] = njit(
+        error_model="numpy",
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        pipeline_class=KernelCompiler,
+    )(_copy(run, scope))
     return _JITTED[run]
 
 
@@ -344,7 +356,8 @@ def seal(code: bytes) -> bytes:
     return _MAGIC + hashlib.sha256(code).digest() + code
 
 
-def _is_sealed(sealed: bytes) -> bool:
+def is_sealed(sealed: bytes) -> bool:
+    """Whether bytes are object code that carries its digest."""
     return (
         sealed.startswith(_MAGIC)
         and len(sealed) > _SEAL
@@ -360,10 +373,10 @@ def load(sealed: bytes, entry: str = "kernel") -> Kernel:
     InternalError
         the bytes are damaged, need a symbol outside `LIBM`, or do not contain `entry`
     """
-    kept = _LOADED.get((sealed, entry))
-    if kept is not None:
-        return kept
-    if not _is_sealed(sealed):
+    known = _LOADED.get((sealed, entry))
+    if known is not None:
+        return known
+    if not is_sealed(sealed):
         raise InternalError("object code is damaged", expected="its digest", seen=sealed[:8].hex())
     code = sealed[_SEAL:]
     defined = _check_symbols(code)

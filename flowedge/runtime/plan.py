@@ -18,6 +18,7 @@ from flowedge.runtime.catalog import FileCatalog, still_holds
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flowedge.compile.builds import Builds
     from flowedge.compile.lower import Lowering
     from flowedge.graph.catalog import Catalog
     from flowedge.graph.nodes import Graph, Node
@@ -132,7 +133,10 @@ def compile_flow(
         if kept is not None:
             program, warnings = kept
             return Plan(program, warnings, from_cache=True, compile_s=time.perf_counter() - start)
-    plan, asked = _compile(text, file, given, catalog, fuse=fuse)
+    from flowedge.compile.builds import Builds  # noqa: PLC0415  # the cold path
+
+    with Builds() as builds:
+        plan, asked = _compile(text, file, given, catalog, builds, fuse=fuse)
     if cacheable and asked is not None:
         default_cache().put(
             "plans", key, msgpack.packb([FORMAT, asked, plan.warnings, p.pack(plan.program)])
@@ -216,9 +220,14 @@ def _from_cache(key: str) -> tuple[p.Program, str] | None:
 
 
 def _compile(
-    text: str, file: str, params: Mapping[str, str], catalog: "Catalog | None", *, fuse: bool
+    text: str,
+    file: str,
+    params: Mapping[str, str],
+    catalog: "Catalog | None",
+    builds: "Builds",
+    *,
+    fuse: bool,
 ) -> tuple[Plan, list[tuple[str, str, str]] | None]:
-    from flowedge.compile import native  # noqa: PLC0415  # the cold path
     from flowedge.compile.emit.kernel import functions  # noqa: PLC0415
     from flowedge.compile.lower import Lowering  # noqa: PLC0415
     from flowedge.graph.check import check  # noqa: PLC0415
@@ -235,16 +244,11 @@ def _compile(
         imports=lambda path: read(str(here / path)),
     )  # fmt: skip
     graph = optimise(graph)
-    objects: dict[str, bytes] = {}
-
-    def build(source: str, names: dict[str, object]) -> str:
-        names = {**functions(), **names}
-        key = native.fingerprint(source, names)
-        objects[key] = native.compiled(source, names)
-        return key
-
-    lowering = Lowering(graph, build, fuse=fuse)
+    lowering = Lowering(
+        graph, lambda source, names: builds.ask(source, {**functions(), **names}), fuse=fuse
+    )
     nodes, tables = lowering.run()
+    objects = builds.objects()
     digest = hashlib.sha256(json.dumps([text, sorted(params.items()), asked]).encode()).hexdigest()
     program = p.Program(
         nodes=nodes, tables=tables, objects=objects, literals=tuple(lowering.literals),

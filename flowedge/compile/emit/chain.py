@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from flowedge.compile.emit.kernel import Kernel
 from flowedge.compile.emit.values import Value
-from flowedge.graph.expressions import Apply, Expr, Read, walk
+from flowedge.graph.expressions import Apply, Expr, Read, Rolling, walk
 from flowedge.graph.nodes import Branch, Compress, Derive, Edges, Node, Route, Rules, Select, Where
 from flowedge.lang.errors import InternalError
+from flowedge.operators.contract import Context
 from flowedge.operators.functions.lag import REGISTERS
 from flowedge.types.schema import F64, I64, Column, Type
 
@@ -20,6 +21,24 @@ def is_fusable(node: Node) -> bool:
     """Whether a node gives at most one row for each row, at once."""
     return isinstance(node, FUSABLE) or (
         isinstance(node, Compress) and node.method in ("deadband", "decimate")
+    )
+
+
+def has_long_memory(expr: Expr) -> bool:
+    """Whether an expression has steps that get a pass of their own: filters, rolling aggregates."""
+    return any(
+        (isinstance(e, Rolling) and e.count is not None)
+        or (
+            isinstance(e, Apply)
+            and e.function.stateful
+            and any(
+                s.skips_missing
+                for s in e.function.steps(
+                    tuple(a.type.element() for a in e.args), Context(rate_hz=e.rate_hz)
+                )
+            )
+        )
+        for e in walk(expr)
     )
 
 

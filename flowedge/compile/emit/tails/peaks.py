@@ -60,7 +60,8 @@ class PeaksTail(Tail):
     def gap(self, kernel: Kernel) -> None:
         """What waits is judged before the gap."""
         with kernel.sheet.block(f"if {kernel.state.get(self.ready)} != 0"):
-            self._judge(kernel, "FOREVER")
+            # The same type as above: another one would be compiled, and inlined, apart.
+            self._judge(kernel, "FOREVER if gap != 0 else now")
             self.timers.clear()
 
     def _judge(self, kernel: Kernel, until: str) -> None:

@@ -1,0 +1,85 @@
+"""Numba as a front end alone: Python text to LLVM's intermediate form, and no machine code.
+
+Numba compiles each function for the process at hand as soon as it is typed. Kernels are compiled to
+object files instead, once, with all their helpers inlined; so machine code of every helper, and of
+the kernel itself, would be made only to be thrown away: a fifth of the time of a cold start.
+
+This module alone knows Numba's compiler classes (`numba.core.compiler`, documented under "Customizing
+the compiler"); importing it imports Numba.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba.core import types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
+
+_Library: Any = JITCodeLibrary
+_Lowering: Any = NativeLowering
+_Compiler: Any = CompilerBase
+
+
+class _TextLibrary(_Library):  # type: ignore[misc]
+    """A library that ends as an optimised module, and is not given to the engine of this process."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._verify_declare_only_symbols()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LoweringToText(_Lowering):  # type: ignore[misc]
+    """Lowers a function, and makes it known to those that call it."""
+
+    _name = "flowedge_lowering"
+
+    def __init__(self) -> None:
+        _Lowering.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:  # noqa: ANN401
+        """Lower one typed function."""
+        state.library = _TextLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.flags.no_compile = True
+        changed: bool = _Lowering.run_pass(self, state)
+        state.library.finalize()
+        lowered = state["cr"]
+        known_by = _stand_in(lowered.fndesc.qualname)
+        state.targetctx.insert_user_function(known_by, lowered.fndesc, [state.library])
+        state.reload_init.extend(state.library._reload_init)  # noqa: SLF001  # as Numba's own pass does
+        state["cr"] = lowered._replace(cfunc=known_by)
+        return changed
+
+
+def _stand_in(name: str) -> Callable[..., None]:
+    """What a dispatcher keeps in place of a compiled function, which it wants to be a builtin of its own.
+
+    Nobody calls it: compiled code calls by symbol, and Python code calls the plain function.
+    """
+    return [name].append
+
+
+class KernelCompiler(_Compiler):  # type: ignore[misc]
+    """The passes of `njit`, with lowering to text; for ``njit(pipeline_class=KernelCompiler)``."""
+
+    def define_pipelines(self) -> list[Any]:
+        """One pipeline: nopython mode."""
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "flowedge")
+        manager.passes = [
+            (_LoweringToText, what) if run is NativeLowering else (run, what)
+            for run, what in manager.passes
+        ]
+        manager.finalize()
+        return [manager]
+
+
+def linked(library: Any) -> Any:  # noqa: ANN401
+    """The module of a compiled function with all that it calls, optimised as a whole."""
+    return library._final_module  # noqa: SLF001  # the only way to it
+
+
+ADDRESS_TO_STATUS = types.int64(types.int64)
+"""The signature of every kernel."""
