@@ -11,6 +11,7 @@ import pyarrow as pa
 from flowedge.graph.catalog import CatalogError, Described, ModelShape, Tensor
 from flowedge.lang.errors import ModelError, SourceError
 from flowedge.types.connectors import ConnectorInfo
+from flowedge.types.metadata import UNIT
 from flowedge.types.schema import Store, Type
 
 STORES: dict[str, Store] = {
@@ -50,7 +51,7 @@ def type_of(field: pa.Field) -> Type:
 
 
 def _unit(field: pa.Field) -> Any:  # noqa: ANN401  # a Unit, imported with pint only when one is declared
-    text = (field.metadata or {}).get(b"flowedge.unit", b"").decode()
+    text = (field.metadata or {}).get(UNIT, b"").decode()
     if not text:
         return None
     from flowedge.types import units  # noqa: PLC0415

@@ -12,6 +12,7 @@ from flowedge.compile.program import Field, Program, SinkSpec
 from flowedge.lang.errors import SourceError
 from flowedge.session.batch import DTYPES, MISSING, Array, Batch
 from flowedge.session.strings import StringPool
+from flowedge.types.metadata import LABELS, PIPELINE, RATE, UNIT, VERSION
 
 UTC = pa.timestamp("ns", "UTC")
 
@@ -41,15 +42,15 @@ def schema_of(program: Program, spec: SinkSpec) -> Any:  # noqa: ANN401
         *spec.keys,
         *(f for f in spec.fields if not (spec.has_start and f.name == "start")),
     ):
-        metadata = {}
+        metadata: dict[bytes, str] = {}
         if field.unit:
-            metadata["flowedge.unit"] = field.unit
+            metadata[UNIT] = field.unit
         if field.labels is not None:
-            metadata["flowedge.labels"] = json.dumps(list(field.labels), ensure_ascii=False)
+            metadata[LABELS] = json.dumps(list(field.labels), ensure_ascii=False)
         fields.append(pa.field(field.name, kind_of(field), metadata=metadata or None))
-    about = {"flowedge.pipeline": program.digest, "flowedge.version": _version()}
+    about = {PIPELINE: program.digest, VERSION: _version()}
     if spec.rate_hz is not None:
-        about["flowedge.rate"] = repr(float(spec.rate_hz))
+        about[RATE] = repr(float(spec.rate_hz))
     return pa.schema(fields, about)
 
 

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LABELS = b"flowedge.labels"
-"""Metadata key of a text column: its known texts, as a JSON list."""
+from flowedge.types.metadata import LABELS
 
 
 class Blocks:

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
-from flowedge.sources.contract import BATCH_ROWS, RATE, Predicate
+from flowedge.sources.contract import BATCH_ROWS, Predicate
 from flowedge.sources.files import FileSource, first_line, other_rate
 from flowedge.types.connectors import Option, Signature
+from flowedge.types.metadata import RATE
 
 _OPEN_ENDED = (0, 0xFFFFFFFF, 0x7FFFFFFF)
 """Lengths that recorders write who do not know when they will stop."""

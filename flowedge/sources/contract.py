@@ -21,11 +21,6 @@ REJECTED = pa.schema(
 )
 """The shape of rejected rows: where each stood (row 1 is the first), why, and what it said."""
 
-UNIT = b"flowedge.unit"
-RATE = b"flowedge.rate"
-START = b"flowedge.start"
-"""Metadata keys: unit of a field; rate [Hz] and first instant [ns since 1970] of the schema."""
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:

@@ -16,9 +16,6 @@ import pyarrow as pa
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import (
     BATCH_ROWS,
-    RATE,
-    START,
-    UNIT,
     Piece,
     Position,
     Predicate,
@@ -26,6 +23,7 @@ from flowedge.sources.contract import (
     connector,
 )
 from flowedge.types.connectors import Option, Signature
+from flowedge.types.metadata import RATE, START, UNIT
 
 BLOCK = 8192
 """Samples made at once."""

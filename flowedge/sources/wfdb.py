@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
-from flowedge.sources.contract import BATCH_ROWS, RATE, START, UNIT, Predicate, connector
+from flowedge.sources.contract import BATCH_ROWS, Predicate, connector
 from flowedge.sources.files import FileSource, constant, first_line, other_rate
 from flowedge.sources.paths import Found, find
 from flowedge.sources.simulate import SimulatedEcg
 from flowedge.types.connectors import Option, Signature
+from flowedge.types.metadata import RATE, START, UNIT
 
 _RAISED = (
     ValueError, IndexError, KeyError, TypeError, AttributeError, OSError, ZeroDivisionError,

@@ -11,15 +11,10 @@ from functools import lru_cache
 from math import isqrt
 from typing import TYPE_CHECKING
 
-from flowedge.types.spelling import COMMON, SPELLINGS, nearest, normal, one_word
+from flowedge.types.spelling import nearest, normal, one_word
 
 if TYPE_CHECKING:
     from decimal import Decimal
-
-__all__ = [
-    "BYTE", "COMMON", "HERTZ", "NUMBER", "POINTS", "SAMPLE", "SECOND", "SPELLINGS", "Unit", "UnknownUnitError", "affine", "convert",
-    "factor", "is_dimensionless", "normal", "over", "parse", "power", "same_dimension", "times", "to_si",
-]  # fmt: skip
 
 POINTS = {
     "K": (Fraction(1), Fraction(0)),
@@ -182,16 +177,6 @@ def power(u: Unit, n: float | Fraction) -> Unit:
     return Unit(_written(words), _pair(_raised(u.factor, n)), _sorted(powers))
 
 
-def same_dimension(u: Unit, v: Unit) -> bool:
-    """Whether amounts in one can be told in the other."""
-    return u.same_dimension(v)
-
-
-def is_dimensionless(u: Unit) -> bool:
-    """Whether it is a mere number, such as percent."""
-    return u.is_dimensionless
-
-
 def factor(u: Unit, v: Unit) -> Fraction:
     """What an amount in `u` is multiplied by to be told in `v`, exactly; dimensions must agree."""
     return u.factor / v.factor
@@ -215,27 +200,6 @@ def convert(value: "Fraction | Decimal | float", u: Unit, v: Unit) -> Fraction:
         return (value * u.factor + u.shift - v.shift) / v.factor
     return value * u.factor / v.factor
 
-
-def to_si(u: Unit) -> Unit:
-    """The coherent unit of the same dimension, spelled in base units; of a degree, the kelvin.
-
-    Examples
-    --------
-    >>> str(to_si(parse("mV"))), str(to_si(parse("rpm"))), str(to_si(parse("degF")))
-    ('kg*m^2/(A*s^3)', 'rad/s', 'K')
-    """
-    if u.is_point:
-        return parse("K")
-    powers = {_BASE.get(name, name): Fraction(n).limit_denominator(1000) for name, n in u.dimension}
-    words = {word: powers[word] for word in (*_BASE.values(), *powers) if word in powers}
-    return Unit(_written(words), (1, 1), u.dimension)
-
-
-_BASE = {
-    "mass": "kg", "length": "m", "angle": "rad", "information": "bit", "sample_count": "sample", "substance": "mol", "luminosity": "cd",
-    "level": "dB", "current": "A", "temperature": "K", "time": "s",
-}  # fmt: skip
-"""Base dimensions and their units, in the order in which they are written."""
 
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|([^\W\d]\w*|°\w?|%)|(.))", re.DOTALL)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?(?:[eE][+-]?\d{1,2})?")

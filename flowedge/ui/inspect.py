@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowedge.lang.errors import RunError
+from flowedge.types.metadata import UNIT
 
 
 def describe(path: Path, rows: int) -> str:
@@ -90,7 +91,7 @@ def _table(path: Path, schema: pa.Schema, count: int, first: pa.Table | None) ->
     lines = [f"{path}: {count:,} rows"]
     width = max((len(n) for n in schema.names), default=1)
     for field in schema:
-        unit = (field.metadata or {}).get(b"flowedge.unit", b"").decode()
+        unit = (field.metadata or {}).get(UNIT, b"").decode()
         lines.append(f"  {field.name:{width}}  {field.type}{f' [{unit}]' if unit else ''}")
     for key, value in (schema.metadata or {}).items():
         if key.startswith(b"flowedge."):
