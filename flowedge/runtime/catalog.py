@@ -159,7 +159,7 @@ def describe(
     captures = options.get("captures")
     try:
         source = found(address, captures=captures, **known)
-        schema, rate, start = source.schema(), source.rate, source.start_ns
+        schema, rate, start = source.schema(), source.rate_hz, source.start_ns
     except SourceError as error:
         raise CatalogError(str(error)) from None
     if schema is None:

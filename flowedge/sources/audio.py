@@ -25,7 +25,7 @@ class Audio(FileSource):
     options = Signature((Option("names", "texts", (), "names of the channels, in order"),))
 
     @property
-    def rate(self) -> float | None:
+    def rate_hz(self) -> float | None:
         """Samples per second, from the file."""
         with self._open(self.found[0].path) as sound:
             return float(sound.samplerate)
@@ -47,8 +47,8 @@ class Audio(FileSource):
         picked = pa.schema([schema.field(n) for n in names], metadata=schema.metadata)
         dtype = "float64" if schema.field(0).type == pa.float64() else "float32"
         with self._open(path) as sound:
-            if sound.samplerate != self.rate:
-                raise other_rate(path, sound.samplerate, self.found[0].path, self.rate)
+            if sound.samplerate != self.rate_hz:
+                raise other_rate(path, sound.samplerate, self.found[0].path, self.rate_hz)
             if sound.frames == 0:
                 raise SourceError(f"the recording `{path}` has no samples (length 0)")
             total, at = sound.frames, min(skip, sound.frames)

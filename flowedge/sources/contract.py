@@ -138,7 +138,7 @@ class Source(ABC):
             raise SourceError(f"`{self.name}` {error.message}{fix}") from None
 
     @property
-    def rate(self) -> float | None:
+    def rate_hz(self) -> float | None:
         """Samples per second [Hz], if the file says so."""
         return None
 

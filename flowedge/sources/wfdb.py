@@ -19,7 +19,7 @@ from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import BATCH_ROWS, Predicate, connector
 from flowedge.sources.files import FileSource, constant, first_line, other_rate
 from flowedge.sources.paths import Found, find
-from flowedge.sources.simulate import SimulatedEcg
+from flowedge.sources.simulate.ecg import SimulatedEcg
 from flowedge.types.connectors import Option, Signature
 from flowedge.types.metadata import RATE, START, UNIT
 
@@ -91,7 +91,7 @@ class Wfdb(_WfdbSource):
         return SimulatedRecord(length, tuple(options.get("names", ())))
 
     @property
-    def rate(self) -> float | None:
+    def rate_hz(self) -> float | None:
         """Frames per second, from the header."""
         return float(self._header(self.found[0].path).fs)
 
@@ -118,8 +118,8 @@ class Wfdb(_WfdbSource):
         names = columns if columns is not None else schema.names
         channels = [i for i, n in enumerate(schema.names[: -len(_RECORD_COLUMNS)]) if n in names]
         length = self._length(path)
-        if (rate := float(self._header(path).fs)) != self.rate:
-            raise other_rate(path, rate, self.found[0].path, self.rate)
+        if (rate := float(self._header(path).fs)) != self.rate_hz:
+            raise other_rate(path, rate, self.found[0].path, self.rate_hz)
         picked = pa.schema([schema.field(n) for n in names], metadata=schema.metadata)
         for at in range(skip, length, BATCH_ROWS):
             until = min(at + BATCH_ROWS, length)

@@ -20,7 +20,7 @@ class Folder(Generic[C]):
 
     Parameters
     ----------
-    package : where their modules lie; ``simulate.ecg`` stands in its module ``simulate``
+    package : where their modules lie; ``simulate.ecg`` is ``ecg.py`` in its folder ``simulate``
     """
 
     def __init__(self, package: str) -> None:
@@ -39,18 +39,18 @@ class Folder(Generic[C]):
 
     def names(self) -> tuple[str, ...]:
         """Every connector that can be opened, in alphabetical order."""
-        for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        path = importlib.import_module(self._package).__path__
+        for module in pkgutil.walk_packages(path, f"{self._package}."):
+            importlib.import_module(module.name)
         return tuple(sorted(self._known))
 
     def get(self, name: str) -> type[C] | None:
         """The connector of this name; None if there is none. Imports no other."""
-        file = name.partition(".")[0]
-        if name not in self._known and file.isidentifier():
-            module = f"{self._package}.{file}"
+        if name not in self._known and all(part.isidentifier() for part in name.split(".")):
+            module = f"{self._package}.{name}"
             try:
                 importlib.import_module(module)
             except ModuleNotFoundError as error:
-                if error.name != module:
+                if not f"{module}.".startswith(f"{error.name}."):
                     raise
         return self._known.get(name)

@@ -81,9 +81,9 @@ def _source(connector: str, path: Path, rows: int) -> str:
     if schema is None:
         schema = first.schema if first is not None else pa.schema([])
     told = _table(path, schema, count, first)
-    if source.rate is not None:
+    if source.rate_hz is not None:
         head, *rest = told.split("\n")
-        told = "\n".join([f"{head} at {source.rate:g} Hz", *rest])
+        told = "\n".join([f"{head} at {source.rate_hz:g} Hz", *rest])
     return told
 
 

@@ -437,7 +437,7 @@ def test_a_wfdb_record_comes_in_physical_units(packed, tmp_path):
         (tmp_path / "r1.dat.xz").write_bytes(lzma.compress((tmp_path / "r1.dat").read_bytes()))
         (tmp_path / "r1.dat").unlink()
     one = source("wfdb", tmp_path / "r1")
-    assert one.rate == 360.0
+    assert one.rate_hz == 360.0
     assert one.start_ns is None
     schema = one.schema()
     assert schema.names == ["MLII", "resp", "record", "patient"]
@@ -490,7 +490,7 @@ def test_sound_comes_between_minus_one_and_one(name, channels, tmp_path):
     samples = np.random.default_rng(1).integers(-32768, 32767, (100_000, channels)).astype(np.int16)
     soundfile.write(tmp_path / f"a.{name}", samples, 16_000)
     one = source(name, tmp_path / f"a.{name}")
-    assert one.rate == 16_000.0
+    assert one.rate_hz == 16_000.0
     assert one.schema().names == (["x"] if channels == 1 else ["ch0", "ch1"])
     table = read(one)
     np.testing.assert_array_equal(table.column(channels - 1).to_numpy(), samples[:, -1] / 32768)
