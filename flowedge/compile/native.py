@@ -129,6 +129,9 @@ def fingerprint(source: str, names: Mapping[str, object], entry: str = "kernel")
 def _texts(value: object, seen: set[object]) -> Iterator[str]:
     """All text that decides what a value means in a kernel."""
     if not inspect.isfunction(value):
+        if isinstance(value, np.ndarray):
+            yield f"{value.dtype} {value.shape} {value.tobytes().hex()}"
+            return
         yield repr(value) if isinstance(value, int | float | str | tuple) else type(value).__name__
         return
     if value in seen or memory.NAMES.get(value.__name__) is value:

@@ -99,6 +99,7 @@ class Checked:
             nodes=tuple(c.nodes),
             models=tuple(c.models.values()),
             params=told,
+            zones=tuple(sorted(c.zones)),
             warnings=tuple(p for p in c.problems if p.severity == "warning"),
         )
 

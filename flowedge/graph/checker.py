@@ -71,6 +71,7 @@ class Checker:
     imports : gives the text of an imported file; raises OSError where it cannot
     values : parameters by their declaration, as trees (the given text, or the default)
     flows : streams that are done, by (file, name); None while one is being made
+    zones : names of the time zones that the text speaks of
     uses_probs : the text asks for the probabilities of a model somewhere
     """
 
@@ -84,6 +85,7 @@ class Checker:
     models: dict[str, g.ModelFile] = field(default_factory=dict)
     branches_used: set[tuple[str, str]] = field(default_factory=set)
     branch_spans: dict[tuple[str, str], Span] = field(default_factory=dict)
+    zones: set[str] = field(default_factory=set)
     quiet: int = 0
     uses_probs: bool = False
     _hidden: int = 0

@@ -1,6 +1,5 @@
 """Constants: durations, rates, counts, texts that must be known before the run."""
 
-import zoneinfo
 from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
@@ -13,6 +12,7 @@ from flowedge.graph.quantities import BareNumber, Exact, UnitUnfit, WrongType, n
 from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.operators import zones
 from flowedge.operators.contract import Extent
 from flowedge.types import units
 from flowedge.types.units import Unit
@@ -291,15 +291,14 @@ def zone(c: Checker, tree: t.Value, place: Place) -> str | None:
     found = text(c, tree, replace(place), "a time zone")
     if found is None:
         return None
-    try:
-        zoneinfo.ZoneInfo(found)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+    if found not in zones.known():
         c.report(
             ValueOutOfRange.at(
                 tree.span,
                 f'unknown time zone "{found}"',
-                fix=did_you_mean(found, zoneinfo.available_timezones()),
+                fix=did_you_mean(found, zones.known()),
             )
         )
         return None
+    c.zones.add(found)
     return found

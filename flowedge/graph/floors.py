@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from flowedge.graph import nodes as g
+from flowedge.operators import grids
 
 
 def floors(nodes: Sequence[g.Node]) -> dict[int, float | None]:
@@ -31,7 +32,7 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
         case g.Source():
             return node.late_s + (node.gaps_up_to_s or 0.0 if node.gaps == "linear" else 0.0)
         case g.TimeWindow():
-            return node.size_ns / 1e9
+            return window_s(node)
         case g.CountWindow() | g.CountFrames():
             return None if rate is None else (node.size - 1) / rate
         case g.SplitAt():
@@ -43,7 +44,7 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
                 return 0.0
             if node.up_to_ns is not None:
                 return node.up_to_ns / 1e9
-            return None if rate is None else node.rate[1] / node.rate[0]
+            return None if rate is None else step_s(node)
         case g.Join():
             return 0.0 if node.method == "before" else (node.within_ns or 0) / 1e9
         case g.Peaks():
@@ -54,3 +55,19 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
             return 0.0 if node.method == "decimate" else None
         case _:
             return 0.0
+
+
+def window_s(node: g.TimeWindow) -> float:
+    """How long a window lasts at most [s]: in a zone it may see clocks go back."""
+    if node.zone is None:
+        return node.size_ns / 1e9
+    return grids.longest_ns(node.zone, node.size_ns, node.hop_ns) / 1e9
+
+
+def step_s(node: g.Resample) -> float:
+    """How far apart two points of a grid lie at most [s]."""
+    period_s = node.rate[1] / node.rate[0]
+    if node.zone is None:
+        return period_s
+    period_ns = round(period_s * 1e9)
+    return grids.longest_ns(node.zone, period_ns, period_ns) / 1e9

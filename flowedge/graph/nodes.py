@@ -269,7 +269,7 @@ class Expand(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resample(Node):
-    """Rows on a regular grid: multiples of `period_ns` from 1970 (rationally exact by `rate`)."""
+    """Rows on a grid: multiples of the period from 1970 (rationally exact by `rate`), in a zone of local time."""
 
     rate: tuple[int, int]
     """The grid's rate [Hz] as numerator and denominator."""
@@ -396,11 +396,15 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The whole dataflow, nodes in an order in which every input comes before its use."""
+    """The whole dataflow, nodes in an order in which every input comes before its use.
+
+    `zones`: names of the time zones that the text speaks of.
+    """
 
     nodes: tuple[Node, ...]
     models: tuple[ModelFile, ...] = ()
     params: tuple[tuple[str, str], ...] = ()
+    zones: tuple[str, ...] = ()
     warnings: tuple[Any, ...] = ()
 
     def node(self, id_: int) -> Node:

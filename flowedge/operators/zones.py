@@ -6,11 +6,44 @@ Tables cover 1970 to 2100 and are made from the `tzdata` package; kernels then k
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 FIRST_S, LAST_S = 0, 4_102_444_800
 """1970-01-01 and 2100-01-01, as POSIX seconds; outside, the offset at the nearer end holds."""
 DAY_S = 86_400
+
+
+def version() -> str:
+    """The version of the `tzdata` package, for example ``2026.1``: it decides what local time is."""
+    from importlib import metadata  # noqa: PLC0415  # plans without zones do not ask
+
+    return metadata.version("tzdata")
+
+
+@lru_cache(maxsize=1)
+def known() -> frozenset[str]:
+    """The names of all zones in the `tzdata` package."""
+    from importlib import resources  # noqa: PLC0415  # only the cold path asks
+
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text("utf-8").split())
+
+
+@lru_cache(maxsize=64)
+def require_zone(zone: str) -> "ZoneInfo":
+    """A zone as the `tzdata` package has it, whatever the system has; raises `KeyError`."""
+    import zoneinfo  # noqa: PLC0415  # only the cold path asks
+    from importlib import resources  # noqa: PLC0415
+
+    if zone not in known():
+        raise KeyError(zone)
+    file = resources.files("tzdata").joinpath("zoneinfo", *zone.split("/"))
+    with file.open("rb") as data:
+        return zoneinfo.ZoneInfo.from_file(data, key=zone)
 
 
 @lru_cache(maxsize=64)
@@ -29,9 +62,7 @@ def table(zone: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     tuple of tuples
         instants, the first one before all others, and offsets of the same length
     """
-    import zoneinfo  # noqa: PLC0415  # only the cold path asks
-
-    place = zoneinfo.ZoneInfo(zone)
+    place = require_zone(zone)
 
     def offset(second: int) -> int:
         found = datetime.fromtimestamp(second, UTC).astimezone(place).utcoffset()
@@ -57,7 +88,7 @@ def table(zone: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def seconds_of_day(zone: str) -> Callable[[int], float]:
     """A step: from a time [ns] to the seconds [s] that local clocks show since midnight."""
-    instants, offsets = table(zone)
+    instants, offsets = (np.array(x) for x in table(zone))
     count = len(instants)
 
     def clock(t: int) -> float:
@@ -79,7 +110,7 @@ def seconds_of_day(zone: str) -> Callable[[int], float]:
 
 def day_of_week(zone: str) -> Callable[[int], int]:
     """A step: from a time [ns] to the local day of the week, 1 (Monday) to 7."""
-    instants, offsets = table(zone)
+    instants, offsets = (np.array(x) for x in table(zone))
     count = len(instants)
 
     def weekday(t: int) -> int:
@@ -100,7 +131,7 @@ def day_of_week(zone: str) -> Callable[[int], int]:
 
 def midnight(zone: str) -> Callable[[int], int]:
     """A step: from a time [ns] to the instant [ns] at which the local day began."""
-    instants, offsets = table(zone)
+    instants, offsets = (np.array(x) for x in table(zone))
     count = len(instants)
 
     def date(t: int) -> int:
@@ -127,10 +158,3 @@ def midnight(zone: str) -> Callable[[int], int]:
         return (start - offsets[low]) * 1000000000
 
     return date
-
-
-def require_zone(zone: str) -> Any:  # noqa: ANN401
-    """The zone itself, for references; raises `zoneinfo.ZoneInfoNotFoundError`."""
-    import zoneinfo  # noqa: PLC0415
-
-    return zoneinfo.ZoneInfo(zone)

@@ -132,6 +132,10 @@ def still_holds(kind: str, subject: str, digest: str) -> bool:
                 return describe(connector, address, options)[0] == digest
             case "model":
                 return describe_model(subject)[0] == digest
+            case "zones":
+                from flowedge.operators import zones  # noqa: PLC0415  # most plans have none
+
+                return zones.version() == digest
             case _:
                 return hashlib.sha256(Path(subject).read_bytes()).hexdigest() == digest
     except (CatalogError, OSError):

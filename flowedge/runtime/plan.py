@@ -234,6 +234,7 @@ def _compile(
     from flowedge.graph.explain import explain  # noqa: PLC0415
     from flowedge.graph.passes import optimise  # noqa: PLC0415
     from flowedge.lang.render import render_all  # noqa: PLC0415
+    from flowedge.operators import zones  # noqa: PLC0415
 
     files = FileCatalog() if catalog is None else None
     asked: list[tuple[str, str, str]] | None = files.asked if files is not None else None
@@ -249,7 +250,12 @@ def _compile(
     )
     nodes, tables = lowering.run()
     objects = builds.objects()
-    digest = hashlib.sha256(json.dumps([text, sorted(params.items()), asked]).encode()).hexdigest()
+    rests_on = [] if asked is None else asked
+    if graph.zones:
+        rests_on.append(("zones", "tzdata", zones.version()))
+    digest = hashlib.sha256(
+        json.dumps([text, sorted(params.items()), rests_on]).encode()
+    ).hexdigest()
     program = p.Program(
         nodes=nodes, tables=tables, objects=objects, literals=tuple(lowering.literals),
         models=tuple((m.name, m.kind, m.path, m.sha256 or "") for m in graph.models), digest=digest,

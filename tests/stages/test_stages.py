@@ -171,6 +171,19 @@ def test_resample(run, method, want):
     assert len(out["v"]) >= (4 if method == "hold" else 5)
 
 
+def test_linear_interpolation_of_whole_numbers_gives_floats(run):
+    out = run(
+        "source s (time, n: i32, u: u8) from given() time time\n"
+        "sink s | resample 0.5 s linear to expected()",
+        s=table([0, 1, 2], n=np.array([-3, 0, 1], np.int32), u=np.array([0, 9, 255], np.uint8)),
+    )["only"]
+    assert out == {
+        "time": [0, 0.5, 1, 1.5, 2],
+        "n": [-3, -1.5, 0, 0.5, 1],
+        "u": [0, 4.5, 9, 132, 255],
+    }
+
+
 def test_unnest(run):
     lists = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, 3.0, 4.0]), 2)
     out = run(

@@ -80,6 +80,9 @@ TAKEN = [
     "pane",
     "kept",
     "next_oldest",
+    "next_end_at",
+    "next_start",
+    "start_at",
     "ctx",
 ]
 """Names with a meaning in every kernel."""

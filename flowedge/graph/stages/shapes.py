@@ -13,12 +13,14 @@ from flowedge.graph.names import Scope, UnknownCall
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import LengthsDiffer, WrongType, unit_of
 from flowedge.graph.stages.frames import as_rows
+from flowedge.graph.stages.local import fits_a_day
 from flowedge.graph.stages.order import as_irregular, ordered
 from flowedge.graph.stages.rows import chosen, look_up
 from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.operators import discover
+from flowedge.operators.grids import is_even
 from flowedge.types import units
 from flowedge.types.schema import Column
 
@@ -69,14 +71,13 @@ def resample(c: Checker, flow: Flow, stage: t.Resample, scope: Scope) -> Flow:
     if method == "sinc":
         assert stage.method is not None
         c.not_yet(stage.method.span, "`sinc`", "take `linear`")
-    if zone is not None:
-        assert stage.zone is not None
-        c.not_yet(
-            stage.zone.span, "a grid in a time zone", "leave the zone away: the grid is in UTC"
-        )
     if rate is None or (up_to is None and stage.up_to is not None):
         return flow.to(replace(flow.type, shape="signal", rate_hz=1.0), -1)
     period = 1 / rate
+    good = method != "sinc" and (zone is None) == (stage.zone is None)
+    if stage.zone is not None and not fits_a_day(c, period, stage.grid, stage.zone, "a grid"):
+        good = False
+    zone = None if zone == "UTC" else zone
     columns = tuple(
         Column(x.name, replace(x.type, store="f64")) if method in ("linear", "sinc") and x.type.is_number else x
         for x in flow.type.columns if x.name != "start"
@@ -92,7 +93,7 @@ def resample(c: Checker, flow: Flow, stage: t.Resample, scope: Scope) -> Flow:
     out = replace(
         flow.type, columns=columns, shape="signal", rate_hz=float(rate), spans=False, wait_s=wait
     )
-    if method == "sinc" or zone is not None:
+    if not good:
         return replace(flow.to(out, -1), rate_at=stage.grid.span)
     rest: dict[str, Any] = {
         "rate": (rate.numerator, rate.denominator),
@@ -100,8 +101,13 @@ def resample(c: Checker, flow: Flow, stage: t.Resample, scope: Scope) -> Flow:
         "up_to_ns": None if up_to is None else k.ns(up_to),
         "zone": zone,
     }
-    made = c.stage(g.Resample, flow, out, stage, f"resample {float(rate):g} Hz {method}", **rest)
-    return replace(made, rate_at=stage.grid.span)
+    label = f"resample {float(rate):g} Hz {method}"
+    if zone is not None:
+        label += f" in {zone}"
+        if not is_even(zone, k.ns(period)):
+            out = replace(out, shape="rows", rate_hz=None)
+    made = c.stage(g.Resample, flow, out, stage, label, **rest)
+    return replace(made, rate_at=stage.grid.span if out.rate_hz else None)
 
 
 def grid(c: Checker, tree: t.Expr, place: Place) -> Fraction | None:

@@ -14,6 +14,7 @@ from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
 from flowedge.graph.reserved import may_name
 from flowedge.graph.stages.frames import START, as_rows, sample_columns
+from flowedge.graph.stages.local import fits_a_day
 from flowedge.graph.stages.model_inputs import TimeWindowForModel
 from flowedge.graph.stages.order import ordered
 from flowedge.graph.values import condition, value
@@ -132,11 +133,10 @@ def window(
                 )
             )
         return _by_count(c, flow, stage, (size.samples, hop.samples), after)
-    if zone is not None and zone != "UTC" and stage.zone is not None:
-        c.not_yet(
-            stage.zone.span, "a window in a time zone", "leave the zone away for windows in UTC"
-        )
-        zone = None
+    if stage.zone is not None:
+        hop_tree, what = (stage.size, "a window") if stage.every is None else (stage.every, "a hop")
+        if not fits_a_day(c, _exactly(c, hop_tree, place), hop_tree, stage.zone, what):
+            return _after_broken(c, flow, after)
     rate = flow.type.rate_hz if flow.type.shape == "signal" else None
     for seconds, tree, what in (
         (size.seconds, stage.size, "a window"),
@@ -157,6 +157,7 @@ def window(
         label = f"window {_short(size_ns)}" + (
             f" every {_short(hop_ns)}" if hop_ns != size_ns else ""
         )
+        label += "" if zone is None else f" in {zone}"
         made = c.stage(
             g.TimeWindow,
             flow,
@@ -165,7 +166,7 @@ def window(
             label,
             size_ns=size_ns,
             hop_ns=hop_ns,
-            zone=zone,
+            zone=None if zone == "UTC" else zone,
             folds=folds,
             results=results,
         )

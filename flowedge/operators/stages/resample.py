@@ -1,4 +1,4 @@
-"""`resample RATE [nearest | hold | linear] [up to D]`: put rows on a regular grid: irregular ones, or a signal of another rate."""
+"""`resample RATE [nearest | hold | linear] [up to D] [in "zone"]`: put rows on a regular grid: irregular ones, or a signal of another rate."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,7 +11,8 @@ from flowedge.operators.contract import Stage, operator
 class Resample(Stage):
     """Put rows on a regular grid: irregular ones, or a signal of another rate.
 
-    The grid is made of the multiples of the period from 1970, so that keys and streams share it.
+    The grid is made of the multiples of the period from 1970, so that keys and streams share it. In a
+    zone they are multiples of local time: `1 d` gives a row at each local midnight.
 
     Parameters
     ----------
@@ -20,11 +21,13 @@ class Resample(Stage):
     hold : the newest row up to the instant; also goes on while nothing comes
     linear : on the line between the rows before and after
     up to : how far a row may be away; beyond it the signal has a gap
+    in : time zone, for days and hours that follow local clocks; the period then divides a day, or is
+        whole days
 
     Stream
     ------
     in : rows or a signal
-    out : signal with this rate
+    out : signal with this rate; rows, where clocks of the zone change by less than whole periods
     wait : none for `hold`; `up to`, or until the next row, for the others
     missing : a missing value is a value; `linear` gives a missing one between it and the next
     state : two rows per key
@@ -35,4 +38,4 @@ class Resample(Stage):
     [0.0, 0.5, 1.0, 2.0, 3.0]
     """
 
-    written: ClassVar[str] = "resample RATE [nearest | hold | linear] [up to D]"
+    written: ClassVar[str] = 'resample RATE [nearest | hold | linear] [up to D] [in "zone"]'

@@ -11,15 +11,19 @@ from flowedge.operators.contract import Stage, operator
 class Window(Stage):
     """Cut a stream into frames of equal duration, or of equal numbers of samples.
 
-    Windows of a duration begin at its multiples from 1970 in UTC, or at local days and hours of the
-    zone, and hold the rows from start up to but not including the end. Windows of samples begin at the
-    first sample of each key, and after a gap.
+    Windows of a duration begin at the multiples of the hop from 1970 in UTC, and hold the rows from
+    start up to but not including the end. In a zone they begin at multiples of local time: a day runs
+    from midnight to midnight and has 23 or 25 hours when clocks change. A boundary that clocks skip
+    lies at the change, and of windows that would end there together the longest stands. A repeated
+    hour has windows of its own if windows and hops fit into it; else it lengthens the window it is in.
+    Windows of samples begin at the first sample of each key, and after a gap.
 
     Parameters
     ----------
     D : duration, at least one sample long
     every : distance from window to window; the length itself by default
-    in : time zone, for days and hours that follow local clocks
+    in : time zone, for days and hours that follow local clocks; the hop then divides a day, or is
+        whole days
 
     Stream
     ------

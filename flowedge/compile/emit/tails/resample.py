@@ -1,8 +1,10 @@
-"""`resample RATE nearest|hold|linear`: irregular rows on the grid of multiples from 1970."""
+"""`resample RATE nearest|hold|linear`: irregular rows on the grid of multiples from 1970, or of local time."""
 
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.kernel import Kernel, Tail
+from flowedge.compile.emit.tails.local import GridClock
 from flowedge.compile.emit.tails.timers import Timers
+from flowedge.graph.expressions import Cast, Read
 from flowedge.graph.nodes import Resample
 from flowedge.types.schema import Column
 
@@ -34,7 +36,12 @@ class ResampleTail(Tail):
     follows_chain = False
 
     def __init__(self, kernel: Kernel, node: Resample, columns: tuple[Column, ...]) -> None:
-        self.node, self.columns = node, columns
+        # Whole numbers become floats where they are interpolated.
+        self.node, self.given = node, columns
+        made = {c.name: c for c in node.out.columns}
+        self.columns = tuple(made.get(c.name, c) for c in columns)
+        self.period = 10**9 * node.rate[1] // node.rate[0]
+        self.clock = GridClock(kernel, node.zone, self.period, self.period)
         state = kernel.state
         self.at = state.cell("at", -(2**63))
         self.next = state.cell("next_point", 0)
@@ -44,18 +51,30 @@ class ResampleTail(Tail):
                 state.cell(f"old_{c.name}", float("nan") if c.type.is_float else _missing(c))
                 for _ in range(c.type.size)
             ]
-            for c in columns
+            for c in self.columns
         ]
         self.timers = Timers(kernel) if node.method == "hold" else None
         state.keep(self.at, self.next, *(x for cells in self.old for x in cells))
 
     def _grid(self, kernel: Kernel, k: str) -> str:
+        if self.clock.is_local:
+            return self.clock.instant(f"{k} * {self.period}")
         num, den = self.node.rate
         return f"{kernel.names.function(grid_time, 'grid_time')}({k}, {num}, {den})"
 
     def _first(self, kernel: Kernel, t: str) -> str:
+        if self.clock.is_local:
+            return f"{self.clock.reading(f'({t} - 1)')} // {self.period} + 1"
         num, den = self.node.rate
         return f"{kernel.names.function(grid_from, 'grid_from')}({t}, {num}, {den})"
+
+    def _advance(self, kernel: Kernel, point: str) -> None:
+        """Write the step from a grid point to the next; points that clocks skip together are one."""
+        state = kernel.state
+        after = f"{state.get(self.next)} + 1"
+        if self.clock.is_local:
+            after = f"{self.clock.reading(point)} // {self.period} + 1"
+        state.put(self.next, after)
 
     def close(self, kernel: Kernel) -> None:
         """With `hold`, every grid point before `now` for keys that are still fresh enough."""
@@ -76,7 +95,7 @@ class ResampleTail(Tail):
                     for column, cells in zip(self.columns, self.old, strict=True):
                         kernel.write(column.name, column.type, tuple(state.get(c) for c in cells))
                     kernel.emit(due, "slot")
-                    state.put(self.next, f"{state.get(self.next)} + 1")
+                    self._advance(kernel, due)
                     state.put(timers.due, self._grid(kernel, state.get(self.next)))
 
             # A point at the very time of a row belongs to that row, so points wait until time has passed them.
@@ -87,7 +106,12 @@ class ResampleTail(Tail):
     def row(self, kernel: Kernel, chain: Chain) -> None:
         """Fill the grid from the row before up to this one; the row itself is kept."""
         sheet, state, node = kernel.sheet, kernel.state, self.node
-        new = [chain.column(c.name, c.type) for c in self.columns]
+        new = [
+            chain.column(c.name, c.type)
+            if c.type == given.type
+            else kernel.values.value(Cast(Read(c.name, given.type), c.type))
+            for c, given in zip(self.columns, self.given, strict=True)
+        ]
         if self.timers is None:
             gap, point = sheet.fresh("apart"), sheet.fresh("point")
             broken = f" and {gap} <= {node.up_to_ns}" if node.up_to_ns is not None else ""
@@ -99,7 +123,7 @@ class ResampleTail(Tail):
                     with sheet.block("if m >= room"):
                         sheet("LEAVE_FULL")
                     self._between(kernel, new, point)
-                    state.put(self.next, f"{state.get(self.next)} + 1")
+                    self._advance(kernel, point)
                     sheet(f"{point} = {self._grid(kernel, state.get(self.next))}")
             with sheet.block("else"):
                 state.put(self.next, self._first(kernel, "t"))
@@ -111,7 +135,7 @@ class ResampleTail(Tail):
                 for column, values in zip(self.columns, new, strict=True):
                     kernel.write(column.name, column.type, values)
                 kernel.emit("t", "slot")
-                state.put(self.next, f"{state.get(self.next)} + 1")
+                self._advance(kernel, "t")
             self._keep(kernel, new)
             return
         with sheet.block(f"if {state.get(self.timers.waits)} == 0"):

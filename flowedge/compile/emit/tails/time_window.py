@@ -2,7 +2,8 @@
 
 A window of P hops is P panes; each key holds its P newest panes in a ring of accumulators, and what
 must be seen whole (a median) in a ring of rows. A window closes when the watermark is at or past its
-end; all its keys leave then, in the order of their values.
+end; all its keys leave then, in the order of their values. Panes and ends are counted by the clock
+of the grid (`GridClock`), which in a zone is local time; rows and the watermark by event time.
 """
 
 from math import gcd
@@ -13,6 +14,7 @@ from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.rolling import ArenaRing
 from flowedge.compile.emit.slots import in_key_order
 from flowedge.compile.emit.state import TimedRing
+from flowedge.compile.emit.tails.local import GridClock
 from flowedge.compile.emit.values import Value
 from flowedge.graph.nodes import TimeWindow
 from flowedge.types.schema import TIME
@@ -32,12 +34,16 @@ class TimeWindowTail(Tail):
         self.pane = gcd(node.size_ns, node.hop_ns)
         self.panes = node.size_ns // self.pane
         self.folds = Folds(kernel, node.folds)
+        self.clock = GridClock(kernel, node.zone, node.size_ns, node.hop_ns)
         kernel.uses_touched = True
         g, state = kernel.globals, kernel.state
         self.end_at = g.add("g_end", -(2**63)).name
+        # The instant of that end; in UTC the clock reads instants.
+        self.closes = g.add("g_closes", -(2**63)).name if self.clock.is_local else self.end_at
         self.cursor = g.add("g_cursor", -1).name
         self.open = g.add("g_open", 0).name
         self.now = g.add("g_pane", 0).name
+        self.until = g.add("g_until", -(2**63)).name if self.clock.is_local else ""
         self.newest = state.cell("newest", -(2**63))
         self.is_open = state.cell("is_open", 0)
         state.keep(self.newest, self.is_open)
@@ -70,13 +76,26 @@ class TimeWindowTail(Tail):
 
     def _pane_of(self, time: str) -> str:
         """The number of the pane that a time falls into; (a, b] where rows are spans."""
-        return f"({time} - 1) // {self.pane}" if self.spans else f"{time} // {self.pane}"
+        reading = self.clock.reading(f"({time} - 1)" if self.spans else time)
+        return f"{reading} // {self.pane}"
+
+    def _next_end(self, kernel: Kernel) -> str:
+        """The end after the one at hand: of ends that clocks skip together, the first one stands."""
+        hop, size = self.node.hop_ns, self.node.size_ns
+        if not self.clock.is_local:
+            return f"{self.end_at} + {hop}"
+        after = kernel.names.function(next_end, "next_end")
+        return f"{after}({self.clock.reading(self.closes)}, {hop}, {size})"
+
+    def _start(self) -> str:
+        """When the window at hand began."""
+        return self.clock.instant(f"{self.end_at} - {self.node.size_ns}")
 
     def close(self, kernel: Kernel) -> None:
         """Emit every window whose end `now` has reached, key by key, then move on by a hop."""
-        sheet, node = kernel.sheet, self.node
+        sheet = kernel.sheet
         reached = "<" if self.spans else "<="
-        with sheet.block(f"while {self.open} > 0 and {self.end_at} {reached} now"):
+        with sheet.block(f"while {self.open} > 0 and {self.closes} {reached} now"):
             sheet(f"last = {self.end_at} // {self.pane} - 1", f"oldest = last - {self.panes - 1}")
             with sheet.block(f"if {self.cursor} < 0"):
                 if kernel.keyed:
@@ -94,8 +113,15 @@ class TimeWindowTail(Tail):
                         sheet("LEAVE_FULL")
                     self._emit(kernel)
                 sheet(f"{self.cursor} += 1")
+            sheet(f"next_end_at = {self._next_end(kernel)}")
             self._retire(kernel)
-            sheet(f"{self.end_at} += {node.hop_ns}")
+            self._end_at("next_end_at")
+
+    def _end_at(self, reading: str) -> None:
+        """Let the next window to close end at a reading."""
+        self.kernel.sheet(f"{self.end_at} = {reading}")
+        if self.clock.is_local:
+            self.kernel.sheet(f"{self.closes} = {self.clock.instant(self.end_at)}")
 
     def _flag_offset(self) -> str:
         return self.kernel.state.address(self.is_open).removeprefix("r + ")
@@ -116,12 +142,12 @@ class TimeWindowTail(Tail):
         found = folds.results(local)
         if self.ring is not None:
             found.update(self._collected(kernel))
-        kernel.write("start", TIME, (f"{self.end_at} - {node.size_ns}",))
+        kernel.write("start", TIME, (self._start(),))
         columns = [*node.out.columns]
-        kernel.values.time, outer = self.end_at, kernel.values.time
+        kernel.values.time, outer = self.closes, kernel.values.time
         write_results(kernel, node.results, found, columns)
         kernel.values.time = outer
-        kernel.emit(self.end_at, "slot")
+        kernel.emit(self.closes, "slot")
 
     def _collected(self, kernel: Kernel) -> dict[str, Value]:
         """Copy each collected input of the window to scratch behind the arena, and finish it."""
@@ -129,7 +155,10 @@ class TimeWindowTail(Tail):
         out: dict[str, Value] = {}
         if ring is None:
             return out
-        low, high = f"{self.end_at} - {self.node.size_ns}", self.end_at
+        low, high = self._start(), self.closes
+        if self.clock.is_local:
+            sheet(f"start_at = {low}")
+            low = "start_at"
         inside = "{low} < {t} <= {high}" if self.spans else "{low} <= {t} < {high}"
         for part in self.folds.collected:
             q, t, x, count, base = (sheet.fresh(s) for s in ("q", "tq", "x", "count", "base"))
@@ -152,17 +181,18 @@ class TimeWindowTail(Tail):
         """Forget keys that no open window holds any more; the others stay in the list, in order."""
         sheet, state, node = kernel.sheet, kernel.state, self.node
         sheet(
-            f"next_oldest = ({self.end_at} + {node.hop_ns} - {node.size_ns}) // {self.pane}",
+            f"next_oldest = (next_end_at - {node.size_ns}) // {self.pane}",
             "kept = 0",
         )
+        if self.ring is not None:
+            sheet(f"next_start = {self.clock.instant(f'next_end_at - {node.size_ns}')}")
         with sheet.block(f"for q in range({self.open})"):
             sheet("slot = i32(touched, q)" if kernel.keyed else "slot = 0")
             sheet("RECORD") if kernel.keyed else None
             if self.ring is not None:
                 left = "<=" if self.spans else "<"
-                low = f"{self.end_at} + {node.hop_ns - node.size_ns}"
                 with sheet.block(
-                    f"while {state.get(self.ring.length)} > 0 and {self.ring.oldest_time()} {left} {low}"
+                    f"while {state.get(self.ring.length)} > 0 and {self.ring.oldest_time()} {left} next_start"
                 ):
                     sheet(*self.ring.drop_oldest(0))
             with sheet.block(f"if {state.get(self.newest)} >= next_oldest"):
@@ -176,7 +206,13 @@ class TimeWindowTail(Tail):
     def row(self, kernel: Kernel, chain: Chain) -> None:
         """Fold the row into its pane."""
         sheet, state, node = kernel.sheet, kernel.state, self.node
-        if self.panes == 1 and node.hop_ns == node.size_ns:
+        if self.clock.is_local:
+            # Rows come in order of time, so that a pane is looked up once.
+            with sheet.block(f"if t {'>' if self.spans else '>='} {self.until}"):
+                sheet(f"{self.now} = {self._pane_of('t')}")
+                sheet(f"{self.until} = {self.clock.instant(f'({self.now} + 1) * {self.pane}')}")
+            sheet(f"pane = {self.now}")
+        elif self.panes == 1 and node.hop_ns == node.size_ns:
             # While a window is open every row is in it: the next one opens when this one has closed.
             with sheet.block(f"if {self.open} == 0"):
                 sheet(f"{self.now} = {self._pane_of('t')}")
@@ -193,7 +229,8 @@ class TimeWindowTail(Tail):
                     # The earliest window that the row is in ends at the first hop after its pane, or later.
                     low = f"(pane + 1) * {self.pane} - {node.size_ns}"
                     end = f"-(-({low}) // {node.hop_ns}) * {node.hop_ns} + {node.size_ns}"
-                    sheet(f"{self.end_at} = {end}", f"{self.cursor} = -1")
+                    self._end_at(end)
+                    sheet(f"{self.cursor} = -1")
                 sheet(f"{self.open} += 1")
             if self.folds.words and self.panes == 1:
                 self.folds.clear(self._pane_address("0"))
@@ -216,7 +253,8 @@ class TimeWindowTail(Tail):
         if self.spans:
             return "watermark"
         hop, size = self.node.hop_ns, self.node.size_ns
-        return f"{kernel.names.function(next_end, 'next_end')}(watermark, {hop}, {size})"
+        after, now = kernel.names.function(next_end, "next_end"), self.clock.reading("watermark")
+        return self.clock.instant(f"{after}({now}, {hop}, {size})")
 
 
 def next_end(watermark: int, hop: int, size: int) -> int:
