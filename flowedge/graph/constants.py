@@ -12,6 +12,7 @@ from flowedge.graph.quantities import BareNumber, Exact, UnitUnfit, WrongType, n
 from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.lang.span import Span
 from flowedge.operators import zones
 from flowedge.operators.contract import Extent
 from flowedge.types import units
@@ -36,6 +37,23 @@ class NotConstant(Rule):
     """
 
     code = "FE310"
+
+
+class ShorterThanASample(Rule):
+    """A window, a hop or an extent spans at least one sample of the signal.
+
+    Wrong::
+
+        source s (time, v: f64) at 100 Hz from arrow("in.arrow")
+        sink s | window 1 ms | aggregate mean(v) as m to console
+
+    Right::
+
+        source s (time, v: f64) at 100 Hz from arrow("in.arrow")
+        sink s | window 100 ms | aggregate mean(v) as m to console
+    """
+
+    code = "FE417"
 
 
 class ValueOutOfRange(Rule):
@@ -185,6 +203,19 @@ def extent(c: Checker, tree: t.Value, place: Place, what: str = "a length") -> E
     if _is_endless(c, tree, what, seconds):
         return None
     return Extent(seconds=float(seconds))
+
+
+def shorter_than_a_sample(
+    c: Checker, span: Span, what: str, seconds: float, place: Place, rate: float
+) -> None:
+    """Report an extent that no sample fits into."""
+    others = (
+        [(place.flow.rate_at, f"`{place.flow.name}` is sampled at {rate:g} Hz")]
+        if place.flow.rate_at
+        else []
+    )
+    c.report(ShorterThanASample.at(span, f"{what} of {seconds * 1e3:.4g} ms is shorter than one sample", label=f"a sample lasts {1e3 / rate:.4g} ms",
+                                   others=others, fix=f"make it at least {1e3 / rate:.4g} ms"))  # fmt: skip
 
 
 def _is_endless(c: Checker, tree: t.Value, what: str, seconds: Fraction) -> bool:

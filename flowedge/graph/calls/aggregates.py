@@ -17,7 +17,6 @@ from flowedge.graph.values import infer
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
-from flowedge.lang.span import Span
 from flowedge.operators.contract import Aggregate, Context, Extent
 from flowedge.types.schema import F64, Type
 
@@ -37,23 +36,6 @@ class AggregateOutsideFrame(Rule):
     """
 
     code = "FE208"
-
-
-class ShorterThanASample(Rule):
-    """A window, a hop or an extent spans at least one sample of the signal.
-
-    Wrong::
-
-        source s (time, v: f64) at 100 Hz from arrow("in.arrow")
-        sink s | window 1 ms | aggregate mean(v) as m to console
-
-    Right::
-
-        source s (time, v: f64) at 100 Hz from arrow("in.arrow")
-        sink s | window 100 ms | aggregate mean(v) as m to console
-    """
-
-    code = "FE417"
 
 
 class NestedAggregate(Rule):
@@ -171,7 +153,7 @@ def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
     if count is None and rate is not None and extent.seconds is not None:
         count = round(extent.seconds * rate)
         if extent.seconds * rate < 1 - 1e-9:
-            shorter_than_a_sample(c, tree.extent.span, "the extent", extent.seconds, place, rate)
+            k.shorter_than_a_sample(c, tree.extent.span, "the extent", extent.seconds, place, rate)
             return None
     seconds = (
         extent.seconds
@@ -190,16 +172,3 @@ def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
         out,
         rate,
     )
-
-
-def shorter_than_a_sample(
-    c: Checker, span: Span, what: str, seconds: float, place: Place, rate: float
-) -> None:
-    """Report an extent that no sample fits into."""
-    others = (
-        [(place.flow.rate_at, f"`{place.flow.name}` is sampled at {rate:g} Hz")]
-        if place.flow.rate_at
-        else []
-    )
-    c.report(ShorterThanASample.at(span, f"{what} of {seconds * 1e3:.4g} ms is shorter than one sample", label=f"a sample lasts {1e3 / rate:.4g} ms",
-                                   others=others, fix=f"make it at least {1e3 / rate:.4g} ms"))  # fmt: skip

@@ -6,7 +6,6 @@ from fractions import Fraction
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls.aggregates import shorter_than_a_sample
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Const, Expr
 from flowedge.graph.names import DeclaredTwice, Scope
@@ -96,7 +95,7 @@ def split_at(
     if rate is not None:
         before, after_ = round(float(begin) * rate), round(float(end) * rate)
         if after_ <= before:
-            shorter_than_a_sample(c, stage.end.span, "a frame", float(end - begin), place, rate)
+            k.shorter_than_a_sample(c, stage.end.span, "a frame", float(end - begin), place, rate)
             return lost, 0
     whole = (START, END, *extra)
     label = f"split at {stage.events} from {_s(begin)} to {_s(end)}"

@@ -7,7 +7,6 @@ from typing import Any
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls.aggregates import shorter_than_a_sample
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Expr, Fold, Read, is_stateful, rebuilt, walk
 from flowedge.graph.names import DeclaredTwice, Scope
@@ -143,7 +142,7 @@ def window(
         (hop.seconds, stage.every, "a hop"),
     ):
         if rate and seconds is not None and tree is not None and seconds * rate < 1 - 1e-9:
-            shorter_than_a_sample(c, tree.span, what, seconds, place, rate)
+            k.shorter_than_a_sample(c, tree.span, what, seconds, place, rate)
             return _after_broken(c, flow, after)
     size_ns, hop_ns = (
         k.ns(_exactly(c, tree, place)) for tree in (stage.size, stage.every or stage.size)
