@@ -102,6 +102,23 @@ def require_samples(context: Context) -> float:
     return context.rate_hz
 
 
+def require_no_time(type_: Type, what: str, fix: str) -> None:
+    """Refuses times where values are folded as floats; `what` cannot be done to them."""
+    if type_.store == "time":
+        raise Refused(
+            "FE302",
+            f"times cannot be {what}",
+            at="0",
+            why="they are folded as floats, which lose nanoseconds",
+            fix=fix,
+        )
+
+
+def as_it_is(type_: Type) -> Type:
+    """The type of a value that was picked, not computed: numbers as floats, all else unchanged."""
+    return number(type_, "0") if type_.is_number else type_
+
+
 def require_rising(band: tuple[float, float]) -> None:
     """Refuses bands whose lower edge [Hz] is not below the upper one."""
     low, high = band

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flowedge.operators.contract import Aggregate, Context, Refused, operator
+from flowedge.operators.contract import Aggregate, Context, operator
+from flowedge.operators.rules import require_no_time
 from flowedge.operators.selection import sort_values
 from flowedge.types.schema import I64, Type
 
@@ -45,14 +46,9 @@ class Distinct(Aggregate):
 
     def out(self, args: Sequence[Type], context: Context) -> Type:
         """A whole number."""
-        if args[0].store == "time":
-            raise Refused(
-                "FE302",
-                "times cannot be counted apart",
-                at="0",
-                why="they are folded as floats, which lose nanoseconds",
-                fix="count a number made of them, such as `clock(time)`",
-            )
+        require_no_time(
+            args[0], "counted apart", "count a number made of them, such as `clock(time)`"
+        )
         return I64
 
     def reference(self, *x: Any, time_ns: Any, rate_hz: float | None) -> Any:  # noqa: ANN401

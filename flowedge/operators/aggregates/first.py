@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flowedge.operators.contract import Aggregate, Context, Refused, operator
-from flowedge.operators.rules import number
+from flowedge.operators.contract import Aggregate, Context, operator
+from flowedge.operators.rules import as_it_is, require_no_time
 from flowedge.types.schema import Type
 
 
@@ -52,14 +52,8 @@ class First(Aggregate):
 
     def out(self, args: Sequence[Type], context: Context) -> Type:
         """The same type."""
-        if args[0].store == "time":
-            raise Refused(
-                "FE302",
-                "times cannot be folded",
-                at="0",
-                fix="use `start` and `time` of the window",
-            )
-        return number(args[0], "0") if args[0].is_number else args[0]
+        require_no_time(args[0], "folded", "use `start` and `time` of the window")
+        return as_it_is(args[0])
 
     def reference(self, *x: Any, time_ns: Any, rate_hz: float | None) -> Any:  # noqa: ANN401
         """The same by NumPy over the values of one window."""

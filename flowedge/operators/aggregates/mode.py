@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flowedge.operators.contract import Aggregate, Context, Refused, operator
-from flowedge.operators.rules import number
+from flowedge.operators.contract import Aggregate, Context, operator
+from flowedge.operators.rules import as_it_is, require_no_time
 from flowedge.operators.selection import sort_values
 from flowedge.types.schema import Type
 
@@ -64,15 +64,8 @@ class Mode(Aggregate):
 
     def out(self, args: Sequence[Type], context: Context) -> Type:
         """The same type."""
-        if args[0].store == "time":
-            raise Refused(
-                "FE302",
-                "times cannot be folded",
-                at="0",
-                why="they are folded as floats, which lose nanoseconds",
-                fix="take a number made of them, such as `clock(time)`",
-            )
-        return number(args[0], "0") if args[0].is_number else args[0]
+        require_no_time(args[0], "folded", "take a number made of them, such as `clock(time)`")
+        return as_it_is(args[0])
 
     def constants(self, args: Sequence[Type], context: Context) -> tuple[float | int, ...]:
         """Whether ties go by time: the numbers that stand for texts have no order."""
