@@ -150,6 +150,17 @@ class Checker:
         node = self.put(kind, (flow,), out, name=flow.name, label=label, span=tree.span, **rest)
         return flow.to(out, node)
 
+    def upstream(self, node: int) -> list[g.Node]:
+        """A node and all that it takes from, sources first; none of a node that could not be built."""
+        seen: set[int] = set()
+        todo = [node]
+        while todo:
+            n = todo.pop()
+            if n >= 0 and n not in seen:
+                seen.add(n)
+                todo.extend(self.nodes[n].inputs)
+        return [self.nodes[n] for n in sorted(seen)]
+
     @property
     def has_errors(self) -> bool:
         """Whether something is wrong, warnings aside."""

@@ -269,7 +269,7 @@ class Sinks:
         floor = floors(self.c.nodes)[flow.node]
         if floor is None or limit >= floor - 1e-9:
             return
-        path = _path(self.c, flow.node)
+        path = self.c.upstream(flow.node)
         all_floors = floors(path)
         parts = [(n, all_floors[n.id]) for n in path]
         spans = [
@@ -280,17 +280,6 @@ class Sinks:
         seen = list(dict.fromkeys(spans))[-2:]
         self.c.report(DeadlineBelowFloor.at(deadline.limit.span, f"a deadline of {limit:g} s, and rows wait up to {floor:g} s", others=[(s, x) for s, x in seen if s is not None],
                                             why="lateness, windows and waits count from the first row", fix=f"allow more than {floor:g} s, or wait less"))  # fmt: skip
-
-
-def _path(c: Checker, node: int) -> list[g.Node]:
-    seen: set[int] = set()
-    todo = [node]
-    while todo:
-        n = todo.pop()
-        if n not in seen:
-            seen.add(n)
-            todo.extend(c.nodes[n].inputs)
-    return [c.nodes[n] for n in sorted(seen)]
 
 
 def normal(path: str) -> str:

@@ -33,7 +33,7 @@ def unit(c: Checker, text: str, span: Span | None) -> Unit | None:
             fix = (
                 f"did you mean `{error.near}`?"
                 if error.near
-                else error.hint or "see `flowedge ops units`"
+                else error.hint or "take a known one, for example `mV`, `m/s^2` or `degC`"
             )
             c.report(UnknownUnit.at(span, f"unknown unit `{error.text}`", fix=fix))
         return None

@@ -41,17 +41,17 @@ def type_of(field: pa.Field) -> Type:
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return Type("time", shape=tuple(shape))
     if pa.types.is_duration(kind):
-        return Type("i64", shape=tuple(shape))
+        return Type("i64", unit=_unit(kind.unit), shape=tuple(shape))
     store = STORES.get(str(kind))
     if store is None:
         raise CatalogError(
             f"column `{field.name}` has the type {field.type}, which has no place in a stream"
         )
-    return Type(store, unit=_unit(field), shape=tuple(shape))
+    said = (field.metadata or {}).get(UNIT, b"").decode()
+    return Type(store, unit=_unit(said), shape=tuple(shape))
 
 
-def _unit(field: pa.Field) -> Any:  # noqa: ANN401  # a Unit, imported with pint only when one is declared
-    text = (field.metadata or {}).get(UNIT, b"").decode()
+def _unit(text: str) -> Any:  # noqa: ANN401  # a Unit, imported only where there is one
     if not text:
         return None
     from flowedge.types import units  # noqa: PLC0415

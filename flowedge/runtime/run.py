@@ -58,6 +58,7 @@ class Run:
     plan : what to run
     trusted : sha256 of model programs that the user trusts
     progress : called after each batch, at most a few times a second
+    speed : how many times as fast as life a replay goes; None: as fast as it can
     """
 
     plan: Plan

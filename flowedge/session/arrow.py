@@ -182,6 +182,9 @@ class Reader:
             kind = column.type
         if store == "time":
             return self._time(field, column)
+        if pa.types.is_duration(kind):
+            column = self._counted(field, column)
+            kind = column.type
         target = _KINDS[store]
         if kind != target:
             column = self._cast(field, column, target)
@@ -229,6 +232,18 @@ class Reader:
         valid = np.frombuffer(bits, np.uint8)
         return unpacked.integers(plain, valid, column.offset)
 
+    def _counted(self, field: Field, column: Any) -> Any:  # noqa: ANN401
+        """Durations as whole numbers of the field's unit; of their own where it has none."""
+        unit = column.type.unit if field.unit is None else field.unit
+        if unit not in _UNITS_OF_TIME:
+            raise self._refused(field, column.type)
+        try:
+            return column.cast(pa.duration(unit)).cast(pa.int64())
+        except pa.ArrowInvalid:
+            raise SourceError(
+                f"`{self.source}`: a duration in `{field.name}` is no whole number of {unit}; declare it in {column.type.unit}"
+            ) from None
+
     def _cast(self, field: Field, column: Any, target: Any) -> Any:  # noqa: ANN401
         """The column in the declared type, if no value changes but by rounding to a float."""
         kind = column.type
@@ -251,6 +266,9 @@ class Reader:
             f"`{self.source}`: `{field.name}` is declared {field.store}{shape}, but the rows hold {kind}; "
             "declare the type that the data has"
         )
+
+
+_UNITS_OF_TIME = ("s", "ms", "us", "ns")
 
 
 def _is_text(kind: Any) -> bool:  # noqa: ANN401

@@ -15,7 +15,7 @@ SPELLINGS = {
 COMMON = [
     "s", "ms", "us", "ns", "min", "h", "d", "week", "Hz", "kHz", "MHz", "GHz", "V", "mV", "uV", "kV", "A", "mA", "uA", "W", "mW", "kW", "MW", "J", "kJ", "Wh", "kWh", "ohm", "kohm", "Mohm", "F", "uF", "nF", "H", "mH", "T", "mT", "uT", "m", "mm", "cm", "km", "um", "nm", "in", "ft", "m/s", "km/h", "mm/s", "m/s^2", "gn", "g", "kg", "mg", "lb", "N", "kN", "Pa", "hPa", "kPa", "MPa", "bar", "mbar", "psi", "mmHg", "K", "degC", "degF", "percent", "ppm", "ppb", "rpm", "rad", "deg", "rad/s", "deg/s", "bpm", "dB", "lx", "lm", "cd", "L", "mL", "m^3", "L/min", "mol", "sample", "B", "kB", "MB", "GB", "bit",
 ]  # fmt: skip
-"""What a slip is compared with, and what `flowedge ops units` may show."""
+"""What a slip is compared with."""
 
 _RAISED = {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)), "⁺": "", "⁻": "-"}
 _SIGNS = {

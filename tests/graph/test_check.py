@@ -373,6 +373,12 @@ def test_resample_and_expand_give_back_a_signal():
     assert only(graph, g.Expand).out.shape == "signal"
 
 
+def test_a_unit_that_resembles_none_is_answered_with_examples():
+    (found,) = problems(S.replace("[mV]", "[zzqx]") + "sink s to console")
+    assert found.message == "unknown unit `zzqx`"
+    assert found.fix == "take a known one, for example `mV`, `m/s^2` or `degC`"
+
+
 def test_what_is_planned_is_refused_by_name_and_is_not_there_yet():
     assert not PLANNED.keys() & functions().keys()
     for name in PLANNED:

@@ -74,7 +74,7 @@ def classify_model(
                 )
             )
     if stage.deadline is not None and limit is not None:
-        lead = next((n for n in _upstream(c, flow.node) if isinstance(n, g.Ahead)), None)
+        lead = next((n for n in c.upstream(flow.node) if isinstance(n, g.Ahead)), None)
         if lead is not None and lead.span is not None:
             c.report(LeadBeforeDeadline.at(stage.deadline.span, "a deadline behind `lead`", others=[(lead.span, "waits for rows to come")],
                                            why="the deadline counts computing only, and would hide that wait", fix="use `lag`, or put the deadline on the sink"))  # fmt: skip
@@ -110,15 +110,3 @@ def outputs_of(flow: Flow, m: Declared, scores: bool) -> tuple[Stream, tuple[Col
             raw = (*raw, Column(name, Type(stores.get(tensor.dtype, "f32"), shape=shape)))  # type: ignore[arg-type]
         columns = list(raw)
     return with_values(flow.type, columns), raw
-
-
-def _upstream(c: Checker, node: int) -> list[g.Node]:
-    """All nodes that a node takes from."""
-    seen: set[int] = set()
-    todo = [node]
-    while todo:
-        n = todo.pop()
-        if n >= 0 and n not in seen:
-            seen.add(n)
-            todo.extend(c.nodes[n].inputs)
-    return [c.nodes[n] for n in sorted(seen)]
