@@ -26,12 +26,12 @@ ROOT = Path(__file__).parent.parent
 FIRST = """
 import sys, time
 start = float(sys.argv[1])
-from flowedge.runtime import run
+from flowedge.runtime import outlets, run
 class Shown(Exception): pass
-def write(self, out, sinks):
-    if any(b is not None and b.num_rows for b in out.values()):
+def write(self, out):
+    if any(b.num_rows for b in out.values()):
         raise Shown
-run.Run._write = write
+outlets.Outlets.write = write
 import flowedge
 plan = flowedge.compile(sys.argv[2])
 try:

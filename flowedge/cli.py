@@ -150,31 +150,76 @@ def run(
     report: Annotated[
         Path | None, typer.Option(help="Write the report as JSON to this file.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the state in this directory; a run that was killed goes on from it.",
+            metavar="DIR",
+        ),
+    ] = None,
+    every: Annotated[
+        str, typer.Option(help="Time between checkpoints, such as `10 s` or `1 min`.")
+    ] = "10 s",
+    threads: Annotated[
+        int,
+        typer.Option(
+            help="2: read ahead on a thread; 3: also write behind on one. Same rows.", min=1
+        ),
+    ] = 1,
+    ui: Annotated[
+        bool, typer.Option("--ui", help="Show a live page: sources, streams, sinks, latencies.")
+    ] = False,
     trust_model: Annotated[
         list[str] | None, typer.Option(help="sha256 of a model program (TorchScript) to trust.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Run a pipeline over its sources until they end."""
+    pace, every_s = _speed(speed), _duration(every)
+    if ui and not sys.stderr.isatty():
+        raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
     from flowedge.runtime.run import Run  # noqa: PLC0415
 
     plan = _plan(flow, param)
     if plan.warnings and not quiet:
         print(plan.warnings, file=sys.stderr)
-    shown = sys.stderr.isatty() and not quiet
     from flowedge.ui.progress import Bar, summary  # noqa: PLC0415
 
-    bar = Bar() if shown else None
-    task = Run(plan, frozenset(trust_model or ()), bar.update if bar else None, speed=_speed(speed))
+    shown: Any = None
+    if ui:
+        from flowedge.ui.page import Page  # noqa: PLC0415  # brings rich
+
+        shown = Page(str(flow))
+    elif sys.stderr.isatty() and not quiet:
+        shown = Bar()
+    task = Run(
+        plan, frozenset(trust_model or ()), shown.update if shown else None, speed=pace, threads=threads,
+        checkpoint=checkpoint, every_s=every_s,
+    )  # fmt: skip
     try:
         found = task()
     finally:
-        if bar is not None:
-            bar.close()
+        if shown is not None:
+            shown.close()
         if report is not None:
             _write(report, task.report.as_json())
     if not quiet:
         print(summary(found))
+
+
+def _duration(text: str) -> float:
+    """Seconds of a duration such as `10 s`; without pint, which a warm start does not import."""
+    units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+    try:
+        value = float(number) * units[text.strip()[len(number) :].strip() or "s"]
+    except (ValueError, KeyError):
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise typer.BadParameter(
+            f"`{text}` is no duration; give one such as `10 s`", param_hint="--every"
+        )
+    return value
 
 
 def _speed(text: str) -> float | None:

@@ -15,6 +15,7 @@ class SourceReport:
     rows_bad : could not be used: unreadable, without a time, a key too many
     rows_unreadable : those of them that the connector could not read
     quarantine : the file that holds the bad rows, empty if there is none
+    watermark_ns : how far the source has come in event time; None before its first row
     notes : remarks that cost no row: samples beside their instant, gaps met, rows put into gaps
     """
 
@@ -26,18 +27,26 @@ class SourceReport:
     rows_bad: int = 0
     rows_unreadable: int = 0
     quarantine: str = ""
+    watermark_ns: int | None = None
     notes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class SinkReport:
-    """One sink: rows and bytes written, and the files that are complete."""
+    """One sink: rows and bytes written, and the files that are complete.
+
+    Attributes
+    ----------
+    latency : p50_ms, p99_ms, p99_9_ms, max_ms: from the receipt of the first source row that a row
+        is made of to its hand-over to the sink; a row of a window waits for the window to close
+    """
 
     connector: str
     address: str
     rows: int = 0
     bytes: int = 0
     files: list[str] = field(default_factory=list)
+    latency: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,13 +56,18 @@ class Report:
     Attributes
     ----------
     streams : the ledger: of each stage, rows in and out, and what became of those in
+    version : of this layout
     is_complete : the sources came to their end; otherwise the counts are those of a run cut short
+    checkpoints, resumed_from : how many were made, and the one that the run went on from (0: none)
     """
 
+    version: int = 1
     sources: dict[str, SourceReport] = field(default_factory=dict)
     sinks: dict[str, SinkReport] = field(default_factory=dict)
     streams: dict[str, dict[str, int]] = field(default_factory=dict)
     is_complete: bool = False
+    checkpoints: int = 0
+    resumed_from: int = 0
     wall_s: float = 0.0
     compile_s: float = 0.0
     plan_from_cache: bool = False
@@ -64,15 +78,19 @@ class Report:
         """Take the figures that are known only at the end."""
         from flowedge.compile.cache import default_cache  # noqa: PLC0415
 
+        self.count_losses()
+        self.peak_memory_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        s = default_cache().statistics
+        self.kernel_cache = {"hits": s.hits, "misses": s.misses, "compile_s": round(s.compile_s, 3)}
+
+    def count_losses(self) -> None:
+        """Take what became of the rows of each source out of the ledger."""
         for name, source in self.sources.items():
             counts = self.streams.get(name, {})
             source.rows_late = counts.get("late", 0)
             source.rows_duplicate = counts.get("duplicate", 0)
             source.rows_bad = counts.get("rejected", 0) + source.rows_unreadable
             source.notes = {k: counts[k] for k in ("jitter", "gaps", "filled") if counts.get(k)}
-        self.peak_memory_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-        s = default_cache().statistics
-        self.kernel_cache = {"hits": s.hits, "misses": s.misses, "compile_s": round(s.compile_s, 3)}
 
     @property
     def rows_in(self) -> int:

@@ -3,50 +3,37 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
-from flowedge.compile import program as p
-from flowedge.lang.errors import FlowEdgeError, RunError, SinkError
+from flowedge.lang.errors import FlowEdgeError
+from flowedge.runtime.checkpoint import Saved, State, compare, seen
+from flowedge.runtime.feeds import Feed, Feeds, open_feeds
+from flowedge.runtime.latency import Receipts
 from flowedge.runtime.models import load_models
+from flowedge.runtime.outlets import Outlets
+from flowedge.runtime.pace import Pace
 from flowedge.runtime.plan import Plan
-from flowedge.runtime.quarantine import Quarantine, turned_away
-from flowedge.runtime.report import Report, SinkReport, SourceReport
-from flowedge.sinks.catalog import get as find_sink
-from flowedge.sinks.contract import Sink
-from flowedge.sources.catalog import get as find_source
-from flowedge.sources.contract import Comparison, Position, Predicate, Source
+from flowedge.runtime.quarantine import turned_away
+from flowedge.runtime.report import Report
+from flowedge.sources.contract import Position
+
+if TYPE_CHECKING:
+    from flowedge.session.session import Session
 
 Progress = Callable[[Report], None]
+
+_TOLD_EVERY_S = 0.2
 
 
 class Interrupted(FlowEdgeError):  # noqa: N818  # it is what happened, not a mistake
     """The user or the system asked the run to stop."""
 
     exit_code = 130
-
-
-@dataclass
-class _Feed:
-    """One source being read: its next batch is taken when its turn comes.
-
-    Attributes
-    ----------
-    quarantine : the file for its bad rows, empty where none is wanted
-    pushed : rows that the session has been given
-    """
-
-    name: str
-    source: Source
-    report: SourceReport
-    rows: Iterator[Any]
-    quarantine: str = ""
-    pushed: int = 0
-    done: bool = False
-    newest: int = p.NEVER
 
 
 @dataclass
@@ -57,8 +44,12 @@ class Run:
     ----------
     plan : what to run
     trusted : sha256 of model programs that the user trusts
-    progress : called after each batch, at most a few times a second
-    speed : how many times as fast as life a replay goes; None: as fast as it can
+    progress : called with the report as it stands, a few times a second
+    speed : a multiple of real time, None for as fast as possible
+    threads : 1: all in turn; 2: sources are read ahead; 3 or more: sinks are also written behind.
+        The rows do not depend on it.
+    checkpoint : directory of the state, from which a killed run goes on; None: no checkpoints
+    every_s : seconds between checkpoints
     """
 
     plan: Plan
@@ -66,7 +57,12 @@ class Run:
     progress: Progress | None = None
     report: Report = field(default_factory=Report)
     speed: float | None = None
-    _quarantines: dict[str, Quarantine] = field(default_factory=dict)
+    threads: int = 1
+    checkpoint: Path | None = None
+    every_s: float = 10.0
+    _state: State | None = None
+    _told: float = 0.0
+    _saved_at: float = 0.0
 
     def __call__(self) -> Report:
         """Read all, write all; raises RunError, or Interrupted after the state is consistent."""
@@ -76,120 +72,94 @@ class Run:
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(_signals())
             models = load_models(self.plan.program, self.trusted)
-            session = self.plan.open(models)
-            sinks = self._open_sinks(session)
+            feeds = open_feeds(self.plan.program)
+            stack.callback(feeds.close)
+            if self.checkpoint is not None:
+                self._state = State(self.checkpoint)
+                stack.callback(self._state.close)
+            saved = self._state.newest() if self._state is not None else None
+            if saved is not None:
+                compare(saved, self._pipeline, _inputs(feeds), self._state.root)  # type: ignore[union-attr]
+                session = self.plan.restore(saved.session, models)
+            else:
+                session = self.plan.open(models)
+            outlets = Outlets(
+                self.plan.program,
+                session.schemas,
+                self.report,
+                self._state,
+                behind=self.threads > 2,
+            )
+            for name, feed in feeds.by_name.items():
+                self.report.sources[name] = feed.report
+            if saved is not None:
+                self._go_on(saved, feeds)
             try:
-                self._read(session, sinks, stop)
-                for kept in self._quarantines.values():
-                    kept.close()
-                self._close(sinks)
+                if saved is None or not saved.is_finished:
+                    self._read(session, feeds, outlets, stop)
                 self.report.streams = session.ledger()
+                outlets.finish([f.quarantine for f in feeds.by_name.values() if f.quarantine])
+                if self._state is not None:
+                    self._state.clear()
                 self.report.is_complete = True
             except BaseException:
-                for sink in sinks.values():
-                    sink.abort()
-                for kept in self._quarantines.values():
-                    kept.abort()
-                with contextlib.suppress(
-                    FlowEdgeError
-                ):  # the counts of a run cut short need not add up
-                    self.report.streams = session.ledger()
+                self._cut_short(session, feeds, outlets)
                 raise
             finally:
                 self.report.wall_s = time.perf_counter() - started
                 self.report.finish()
         return self.report
 
-    # ---- parts
+    # ---- reading
 
-    def _open_sinks(self, session: Any) -> dict[str, Sink]:  # noqa: ANN401
-        sinks: dict[str, Sink] = {}
-        schemas = session.schemas
-        try:
-            for node in self.plan.program.nodes:
-                if not isinstance(node, p.SinkSpec):
-                    continue
-                found = find_sink(node.connector)
-                if found is None:
-                    raise SinkError(f"this version has no sink `{node.connector}`")
-                sink = found(node.address, **node.options)
-                sink.open(schemas[node.name])
-                sinks[node.name] = sink
-                self.report.sinks[node.name] = SinkReport(node.connector, node.address)
-        except BaseException:
-            for sink in sinks.values():
-                sink.abort()
-            raise
-        return sinks
-
-    def _feeds(self) -> list[_Feed]:
-        feeds = []
-        for name, connector, address, options, columns in self.plan.program.connectors:
-            found = find_source(connector)
-            if found is None:
-                raise RunError(f"this version has no source `{connector}`")
-            known = {
-                k: _tupled(v) for k, v in options.items() if found.options.option(k) is not None
-            }
-            spec = next(
-                n for n in self.plan.program.nodes if isinstance(n, p.SourceSpec) and n.name == name
-            )
-            source = found(
-                address, declared=declared_schema(spec), captures=_tupled(options.get("captures")) or None,
-                on_error=options.get("on_error", "stop"), **known,
-            )  # fmt: skip
-            report = SourceReport(connector, address)
-            self.report.sources[name] = report
-            rows = source.batches(
-                columns=list(columns), predicate=_predicate(spec, options.get("predicate"))
-            )
-            feeds.append(
-                _Feed(name, source, report, iter(rows), str(options.get("quarantine") or ""))
-            )
-        return feeds
-
-    def _read(self, session: Any, sinks: Mapping[str, Sink], stop: Callable[[], bool]) -> None:  # noqa: ANN401
-        feeds = self._feeds()
-        clock = _Pace(self.speed)
-        while any(not f.done for f in feeds):
+    def _read(
+        self,
+        session: "Session",
+        feeds: Feeds,
+        outlets: Outlets,
+        stop: Callable[[], bool],
+    ) -> None:
+        pace = Pace(self.speed)
+        self._saved_at = time.monotonic()
+        for one in feeds.by_name.values():
+            if not one.done:
+                one.start(ahead=self.threads > 1)
+        while (feed := feeds.next()) is not None:
             if stop():
-                raise Interrupted(
-                    "interrupted; unfinished output was removed, finished output stays"
-                )
-            # The source that is furthest behind in event time reads next, so that joins hold little.
-            feed = min((f for f in feeds if not f.done), key=lambda f: f.newest)
-            try:
-                batch, position = next(feed.rows)
-            except StopIteration:
-                feed.done = True
-                self._reject(feed)
-                self._write(session.end(feed.name), sinks)
+                self._stop(session, feeds, outlets)
+            batch, position, rejected = feed.next()
+            received = time.monotonic_ns()
+            if rejected is not None:
+                feed.report.rows_in += rejected.num_rows
+                feed.report.rows_unreadable += rejected.num_rows
+                self._keep(outlets, feed, rejected)
+            if batch is None:
+                outlets.write(session.end(feed.name))
                 continue
             feed.report.rows_in += batch.num_rows
-            self._reject(feed)
-            for piece in clock.pieces(batch):
+            receipts = outlets.receipts.setdefault(feed.name, Receipts())
+            for piece in pace.pieces(batch):
                 out = session.push(feed.name, piece)
                 feed.newest = session.sources[feed.name].watermark
-                clock.wait(feed.newest, stop)
-                self._write(out, sinks)
-                if self.progress is not None:
-                    self.progress(self.report)
-                if stop():
+                receipts.add(feed.newest, received)
+                pace.wait(feed.newest, stop)
+                outlets.write(out)
+                self._tell(session, outlets)
+                if stop() and self._state is None:
                     break
-            self._turned_away(feed, session.rejected(feed.name), batch, position)
-        self._write(session.finish(), sinks)
-
-    def _reject(self, feed: _Feed) -> None:
-        rejected = feed.source.rejects.take()
-        if rejected is None:
-            return
-        feed.report.rows_in += rejected.num_rows
-        feed.report.rows_unreadable += rejected.num_rows
-        self._keep(feed, rejected)
+            self._turned_away(outlets, feed, session.rejected(feed.name), batch, position)
+            if self._state is not None and time.monotonic() - self._saved_at >= self.every_s:
+                self._save(session, feeds, outlets)
+        if stop():
+            self._stop(session, feeds, outlets)
+        outlets.write(session.finish())
+        if self._state is not None:
+            self._save(session, feeds, outlets, is_finished=True)
 
     def _turned_away(
         self,
-        feed: _Feed,
+        outlets: Outlets,
+        feed: Feed,
         found: list[tuple[str, int, str]],
         batch: pa.RecordBatch,
         position: Position,
@@ -203,95 +173,104 @@ class Run:
         file, behind = feed.report.address, feed.pushed
         if position.file < len(paths) and position.row >= batch.num_rows:
             file, behind = paths[position.file], position.row
-        self._keep(feed, turned_away(found, batch, first, file, behind))
+        self._keep(outlets, feed, turned_away(found, batch, first, file, behind))
 
-    def _keep(self, feed: _Feed, rejected: pa.RecordBatch) -> None:
-        if not feed.quarantine:
+    @staticmethod
+    def _keep(outlets: Outlets, feed: Feed, rejected: pa.RecordBatch) -> None:
+        if feed.quarantine:
+            feed.report.quarantine = feed.quarantine
+            outlets.keep_bad(feed.quarantine, rejected)
+
+    def _tell(self, session: "Session", outlets: Outlets) -> None:
+        """Let the terminal know how far the run is."""
+        now = time.monotonic()
+        if self.progress is None or now - self._told < _TOLD_EVERY_S:
             return
-        if feed.quarantine not in self._quarantines:
-            self._quarantines[feed.quarantine] = Quarantine(feed.quarantine)
-        feed.report.quarantine = feed.quarantine
-        self._quarantines[feed.quarantine].add(rejected)
+        self._told = now
+        with contextlib.suppress(
+            FlowEdgeError
+        ):  # in the middle of a push the counts need not add up
+            self.report.streams = session.ledger()
+        for name, source in session.sources.items():
+            self.report.sources[name].watermark_ns = source.watermark
+        outlets.tell()
+        self.report.count_losses()
+        self.progress(self.report)
 
-    def _write(self, out: Mapping[str, pa.RecordBatch], sinks: Mapping[str, Sink]) -> None:
-        for name, batch in out.items():
-            if batch is not None and batch.num_rows:
-                self.report.sinks[name].rows += batch.num_rows
-                sinks[name].write(batch)
+    # ---- stopping and going on
 
-    def _close(self, sinks: Mapping[str, Sink]) -> None:
-        for name, sink in sinks.items():
-            for written in sink.close():
-                self.report.sinks[name].files.append(written.path)
-                self.report.sinks[name].bytes += written.size_bytes
+    @property
+    def _pipeline(self) -> str:
+        return self.plan.program.digest
+
+    def _stop(self, session: "Session", feeds: Feeds, outlets: Outlets) -> NoReturn:
+        """End the run as asked, between two batches."""
+        if self._state is None:
+            raise Interrupted("interrupted; unfinished output was removed, finished output stays")
+        self._save(session, feeds, outlets)
+        raise Interrupted(
+            f"interrupted; the state is in `{self._state.root}`, run the same command again to go on"
+        )
+
+    def _cut_short(
+        self,
+        session: "Session",
+        feeds: Feeds,
+        outlets: Outlets,
+    ) -> None:
+        outlets.abort()
+        feeds.close()
+        with contextlib.suppress(FlowEdgeError):  # the counts of a run cut short need not add up
+            self.report.streams = session.ledger()
+        outlets.tell()
+
+    def _save(
+        self,
+        session: "Session",
+        feeds: Feeds,
+        outlets: Outlets,
+        *,
+        is_finished: bool = False,
+    ) -> None:
+        assert self._state is not None
+        outlets.drain()
+        sources = {
+            name: {
+                "position": None if f.position is None else [f.position.file, f.position.row],
+                "pushed": f.pushed, "done": f.done, "newest": f.newest,
+            }
+            for name, f in feeds.by_name.items()
+        }  # fmt: skip
+        self._state.save(
+            Saved(
+                self._state.epoch + 1, self._pipeline, _inputs(feeds), session.snapshot(), sources,
+                {
+                    "sources": {n: asdict(r) for n, r in self.report.sources.items()},
+                    "sinks": {n: r.rows for n, r in self.report.sinks.items()},
+                },
+                is_finished=is_finished,
+            )
+        )  # fmt: skip
+        self.report.checkpoints += 1
+        self._saved_at = time.monotonic()
+
+    def _go_on(self, saved: Saved, feeds: Feeds) -> None:
+        """Take over where a checkpoint was made."""
+        self.report.resumed_from = saved.epoch
+        for name, feed in feeds.by_name.items():
+            kept = saved.sources[name]
+            feed.position = None if kept["position"] is None else Position(*kept["position"])
+            feed.pushed, feed.done, feed.newest = kept["pushed"], kept["done"], kept["newest"]
+            before = saved.report["sources"][name]
+            feed.report.rows_in = before["rows_in"]
+            feed.report.rows_unreadable = before["rows_unreadable"]
+            feed.report.quarantine = before["quarantine"]
+        for name, rows in saved.report["sinks"].items():
+            self.report.sinks[name].rows = rows
 
 
-def declared_schema(spec: p.SourceSpec) -> pa.Schema:
-    """The raw columns of a source as the pipeline declares them."""
-    kinds = {
-        "f64": pa.float64(), "f32": pa.float32(), "i64": pa.int64(), "i32": pa.int32(), "i16": pa.int16(), "i8": pa.int8(),
-        "u64": pa.uint64(), "u32": pa.uint32(), "u16": pa.uint16(), "u8": pa.uint8(), "bool": pa.bool_(),
-        "string": pa.string(), "binary": pa.binary(), "time": pa.timestamp("ns", "UTC"),
-    }  # fmt: skip
-    fields = []
-    for f in spec.raw:
-        kind = kinds[f.store]
-        for length in reversed(f.shape):
-            kind = pa.list_(kind, length)
-        fields.append(pa.field(f.name, kind))
-    return pa.schema(fields)
-
-
-def _predicate(spec: p.SourceSpec, wanted: Any) -> Predicate | None:  # noqa: ANN401
-    """What every row that matters satisfies; time and keys are read for the others too.
-
-    Only where they are raw fields: an expression over fields needs them all.
-    """
-    if not wanted or spec.prepare is not None:
-        return None
-    always = (spec.time, *(raw for _, raw in spec.keys))
-    return Predicate(tuple(Comparison(*test) for test in wanted), tuple(n for n in always if n))
-
-
-def _tupled(value: Any) -> Any:  # noqa: ANN401
-    return tuple(value) if isinstance(value, list) else value
-
-
-@dataclass
-class _Pace:
-    """Holds a replay back to a multiple of real time.
-
-    Only the session knows the event time of a row, so rows are pushed in pieces that grow while
-    the replay is behind and shrink while it has to wait: about ten pieces a second.
-    """
-
-    speed: float | None
-    _first: tuple[int, float] | None = None
-    _rows: int = 1
-
-    def pieces(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """A batch, whole or cut so that its rows can come when they are due."""
-        if self.speed is None:
-            yield batch
-            return
-        at = 0
-        while at < batch.num_rows:
-            piece = batch.slice(at, self._rows)
-            yield piece
-            at += piece.num_rows
-
-    def wait(self, newest_ns: int, stop: Callable[[], bool]) -> None:
-        """Sleep until the time at which this event time is due, or the run shall stop."""
-        if self.speed is None or newest_ns == p.NEVER:
-            return
-        if self._first is None:
-            self._first = (newest_ns, time.monotonic())
-            return
-        due = self._first[1] + (newest_ns - self._first[0]) * 1e-9 / self.speed
-        ahead = due - time.monotonic()
-        self._rows = max(1, self._rows // 2) if ahead > 0.1 else min(2 * self._rows, 1 << 20)
-        while not stop() and (left := due - time.monotonic()) > 0:
-            time.sleep(min(0.1, left))  # a signal does not end a sleep
+def _inputs(feeds: Feeds) -> dict[str, list[list[Any]]]:
+    return {name: seen(feed.source.paths()) for name, feed in feeds.by_name.items()}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Progress on a terminal, and the summary at the end of a run."""
 
+import shutil
 import sys
 import time
 
@@ -7,22 +8,17 @@ from flowedge.runtime.report import Report
 
 
 class Bar:
-    """One line that says how far a run is: rows, rows per second."""
+    """One line that says how far a run is: rows, rows per second, how late they come, what was lost."""
 
     def __init__(self) -> None:
-        self._start = self._shown = time.monotonic()
+        self._start = time.monotonic()
         self._width = 0
 
     def update(self, report: Report) -> None:
-        """Draw the line anew, five times a second at most."""
-        now = time.monotonic()
-        if now - self._shown < 0.2:
-            return
-        self._shown = now
-        rows = report.rows_in
-        out = sum(s.rows for s in report.sinks.values())
-        line = f"{_count(rows)} rows in · {_count(out)} out · {_count(rows / max(1e-9, now - self._start))} rows/s"
-        sys.stderr.write("\r" + line.ljust(self._width))
+        """Draw the line anew."""
+        width = shutil.get_terminal_size().columns - 1
+        line = progress(report, time.monotonic() - self._start)[:width]
+        sys.stderr.write("\r" + line.ljust(min(self._width, width)))
         sys.stderr.flush()
         self._width = len(line)
 
@@ -30,6 +26,44 @@ class Bar:
         """Take the line away."""
         sys.stderr.write("\r" + " " * self._width + "\r")
         sys.stderr.flush()
+
+
+def progress(report: Report, seconds: float) -> str:
+    """How far a run is, in one line."""
+    out = sum(s.rows for s in report.sinks.values())
+    words = [
+        f"{_count(report.rows_in)} rows in", f"{_count(out)} out",
+        f"{_count(report.rows_in / max(1e-9, seconds))} rows/s",
+    ]  # fmt: skip
+    slowest = max(
+        (s.latency for s in report.sinks.values() if s.latency),
+        key=lambda x: x["p99_ms"],
+        default=None,
+    )
+    if slowest is not None:
+        words.append(
+            f"latency p50 {milliseconds(slowest['p50_ms'])}, p99 {milliseconds(slowest['p99_ms'])}"
+        )
+    words += [f"{_count(n)} {fate}" for fate, n in losses(report).items() if n]
+    return " · ".join(words)
+
+
+def losses(report: Report) -> dict[str, int]:
+    """Rows that were not used, by the reason."""
+    sources = report.sources.values()
+    return {
+        "late": sum(s.rows_late for s in sources),
+        "duplicate": sum(s.rows_duplicate for s in sources),
+        "rejected": sum(s.rows_bad for s in sources),
+        "incomplete": sum(s.get("incomplete", 0) for s in report.streams.values()),
+    }
+
+
+def milliseconds(value: float) -> str:
+    """A duration for people: ``0.4 ms``, ``12 ms``, ``3.1 s``."""
+    if value >= 1000:
+        return f"{value / 1000:.3g} s"
+    return f"{value:.2g} ms" if value < 10 else f"{value:.0f} ms"
 
 
 def _count(value: float) -> str:
@@ -66,7 +100,12 @@ def summary(report: Report) -> str:
         where = sink.files[0] if len(sink.files) == 1 else sink.address or sink.connector
         size = f", {_bytes(sink.bytes)}" if sink.bytes else ""
         many = f" in {len(sink.files):,} files" if len(sink.files) > 1 else ""
-        lines.append(f"sink {name}: {_rows(sink.rows)} to {where}{size}{many}")
+        late = ""
+        if sink.latency:
+            late = f", latency p50 {milliseconds(sink.latency['p50_ms'])}, p99 {milliseconds(sink.latency['p99_ms'])}"
+        lines.append(f"sink {name}: {_rows(sink.rows)} to {where}{size}{many}{late}")
+    if report.resumed_from:
+        lines.append(f"went on from checkpoint {report.resumed_from}")
     rate = report.rows_in / report.wall_s if report.wall_s else 0.0
     how = "plan from cache" if report.plan_from_cache else f"compiled in {report.compile_s:.1f} s"
     lines.append(

@@ -1,0 +1,145 @@
+"""The sources of a run, each read when its turn comes, or ahead on a thread of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from flowedge.compile import program as p
+from flowedge.lang.errors import RunError
+from flowedge.runtime.report import SourceReport
+from flowedge.runtime.threads import Ahead
+from flowedge.sources.contract import Comparison, Position, Predicate, Source
+
+Piece = tuple[pa.RecordBatch | None, Position, pa.RecordBatch | None]
+"""Rows, the position behind them, and the rows that could not be read on the way there."""
+
+
+@dataclass
+class Feed:
+    """One source being read.
+
+    Attributes
+    ----------
+    quarantine : the file for its bad rows, empty where none is wanted
+    position : behind the last row taken
+    pushed : rows that the session has been given
+    newest : the source's watermark [ns]
+    """
+
+    name: str
+    source: Source
+    report: SourceReport
+    columns: tuple[str, ...]
+    predicate: Predicate | None
+    quarantine: str = ""
+    position: Position | None = None
+    pushed: int = 0
+    done: bool = False
+    newest: int = p.NEVER
+    _pieces: Iterator[Piece] | None = None
+    _ahead: Ahead | None = None
+
+    def start(self, *, ahead: bool) -> None:
+        """Begin to read behind `position`; `ahead`: on a thread of its own."""
+        pieces = self._read()
+        if ahead:
+            self._ahead = Ahead(pieces)
+            pieces = iter(self._ahead)
+        self._pieces = pieces
+
+    def next(self) -> Piece:
+        """What comes next; without rows at the end."""
+        assert self._pieces is not None, "start before next"
+        rows, position, rejected = next(self._pieces)
+        self.position = position
+        self.done = rows is None
+        return rows, position, rejected
+
+    def close(self) -> None:
+        """End the thread, if there is one."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def _read(self) -> Iterator[Piece]:
+        position = self.position or Position()
+        found = self.source.batches(
+            columns=list(self.columns), predicate=self.predicate, start=self.position
+        )
+        for rows, behind in found:
+            position = behind
+            yield rows, behind, self.source.rejects.take()
+        yield None, position, self.source.rejects.take()
+
+
+@dataclass
+class Feeds:
+    """All sources of a run."""
+
+    by_name: dict[str, Feed] = field(default_factory=dict)
+
+    def next(self) -> Feed | None:
+        """The one whose turn it is: furthest behind in event time, so that joins hold little."""
+        return min(
+            (f for f in self.by_name.values() if not f.done), key=lambda f: f.newest, default=None
+        )
+
+    def close(self) -> None:
+        """End all threads."""
+        for feed in self.by_name.values():
+            feed.close()
+
+
+def open_feeds(program: p.Program) -> Feeds:
+    """The sources of a program, not yet started; raises SourceError, RunError."""
+    from flowedge.sources.catalog import get  # noqa: PLC0415
+
+    out = Feeds()
+    specs = {n.name: n for n in program.nodes if isinstance(n, p.SourceSpec)}
+    for name, connector, address, options, columns in program.connectors:
+        found = get(connector)
+        if found is None:
+            raise RunError(f"this version has no source `{connector}`")
+        known = {k: _tupled(v) for k, v in options.items() if found.options.option(k) is not None}
+        source = found(
+            address, declared=declared_schema(specs[name]), captures=_tupled(options.get("captures")) or None,
+            on_error=options.get("on_error", "stop"), **known,
+        )  # fmt: skip
+        out.by_name[name] = Feed(
+            name, source, SourceReport(connector, address), tuple(columns),
+            _predicate(specs[name], options.get("predicate")), str(options.get("quarantine") or ""),
+        )  # fmt: skip
+    return out
+
+
+def declared_schema(spec: p.SourceSpec) -> pa.Schema:
+    """The raw columns of a source as the pipeline declares them."""
+    kinds = {
+        "f64": pa.float64(), "f32": pa.float32(), "i64": pa.int64(), "i32": pa.int32(), "i16": pa.int16(), "i8": pa.int8(),
+        "u64": pa.uint64(), "u32": pa.uint32(), "u16": pa.uint16(), "u8": pa.uint8(), "bool": pa.bool_(),
+        "string": pa.string(), "binary": pa.binary(), "time": pa.timestamp("ns", "UTC"),
+    }  # fmt: skip
+    fields = []
+    for f in spec.raw:
+        kind = kinds[f.store]
+        for length in reversed(f.shape):
+            kind = pa.list_(kind, length)
+        fields.append(pa.field(f.name, kind))
+    return pa.schema(fields)
+
+
+def _predicate(spec: p.SourceSpec, wanted: Any) -> Predicate | None:  # noqa: ANN401
+    """What every row that matters satisfies; time and keys are read for the others too.
+
+    Only where they are raw fields: an expression over fields needs them all.
+    """
+    if not wanted or spec.prepare is not None:
+        return None
+    always = (spec.time, *(raw for _, raw in spec.keys))
+    return Predicate(tuple(Comparison(*test) for test in wanted), tuple(n for n in always if n))
+
+
+def _tupled(value: Any) -> Any:  # noqa: ANN401
+    return tuple(value) if isinstance(value, list) else value
