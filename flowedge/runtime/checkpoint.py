@@ -163,9 +163,13 @@ class State:
         for folder in folders:
             sync_directory(folder)
         file = AtomicFile(self.root / f"checkpoint-{saved.epoch:08d}.flowstate")
-        file.write(seal({"format": FORMAT, **vars(saved)}))
-        file.finish()
-        file.publish()
+        try:
+            file.write(seal({"format": FORMAT, **vars(saved)}))
+            file.finish()
+            file.publish()
+        except SinkError:
+            file.discard()
+            raise
         sync_directory(self.root)
         self.epoch = saved.epoch
         for _, path in self._checkpoints()[:-KEPT]:
