@@ -1,6 +1,6 @@
 """Connectors: which one is meant, its address, and its options as plain values."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -169,32 +169,41 @@ def opened(
     _secrets(c, call)
     if address is None:
         return None
-    given: dict[str, Any] = {}
-    spans: dict[str, Span] = {}
     if info is None or info.planned:
         _read_parameters(c, call, scope)
         return Opened(name, address, {}, info, runs=False)
+    named = [a for a in call.arguments if a.keyword is not None]
+    given, spans = _given(c, name, info, [*positional, *named], place, columns, wild=wild)
+    if given is None:
+        return Opened(name, address, {}, info, runs=False, spans=spans)
+    try:
+        bound = info.options.bind((), given)
+    except OptionError as error:
+        at = spans.get(error.at or "", call.span)
+        c.report(BadOption.at(at, f"`{name}`: {error.message}", fix=error.fix))
+        return Opened(name, address, {}, info, runs=False, spans=spans)
+    return Opened(name, address, {key: bound[key] for key in given}, info, runs, spans)
+
+
+def _given(c: Checker, name: str, info: ConnectorInfo, arguments: Sequence[t.Argument], place: Place,
+           columns: Collection[str], *, wild: bool) -> tuple[dict[str, Any] | None, dict[str, Span]]:  # fmt: skip
+    """The options that a call gives, and where each stands; None in place of options: reported."""
+    known = [o.name for o in info.options.options]
     free = [o for o in info.options.options if o.positional]
+    given: dict[str, Any] = {}
+    spans: dict[str, Span] = {}
     good = True
-    for a in [*positional, *(a for a in call.arguments if a.keyword is not None)]:
-        option = (
-            info.options.option(a.keyword.name)
-            if a.keyword is not None
-            else (free.pop(0) if free else None)
-        )
-        at = a.keyword.span if a.keyword is not None else a.span
+    for a in arguments:
+        if a.keyword is not None:
+            option, at = info.options.option(a.keyword.name), a.keyword.span
+            missing = f"`{name}` has no option `{a.keyword}`"
+            near = did_you_mean(a.keyword.name, known)
+        else:
+            option, at = free.pop(0) if free else None, a.span
+            missing = f"`{name}` takes no more values by place"
+            near = did_you_mean("", known)
         if option is None:
-            known = [o.name for o in info.options.options]
-            what = (
-                f"`{name}` has no option `{a.keyword}`"
-                if a.keyword is not None
-                else f"`{name}` takes no more values by place"
-            )
-            fix = (
-                did_you_mean(a.keyword.name if a.keyword is not None else "", known)
-                or "it takes no options"
-            )
-            c.report(BadOption.at(at, what, fix=fix))
+            c.report(BadOption.at(at, missing, fix=near or "it takes no options"))
             good = False
             continue
         if option.name in given:
@@ -206,18 +215,7 @@ def opened(
         value = option_value(c, option, a.value, place, columns, wild=wild)
         good = good and value is not None
         given[option.name], spans[option.name] = value, a.value.span
-    if not good:
-        return Opened(name, address, {}, info, runs=False, spans=spans)
-    try:
-        bound = info.options.bind((), given)
-    except OptionError as error:
-        c.report(
-            BadOption.at(
-                spans.get(error.at or "", call.span), f"`{name}`: {error.message}", fix=error.fix
-            )
-        )
-        return Opened(name, address, {}, info, runs=False, spans=spans)
-    return Opened(name, address, {key: bound[key] for key in given}, info, runs, spans)
+    return (given if good else None), spans
 
 
 def _known(c: Checker, side: str) -> list[str]:

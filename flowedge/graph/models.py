@@ -10,6 +10,7 @@ from flowedge.graph.catalog import CatalogError, ModelShape
 from flowedge.graph.checker import Checker
 from flowedge.graph.columns import column_type
 from flowedge.graph.names import Decl, Scope, UnknownCall
+from flowedge.graph.place import Place
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
@@ -56,6 +57,7 @@ class ModelUnreadable(Rule):
 
 
 KINDS = ("torch", "onnx", "litert")
+OPTIONS = {"path": "a path", "sha256": "a digest"}
 HEADS = ("softmax", "sigmoid", "raw")
 
 
@@ -90,30 +92,8 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
     runs = kind == "torch"
     if not runs:
         c.not_yet(tree.op.name.span, f"a model of `{kind}`", "export it for `torch`")
-    path, digest = None, None
-    for a in tree.op.arguments:
-        key = a.keyword.name if a.keyword is not None else "path" if path is None else "sha256"
-        if key == "path":
-            path = k.text(c, a.value, place, "a path")
-        elif key == "sha256":
-            digest = k.text(c, a.value, place, "a digest")
-        else:
-            c.report(
-                WrongArguments.at(
-                    a.span,
-                    f"`{kind}` has no option `{key}`",
-                    fix=did_you_mean(key, ("path", "sha256")),
-                )
-            )
+    path, digest = _path_and_digest(c, tree.op, place)
     if path is None:
-        if not tree.op.arguments:
-            c.report(
-                WrongArguments.at(
-                    tree.op.span,
-                    f"`{kind}` lacks the path of the model",
-                    fix=f'write `{kind}("model.pt2", sha256="…")`',
-                )
-            )
         return None
     inputs: tuple[t.Ident, ...] = ()
     head, batch = "raw", 16
@@ -180,6 +160,37 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
             out = replace(out, runs=False)
     _labels_fit(c, out)
     return out
+
+
+def _path_and_digest(c: Checker, op: t.Call, place: Place) -> tuple[str | None, str | None]:
+    """Where the model lies, and its SHA-256 if it is given; no path: reported."""
+    kind = op.name.name
+    given: dict[str, str | None] = {}
+    for a in op.arguments:
+        free = [x for x in OPTIONS if x not in given]
+        key = a.keyword.name if a.keyword is not None else free[0] if free else ""
+        if key in free:
+            given[key] = k.text(c, a.value, place, OPTIONS[key])
+        elif key in given or not key:
+            what = f"`{key}` is given twice" if key else f"`{kind}` takes a path and a digest"
+            c.report(WrongArguments.at(a.span, what, fix="leave one away"))
+        else:
+            c.report(
+                WrongArguments.at(
+                    a.span,
+                    f"`{kind}` has no option `{key}`",
+                    fix=did_you_mean(key, OPTIONS),
+                )
+            )
+    if "path" not in given:
+        c.report(
+            WrongArguments.at(
+                op.span,
+                f"`{kind}` lacks the path of the model",
+                fix=f'write `{kind}("model.pt2", sha256="…")`',
+            )
+        )
+    return given.get("path"), given.get("sha256")
 
 
 def _labels_fit(c: Checker, m: Declared) -> None:

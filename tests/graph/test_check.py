@@ -373,6 +373,22 @@ def test_resample_and_expand_give_back_a_signal():
     assert only(graph, g.Expand).out.shape == "signal"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ('sha256="abcd"', ["`torch` lacks the path of the model"]),
+        ("", ["`torch` lacks the path of the model"]),
+        ('"two.pt2", path="two.pt2"', ["`path` is given twice"]),
+        ('"two.pt2", "abcd", "ef"', ["`torch` takes a path and a digest"]),
+        ('"two.pt2", digest="abcd"', ["`torch` has no option `digest`"]),
+    ],
+)
+def test_a_model_takes_a_path_and_a_digest_once_each(arguments, says):
+    text = f'model m = torch({arguments}) input (v) output softmax ["a", "b"]\n'
+    found = problems(S + text + "sink s | window 64 samples | classify with m to console")
+    assert [p.message for p in found if p.code == "FE212"] == says
+
+
 def test_a_unit_that_resembles_none_is_answered_with_examples():
     (found,) = problems(S.replace("[mV]", "[zzqx]") + "sink s to console")
     assert found.message == "unknown unit `zzqx`"
