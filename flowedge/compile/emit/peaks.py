@@ -94,17 +94,7 @@ def peaks_row(
         if i64(b, BEST) == 1:
             if t >= i64(b, best) + apart:
                 candidate(
-                    b,
-                    words,
-                    room,
-                    is_adaptive,
-                    fixed,
-                    fraction,
-                    apart,
-                    rise,
-                    recovery,
-                    share,
-                    search_back,
+                    b, words, room, is_adaptive, fixed, fraction, rise, recovery, share, search_back
                 )
             elif x > f64(b, best + 1):
                 set_i64(b, BEST, 0)
@@ -139,23 +129,11 @@ def peaks_time(
     if i64(b, MODE) == LEARNING and now >= i64(b, START) + learn:
         if i64(b, BEST) == 1 and i64(b, best) + apart <= i64(b, START) + learn:
             candidate(
-                b,
-                words,
-                room,
-                is_adaptive,
-                fixed,
-                fraction,
-                apart,
-                rise,
-                recovery,
-                share,
-                search_back,
+                b, words, room, is_adaptive, fixed, fraction, rise, recovery, share, search_back
             )
         learned(b, words, room, fraction, rise, recovery, share, search_back)
     if i64(b, BEST) == 1 and now >= i64(b, best) + apart:
-        candidate(
-            b, words, room, is_adaptive, fixed, fraction, apart, rise, recovery, share, search_back
-        )
+        candidate(b, words, room, is_adaptive, fixed, fraction, rise, recovery, share, search_back)
     return i64(b, FOUND)
 
 
@@ -176,8 +154,8 @@ def joined(b: int) -> int:
 
 
 def candidate(
-    b: int, words: int, room: int, is_adaptive: int, fixed: float, fraction: float, apart: int, rise: float, recovery: int,
-    share: float, search_back: float,
+    b: int, words: int, room: int, is_adaptive: int, fixed: float, fraction: float, rise: float, recovery: int, share: float,
+    search_back: float,
 ) -> int:  # fmt: skip
     """The best so far becomes a candidate: judged at once, or kept while the levels are learned."""
     best = ROWS + 2 * words
