@@ -10,7 +10,7 @@ import pyarrow as pa
 from flowedge.compile.kernels import columns as unpacked
 from flowedge.compile.program import Field, Program, SinkSpec
 from flowedge.lang.errors import SourceError
-from flowedge.session.batch import DTYPES, MISSING, Array, Batch
+from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch
 from flowedge.session.strings import StringPool
 from flowedge.types.metadata import LABELS, PIPELINE, RATE, UNIT, VERSION
 
@@ -200,13 +200,13 @@ class Reader:
             if not rows:
                 return np.empty(0, np.uint8)
             return unpacked.bools(np.frombuffer(values, np.uint8), rows, valid, first)
-        dtype = DTYPES[store]
+        dtype, here = WIRE[store], DTYPES[store]
         if not rows:
-            return np.empty(0, dtype)
-        plain = np.frombuffer(values, dtype, rows, first * dtype.itemsize)
+            return np.empty(0, here)
+        plain = np.frombuffer(values, dtype, rows, first * dtype.itemsize).astype(here, copy=False)
         if valid is None:
             return plain
-        return np.where(unpacked.valid(valid, rows, first), plain, dtype.type(MISSING[store]))
+        return np.where(unpacked.valid(valid, rows, first), plain, here.type(MISSING[store]))
 
     def _time(self, field: Field, column: Any) -> Array:  # noqa: ANN401
         kind = column.type
@@ -279,9 +279,8 @@ def _is_text(kind: Any) -> bool:  # noqa: ANN401
     )  # fmt: skip
 
 
-_PLAIN = {
-    store: dtype for store, dtype in DTYPES.items() if store not in ("bool", "string", "binary")
-}
+_PLAIN = {store: dtype for store, dtype in WIRE.items() if dtype == DTYPES[store]}
+"""Stores whose values are used where Arrow has them."""
 
 
 # ---- out
@@ -346,7 +345,7 @@ class Writer:
 
     def _scalars(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         store = field.store
-        if store in ("f64", "f32") or store.startswith("u"):
+        if store in ("f64", "f32"):
             return pa.Array.from_buffers(_KINDS[store], len(values), [None, pa.py_buffer(values)])
         if store == "time":
             return self._times(values)
@@ -357,9 +356,10 @@ class Writer:
                 return self._labelled(field, values)
             return self.pool.arrow(values, _KINDS[store])
         gone = values == MISSING[store]
+        narrow = np.ascontiguousarray(values.astype(WIRE[store], copy=False))
         if gone.any():
-            return pa.array(values, _KINDS[store], mask=gone)
-        return pa.Array.from_buffers(_KINDS[store], len(values), [None, pa.py_buffer(values)])
+            return pa.array(narrow, _KINDS[store], mask=gone)
+        return pa.Array.from_buffers(_KINDS[store], len(values), [None, pa.py_buffer(narrow)])
 
     def _labelled(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         """Texts of a known set, as numbers into it."""

@@ -15,21 +15,27 @@ Times = NDArray[np.int64]
 Slots = NDArray[np.int32]
 Flags = NDArray[np.uint8]
 
-DTYPES: dict[str, np.dtype[Any]] = {
+WIRE: dict[str, np.dtype[Any]] = {
     name: np.dtype(kind)
     for name, kind in {
         "f64": np.float64, "f32": np.float32, "i64": np.int64, "i32": np.int32, "i16": np.int16, "i8": np.int8,
-        "u64": np.uint64, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8, "bool": np.uint8, "string": np.int64,
-        "binary": np.int64, "time": np.int64,
+        "u64": np.uint64, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8, "time": np.int64,
     }.items()
 }  # fmt: skip
-"""How a value of each store lies in memory; texts are ids, times are ns."""
+"""How a value of each plain store lies in Arrow's memory."""
+
+_WHOLE = ("i64", "i32", "i16", "i8", "u32", "u16", "u8", "string", "binary", "time")
+DTYPES: dict[str, np.dtype[Any]] = (
+    WIRE | dict.fromkeys(_WHOLE, np.dtype(np.int64)) | {"bool": np.dtype(np.uint8)}
+)
+"""How a value of each store lies in the engine's memory: whole numbers have 64 bits, so that there is
+room for one that stands for missing beside every value of a narrower type; texts are ids, times are ns."""
 
 MISSING: dict[str, float | int] = {
-    "f64": np.nan, "f32": np.nan, "i64": -(2**63), "i32": -(2**31), "i16": -(2**15), "i8": -(2**7), "u64": 0, "u32": 0,
-    "u16": 0, "u8": 0, "bool": 2, "string": -1, "binary": -1, "time": -(2**63),
+    "f64": np.nan, "f32": np.nan, "u64": 2**63, "bool": 2, "string": -1, "binary": -1,
+    **dict.fromkeys(("i64", "i32", "i16", "i8", "u32", "u16", "u8", "time"), -(2**63)),
 }  # fmt: skip
-"""What stands for a missing value. Unsigned numbers have no room for one and show 0."""
+"""What stands for a missing value: of the 64-bit integers one value has to be given up for it."""
 
 
 @dataclass(slots=True)
@@ -127,10 +133,12 @@ def restored(
         target in ("f64", "f32") and source not in ("f64", "f32")
     ):
         numbers = values.astype(np.float64)
-        if source not in ("f64", "f32") and not source.startswith("u"):
+        if source not in ("f64", "f32"):
             numbers[values == MISSING[source]] = np.nan
         values, source = numbers * factor + offset, "f64"
-    if source == target or DTYPES[source] == DTYPES[target]:
+    if source == target or (
+        DTYPES[source] == DTYPES[target] and MISSING[source] == MISSING[target]
+    ):
         return values
     if source in ("f64", "f32") and target not in ("f64", "f32"):
         gone = np.isnan(values)
@@ -138,7 +146,7 @@ def restored(
     else:
         gone = values == MISSING[source]
         out = values.astype(DTYPES[target])
-    if target not in ("f64", "f32") and not target.startswith("u") and not source.startswith("u"):
+    if target not in ("f64", "f32"):
         out[gone] = MISSING[target]
     return out
 

@@ -26,7 +26,7 @@ from flowedge.session.sink import SinkNode
 from flowedge.session.source import ROWS, SourceNode
 
 _FLOATS = ("f64", "f32")
-_PLAIN = ("f64", "f32", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8")
+_PLAIN = ("f64", "f32", "i64", "u64")
 
 # Words of a kernel's context; a name of this module is found sooner than one of another.
 _ROW, _ROWS, _OUT, _OUT_ROOM = p.ROW, p.ROWS, p.OUT, p.OUT_ROOM

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from flowedge.compile.program import ModelSpec
 from flowedge.lang.errors import ModelError
-from flowedge.session.batch import DTYPES, Array, Batch, concat, missing
+from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch, concat, missing
 from flowedge.session.node import Node, Shared
 
 
@@ -34,6 +34,8 @@ class ModelNode(Node):
         self._model = model
         self._labels = shared.pool.intern(pa.array(spec.labels, pa.string()))
         self._fields = {f.name: f for f in spec.fields}
+        before = {f.name: f for n in shared.program.nodes if n.id in spec.inputs for f in n.fields}
+        self._stores = [before[name].store for name in spec.inputs_by_name]
         self._waiting: list[Batch] = []
         self._rows = 0
         self._watermark_in = self.watermark
@@ -67,13 +69,17 @@ class ModelNode(Node):
         spec, n = self.spec, batch.n
         inputs = [batch.columns[name] for name in spec.inputs_by_name]
         good = np.ones(n, bool)
-        for column in inputs:
-            if column.dtype.kind == "f":
-                good &= ~np.isnan(column.reshape(n, -1)).any(axis=1)
+        for column, store in zip(inputs, self._stores, strict=True):
+            gone = np.isnan(column) if column.dtype.kind == "f" else column == MISSING[store]
+            good &= ~gone.reshape(n, -1).any(axis=1)
         asked = int(good.sum())
         self.missing += n - asked
         if asked < n:
             inputs = [column[good] for column in inputs]
+        inputs = [
+            c.astype(WIRE.get(store, c.dtype), copy=False)
+            for c, store in zip(inputs, self._stores, strict=True)
+        ]
         answers = [
             self._call([c[start : start + spec.batch] for c in inputs])
             for start in range(0, asked, spec.batch)

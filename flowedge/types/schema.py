@@ -32,10 +32,10 @@ STORES: tuple[Store, ...] = (
     "f64", "f32", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool", "string", "binary", "time",
 )  # fmt: skip
 WIDTH = {
-    "f64": 8, "f32": 4, "i64": 8, "i32": 4, "i16": 2, "i8": 1, "u64": 8, "u32": 4, "u16": 2, "u8": 1,
+    "f64": 8, "f32": 4, "i64": 8, "i32": 8, "i16": 8, "i8": 8, "u64": 8, "u32": 8, "u16": 8, "u8": 8,
     "bool": 1, "string": 8, "binary": 8, "time": 8,
 }  # fmt: skip
-"""Bytes of one value inside the engine; text and binary are ids into a pool, time is int64 ns."""
+"""Bytes of one value inside the engine, where whole numbers have 64 bits; text and binary are ids into a pool, time is int64 ns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ UNROLLED = 64
 """Lists up to this long are taken apart into scalars; longer ones are only handed on."""
 
 LOADS = {
-    "f64": "f64", "f32": "f32", "i64": "i64", "i32": "i32", "i16": "i16", "i8": "i8", "u64": "i64", "u32": "u32",
-    "u16": "u16", "u8": "u8", "bool": "u8", "string": "i64", "binary": "i64", "time": "i64",
+    "f64": "f64", "f32": "f32", "bool": "u8",
+    **dict.fromkeys(("i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "string", "binary", "time"), "i64"),
 }  # fmt: skip
 
 
