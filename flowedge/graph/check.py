@@ -17,6 +17,7 @@ from flowedge.graph.strings import resolve
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import FlowError, did_you_mean
+from flowedge.lang.errors import InternalError
 from flowedge.lang.parse import parse
 from flowedge.lang.span import Span
 from flowedge.types.schema import BOOL, Column, Stream
@@ -43,12 +44,22 @@ def check(
     ------
     FlowError
         all independent mistakes in the order of the text, warnings among them
+    InternalError
+        a sink could not be built, though nothing is wrong with the text
     """
     tree = parse(text, file)
     c = Checker(catalog=catalog, given=params, imports=imports)
-    graph = Checked(c, tree, file).graph()
+    checked = Checked(c, tree, file)
+    graph = checked.graph()
     if c.has_errors:
         raise FlowError(c.problems)
+    built = sum(isinstance(n, g.Sink) for n in graph.nodes)
+    if built != len(checked.module.sinks):  # nobody may lose rows in silence
+        raise InternalError(
+            "a pipeline without mistakes whose sinks cannot all be built",
+            expected=f"{len(checked.module.sinks)} sinks",
+            seen=f"{built}",
+        )
     return graph
 
 

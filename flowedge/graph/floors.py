@@ -48,7 +48,7 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
         case g.Join():
             return 0.0 if node.method == "before" else (node.within_ns or 0) / 1e9
         case g.Peaks():
-            return float(getattr(node.operator, "wait_s", 3.0))
+            return float(node.operator.wait_s)
         case g.Ahead():
             return None if rate is None else max(n for _, _, n in node.values) / rate
         case g.Compress():

@@ -313,7 +313,7 @@ class Union(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peaks(Node):
-    """`detect peaks(x, …)`; `value` is the expression looked at, `options` as its operator resolved them."""
+    """`detect peaks(x, …)`; `value` is the expression looked at, `operator` holds the options."""
 
     value: Expr
     operator: Any

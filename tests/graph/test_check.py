@@ -15,7 +15,9 @@ from flowedge.graph.expressions import (
     Rolling,
     walk,
 )
+from flowedge.graph.sinks import Sinks
 from flowedge.lang.diagnostics import FlowError
+from flowedge.lang.errors import InternalError
 
 S = 'source s (time, v: f64 [mV], n: i64, t: f64 [degC], name: string, ok: bool) at 100 Hz from arrow("in.arrow")\n'
 R = 'source r (time, k: key, v: f64, w: f64 [m/s]) from arrow("r.arrow") late 2 s\n'
@@ -387,6 +389,18 @@ def test_a_model_takes_a_path_and_a_digest_once_each(arguments, says):
     text = f'model m = torch({arguments}) input (v) output softmax ["a", "b"]\n'
     found = problems(S + text + "sink s | window 64 samples | classify with m to console")
     assert [p.message for p in found if p.code == "FE212"] == says
+
+
+def test_what_keeps_less_than_one_row_of_one_is_refused():
+    for count in (0, -2):
+        (found,) = problems(S + f"sink s | compress decimate({count}) on v to console")
+        assert (found.code, found.message) == ("FE418", f"one row kept of {count}")
+
+
+def test_a_sink_that_falls_away_without_a_mistake_is_our_fault(monkeypatch):
+    monkeypatch.setattr(Sinks, "add", lambda *_: None)
+    with pytest.raises(InternalError, match=r"sinks cannot all be built \(expected 1 sinks, saw 0"):
+        graph_of(S + "sink s to console")
 
 
 def test_a_unit_that_resembles_none_is_answered_with_examples():

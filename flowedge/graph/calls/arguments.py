@@ -220,16 +220,8 @@ def _adaptive(c: Checker, tree: t.Call, place: Place, first: Value | None) -> An
     known = {n: cls for (kind, n), cls in every.items() if str(kind) == "threshold"}
     cls = known.get(tree.name.name)
     if cls is None:
-        if tree.name.name == "adaptive":
-            c.not_yet(tree.span, "`adaptive`")
-        else:
-            c.report(
-                UnknownCall.at(
-                    tree.name.span,
-                    f"unknown threshold `{tree.name.name}`",
-                    fix=did_you_mean(tree.name.name, {*known, "adaptive"}),
-                )
-            )
+        what = f"unknown threshold `{tree.name.name}`"
+        c.report(UnknownCall.at(tree.name.span, what, fix=did_you_mean(tree.name.name, known)))
         return None
     given = parameters(c, cls, tree, tree.arguments, place, first)
     return None if given is None else cls(**given)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
 from flowedge.graph.calls.arguments import WrongArguments, parameters
-from flowedge.graph.calls.known import functions
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Apply, Expr
 from flowedge.graph.names import Scope, UnknownCall
@@ -17,14 +16,13 @@ from flowedge.graph.stages.splits import NeverReached, unreachable
 from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
-from flowedge.operators import discover
-from flowedge.operators.contract import Operator, Refused
+from flowedge.operators.contract import Refused
+from flowedge.operators.detect.peaks import Adaptive, Peaks
+from flowedge.operators.functions.held import Held
 from flowedge.types.schema import BOOL, F64, TEXT, Column, Stream
 
 DETECTORS = ("peaks", "edges", "changepoints", "anomalies")
 DIRECTIONS = ("rise", "fall", "both")
-AT_MOST_S = 3.0
-"""A detector looks back no further than this, unless told otherwise."""
 
 
 def detect(c: Checker, flow: Flow, stage: t.Detect, scope: Scope) -> Flow:
@@ -131,12 +129,9 @@ def _peaks(c: Checker, flow: Flow, stage: t.Detect, scope: Scope) -> Flow:
             )
         )
         found = None
-    cls = discover().get(("detect", "peaks"))
     given = None
-    if cls is None:
-        c.not_yet(stage.op.name.span, "`detect peaks`")
-    elif found is not None:
-        given = parameters(c, cls, stage.op, stage.op.arguments[1:], place, found)
+    if found is not None:
+        given = parameters(c, Peaks, stage.op, stage.op.arguments[1:], place, found)
     unit = None if found is None else found.type.unit
     rise = None if unit is None else unit.difference()
     out = events_of(
@@ -145,23 +140,22 @@ def _peaks(c: Checker, flow: Flow, stage: t.Detect, scope: Scope) -> Flow:
         Column("prominence", replace(F64, unit=rise)),
     )
     out = replace(out, in_order=flow.type.in_order and not flow.type.keys)
-    if cls is None or found is None or given is None:
+    if found is None or given is None:
         return flow.to(out, -1)
-    learns = getattr(given.get("threshold"), "learn", 0.0)
+    made = Peaks(**given, rate_hz=flow.type.rate_hz)
     if not any(a.keyword is not None and a.keyword.name == "at_most" for a in stage.op.arguments):
-        given["at_most"] = max(given.get("at_most", AT_MOST_S), learns, given.get("apart", 0.0))
-    given["rate_hz"] = flow.type.rate_hz
-    made: Operator = cls(**given)
+        learns = made.threshold.learn if isinstance(made.threshold, Adaptive) else 0.0
+        made = replace(made, at_most=max(made.at_most, learns, made.apart))
     try:
-        getattr(made, "check", lambda: None)()
+        made.check()
     except Refused as refused:
         places: dict[str, t.Tree] = {
             a.keyword.name: a for a in stage.op.arguments if a.keyword is not None
         }
         refuse(c, refused, stage.op, places, flow, "peaks")
         return flow.to(out, -1)
-    wait_s = getattr(made, "wait_s", AT_MOST_S)
-    out = replace(out, wait_s=None if flow.type.wait_s is None else flow.type.wait_s + wait_s)
+    wait_s = None if flow.type.wait_s is None else flow.type.wait_s + made.wait_s
+    out = replace(out, wait_s=wait_s)
     delay = round(found.type.delay_s * 1e9)
     done = c.stage(
         g.Peaks, flow, out, stage, "detect peaks", value=found, operator=made, delay_ns=delay
@@ -196,12 +190,7 @@ def classify_rules(c: Checker, flow: Flow, stage: t.ClassifyRules, scope: Scope)
             good = False
             continue
         if hold is not None and hold > 0:
-            held = functions().get("held")
-            if held is None:
-                c.not_yet(rule.condition.span, "`for`")
-                good = False
-                continue
-            test = Apply(held(float(hold)), (test,), BOOL, place.rate_hz)  # type: ignore[call-arg]
+            test = Apply(Held(float(hold)), (test,), BOOL, place.rate_hz)
         unreachable(c, test, tests, rule.condition.span, f'rule "{label}"')
         tests.append(test)
         rules.append((label, test))

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
-from flowedge.graph.calls.arguments import WrongArguments, like_input, parameters
+from flowedge.graph.calls.arguments import WrongArguments, parameters
 from flowedge.graph.checker import Checker, Flow, Packed
 from flowedge.graph.expressions import Read
 from flowedge.graph.names import Scope, UnknownCall
@@ -200,7 +200,6 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
         return flow.to(as_irregular(flow.type), -1)
     columns = chosen(c, flow, stage.on, scope, stage)
     out = as_irregular(flow.type)
-    known = discover().get(("compress", name))
     if name not in RUNS:
         c.not_yet(stage.op.name.span, f"`compress {name}`", "take `swing` or `deadband`")
         return replace(flow.to(out, -1), packed=Packed(name, (), (), flow.type))
@@ -210,31 +209,25 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
     bounds: list[float] = []
     every = 0
     if name == "decimate":
-        found = _only_argument(c, stage.op)
-        every = (
-            k.whole(c, found, place, "how many rows become one") if found is not None else 0
-        ) or 0
-        if found is not None and every < 1:
-            if every < 0:
-                c.report(
-                    k.ValueOutOfRange.at(found.span, f"every {every}th row", fix="give 1 or more")
-                )
+        given = _only_argument(c, stage.op)
+        found = None if given is None else k.whole(c, given, place, "how many rows become one")
+        if given is None or found is None:
             return flow.to(out, -1)
-        if found is None:
+        if found < 1:
+            what = f"one row kept of {found}"
+            c.report(k.ValueOutOfRange.at(given.span, what, fix="give 1 or more"))
             return flow.to(out, -1)
+        every = found
         if flow.type.shape == "signal" and flow.type.rate_hz:
             out = replace(flow.type, rate_hz=flow.type.rate_hz / every)
     else:
+        method = discover()["compress", name]
         for column in columns:
             first = Read(column.name, column.type)
-            if known is not None and known.parameters:
-                given = parameters(c, known, stage.op, stage.op.arguments, place, first)
-                value = None if given is None else given[known.parameters[0].name]
-            else:
-                found = _only_argument(c, stage.op)
-                value = None if found is None else _bound(c, found, place, first)
-            if value is None:
+            resolved = parameters(c, method, stage.op, stage.op.arguments, place, first)
+            if resolved is None:
                 return flow.to(out, -1)
+            value = resolved[method.parameters[0].name]
             if value < 0:
                 c.report(
                     k.ValueOutOfRange.at(
@@ -274,10 +267,6 @@ def _that_fit(c: Checker, op: t.Call, place: Place, columns: list[Column]) -> li
         return columns
     fitting = [x for x in columns if x.type.unit is not None and x.type.unit.same_dimension(told)]
     return fitting or columns
-
-
-def _bound(c: Checker, tree: t.Value, place: Place, first: Read) -> float | None:
-    return like_input(c, tree, place, "an error bound", first, amount=True)
 
 
 def _only_argument(c: Checker, op: t.Call) -> t.Value | None:
