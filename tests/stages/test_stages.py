@@ -304,3 +304,31 @@ def test_late_rows_have_their_own_stream(run):
               s=table([0, 2, 1.5, 0.5, 4], v=[1.0, 2.0, 3.0, 4.0, 5.0]))  # fmt: skip
     assert out["only"]["v"] == [1, 3, 2, 5]
     assert out["late"]["v"] == [4]
+
+
+@pytest.mark.parametrize("frame", ["window 1 h", "split gap 1 min", "split while v >= 0"])
+def test_what_closes_after_a_restore_has_room_to_work(frame):
+    rng = np.random.default_rng(1)
+    given = table(np.arange(200_000) / 1000, v=rng.random(200_000))
+    plan = compile_flow(text=ONE + f"sink s | {frame} | aggregate median(v) as m to expected()",
+                        catalog=CATALOG)  # fmt: skip
+    session = plan.open()
+    for batch in given.to_batches():
+        session.push("s", batch)
+    (found,) = plan.restore(session.snapshot()).finish().values()
+    assert found["m"].to_pylist() == [np.median(given["v"])]
+
+
+def test_rolling_medians_of_long_and_short_extents_share_their_memory():
+    rng = np.random.default_rng(2)
+    time, v = np.sort(rng.random(3000) * 100), rng.random(3000)
+    plan = compile_flow(text=SRC + "sink s | derive a = median(v) over 50 s, b = median(v) over 0.5 s to expected()",
+                        catalog=CATALOG)  # fmt: skip
+    keys = rng.integers(0, 40, 3000).astype(np.int32)
+    (found,) = plan.run({"s": table(time, k=keys, v=v)}).values()
+    for name, extent in (("a", 50), ("b", 0.5)):
+        want = [
+            np.median(v[: i + 1][(keys[: i + 1] == keys[i]) & (time[: i + 1] > time[i] - extent)])
+            for i in range(3000)
+        ]
+        np.testing.assert_allclose(found[name], want)

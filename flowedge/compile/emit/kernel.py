@@ -370,6 +370,7 @@ class Kernel:
                 return [pad + x for x in sheet.lines]
             case "ROOM":
                 lines = [x for ring in state.timed for x in ring.make_room]
+                lines += [x for ring in state.timed for x in ring.work]
                 return [y for x in lines for y in self._expand(pad + x)]
             case "CLEAR":
                 return [pad + x for turn in state.turns for x in turn.clear]

@@ -281,12 +281,12 @@ class ArenaRing:
             *_put_lines(self.values, self.length, f"{get(self.length)} - 1", depth),
         ]
 
-    def room_for_one(self, scratch: int = 0, extra: int = 0) -> list[str]:
+    def room_for_one(self) -> list[str]:
         """Lines that make room for one more, or leave with GROW before anything has changed."""
         state, sheet = self.values.state, self.values.state.sheet
         get = state.get
         size, top, q, j = (sheet.fresh(x) for x in ("size", "top", "q", "j"))
-        lines = [
+        return [
             f"if {get(self.length)} == {get(self.room)}:",
             f"    {size} = max(8, 2 * {get(self.room)})",
             f"    {top} = i64(arena, 0)",
@@ -301,13 +301,19 @@ class ArenaRing:
             *_put_lines(self.values, self.head, "0", 1),
             f"    set_i64(arena, 0, {top} + {size} * {self.words})",
         ]
-        if scratch:
-            lines += [
-                f"if i64(arena, 0) + {scratch} * ({get(self.length)} + 1) + {extra} > arena_words:",
-                f"    need = {scratch} * ({get(self.length)} + 1) + {extra}",
-                "    LEAVE_GROW",
-            ]
-        return lines
+
+    def room_to_work(self, words: int, extra: int = 0) -> list[str]:
+        """Lines that make room behind the arena for so many words an element, or leave with GROW.
+
+        Another ring that grows takes that room away, and a restored arena has none: so this stands
+        behind all growing, and right before rows are looked at when none has come.
+        """
+        need = f"{words} * ({self.values.state.get(self.length)} + 1) + {extra}"
+        return [
+            f"if i64(arena, 0) + {need} > arena_words:",
+            f"    need = {need}",
+            "    LEAVE_GROW",
+        ]
 
     def push(self, values: "Sequence[str]") -> None:
         """Write the statements that add (row time, values…)."""
@@ -358,7 +364,8 @@ def _collect_timed(values: "Values", expr: Rolling, args: "Sequence[str]") -> "V
         f"while {state.get(ring.length)} > 0 and {ring.oldest_time()} <= {values.time} - {_ns(expr)}:",
         *ring.drop_oldest(1),
     )
-    state.timed.append(TimedRing(make_room=(*evict, *ring.room_for_one(scratch=3))))
+    room = TimedRing((*evict, *ring.room_for_one()), tuple(ring.room_to_work(3)))
+    state.timed.append(room)
     ring.push([args[0]])
     q, m, x, w = (sheet.fresh(s) for s in ("q", "m", "x", "w"))
     sheet(f"{m} = 0", f"{w} = arena + 8 * i64(arena, 0)")

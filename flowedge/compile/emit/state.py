@@ -128,6 +128,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TimedRing:
-    """A ring in the arena that must have room for one more row before the row changes anything."""
+    """A ring in the arena that must have room for one more row before the row changes anything.
+
+    Room to work behind the arena is asked for when all rings have grown.
+    """
 
     make_room: tuple[str, ...]
+    work: tuple[str, ...] = ()

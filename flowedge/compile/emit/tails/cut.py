@@ -26,12 +26,12 @@ class Piece:
             for z in part.fold.aggregate.zero
         ]
         self.ring: ArenaRing | None = None
+        self.ready: tuple[str, ...] = ()
         if self.folds.collected:
             self.ring = ArenaRing(kernel.values, "rows", words=1 + self.folds.kept)
             longest = max(p.length for p in self.folds.collected)
-            state.timed.append(
-                TimedRing(make_room=tuple(self.ring.room_for_one(scratch=4, extra=longest)))
-            )
+            self.ready = tuple(self.ring.room_to_work(4, longest))
+            state.timed.append(TimedRing(tuple(self.ring.room_for_one()), self.ready))
 
     @property
     def address(self) -> str:
@@ -125,9 +125,10 @@ class CutTail(Tail):
             self.timers.clear()
 
         if self.node.how == "gap":
-            self.timers.fire(act)
+            self.timers.fire(act, ready=self.piece.ready)
         else:
-            self.timers.fire(act, reached="!= MISSING and finish != 0 and i == n")
+            at_end = "!= MISSING and finish != 0 and i == n"
+            self.timers.fire(act, reached=at_end, ready=self.piece.ready)
         with kernel.sheet.block("if i < n and m >= room"):
             kernel.sheet("LEAVE_FULL")
 

@@ -57,7 +57,7 @@ class SplitNextTail(Tail):
             self.timers.clear()
 
         reached = "<= now" if node.up_to_ns is not None else "!= MISSING and finish != 0 and i == n"
-        self.timers.fire(act, reached=reached)
+        self.timers.fire(act, reached=reached, ready=self.piece.ready)
         with kernel.sheet.block("if i < n and m >= room"):
             kernel.sheet("LEAVE_FULL")
 

@@ -61,11 +61,8 @@ class TimeWindowTail(Tail):
             else None
         )
         if self.ring is not None:
-            # Room for the row itself and, at the end of arena, for one window's values twice over.
-            longest = max(p.length for p in self.folds.collected)
-            lines = self.ring.room_for_one(scratch=4, extra=longest)
             state.keep(self.ring.head, self.ring.length)
-            state.timed.append(TimedRing(make_room=tuple(lines)))
+            state.timed.append(TimedRing(tuple(self.ring.room_for_one())))
 
     def _pane_address(self, pane: str) -> str:
         """Address of a key's accumulators of a pane."""
@@ -111,6 +108,9 @@ class TimeWindowTail(Tail):
                 with sheet.block(f"if {kernel.state.get(self.newest)} >= oldest"):
                     with sheet.block("if m >= room"):
                         sheet("LEAVE_FULL")
+                    if self.ring is not None:
+                        longest = max(p.length for p in self.folds.collected)
+                        sheet(*self.ring.room_to_work(4, longest))
                     self._emit(kernel)
                 sheet(f"{self.cursor} += 1")
             sheet(f"next_end_at = {self._next_end(kernel)}")

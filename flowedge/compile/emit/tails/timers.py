@@ -1,6 +1,6 @@
 """What a tail needs to act key by key when the watermark reaches a time of each key's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flowedge.compile.emit.heap import heap_pop, heap_push, heap_sink
 from flowedge.compile.emit.kernel import Kernel
@@ -44,8 +44,17 @@ class Timers:
         """Write statements that make the timer of the key at hand do nothing when it fires."""
         self.kernel.state.put(self.due, "FOREVER")
 
-    def fire(self, act: Callable[[], None], *, reached: str = "<= now", room: int = 1) -> None:
+    def fire(
+        self,
+        act: Callable[[], None],
+        *,
+        reached: str = "<= now",
+        room: int = 1,
+        ready: Sequence[str] = (),
+    ) -> None:
         """Write the loop over timers that are due; `act` writes what happens for slot `slot`, record `r`.
+
+        Before it come the lines `ready`, which may leave to come again.
 
         After `act` the timer is gone, unless `act` has set `due` to a later time.
         """
@@ -59,6 +68,7 @@ class Timers:
             with sheet.block(f"if {state.get(self.due)} == {state.get(self.filed)}"):
                 with sheet.block(f"if m + {room} > room"):
                     sheet("LEAVE_FULL")
+                sheet(*ready)
                 act()
             with sheet.block(
                 f"if {state.get(self.due)} > {state.get(self.filed)} and {state.get(self.due)} != FOREVER"
