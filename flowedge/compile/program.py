@@ -117,7 +117,7 @@ class KernelSpec(NodeSpec):
     ----------
     object : key of the object code in `Program.objects`
     reads : (input place, column) in the order of their addresses after `COLUMNS`; a key column of
-        the stream is handed in as an int64 column, gathered from the key table
+        the stream is handed in as a column of its type, gathered from the key table
     writes : names in `fields` that the kernel writes, their addresses following those of `reads`
     passed : names in `fields` that are the input's own arrays; only with `is_dense`
     is_dense : gives one row for each row, in place: its time, slot and gap are the input's

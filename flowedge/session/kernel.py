@@ -8,7 +8,7 @@ import numpy as np
 from flowedge.compile import program as p
 from flowedge.compile.native import load
 from flowedge.lang.errors import CheckpointError, InternalError
-from flowedge.session.batch import DTYPES, Array, Batch, Flags, Slots, Times
+from flowedge.session.batch import DTYPES, Array, Batch, Flags, Slots, Times, restored
 from flowedge.session.meeting import Meeting
 from flowedge.session.node import Node, Shared
 from flowedge.session.words import address
@@ -360,9 +360,12 @@ class KernelNode(Node):
         return out
 
     def _key_values(self, place: int, key: int, batch: Batch) -> Array:
-        values = self.shared.tables[self._tables[place]].values(key)
+        """A key of each row, as its column holds it; tables hold all keys as int64."""
+        number = self._tables[place]
+        values = self.shared.tables[number].values(key)
+        field = self.shared.program.tables[number].fields[key]
         assert batch.slot is not None
-        return values.take(batch.slot)
+        return restored(values.take(batch.slot), p.Field(field.name, "i64"), field)
 
     # ---- two inputs
 

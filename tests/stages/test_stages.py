@@ -332,3 +332,21 @@ def test_rolling_medians_of_long_and_short_extents_share_their_memory():
             for i in range(3000)
         ]
         np.testing.assert_allclose(found[name], want)
+
+
+KEYS = {
+    "i8": pa.int8(), "u8": pa.uint8(), "i16": pa.int16(), "u16": pa.uint16(), "i32": pa.int32(), "u32": pa.uint32(),
+    "i64": pa.int64(), "bool": pa.bool_(), "string": pa.string(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_in_an_expression_has_its_value_whatever_its_width(run, kind):
+    keys = {"bool": [True, False, True], "string": ["b", "a", "b"]}.get(kind, [7, 100, 7])
+    text = f"source s (time, k: key {kind}, v: f64) from given() time time\n"
+    out = run(
+        text + "sink s | derive same = k, w = if(k == k, v, -1) to expected()",
+        s=table([0, 1, 2], k=pa.array(keys, KEYS[kind]), v=[1.0, 2.0, 3.0]),
+    )["only"]
+    assert out["same"] == keys
+    assert out["w"] == [1, 2, 3]
