@@ -9,10 +9,11 @@ from flowedge.compile.emit.chain import FILTERS, Chain, has_long_memory, is_fusa
 from flowedge.compile.emit.frames import aggregate_frames, derive_frames
 from flowedge.compile.emit.kernel import Kernel, field_of
 from flowedge.compile.emit.tails import TAILS
-from flowedge.compile.emit.tails.count_frames import SAMPLE_TIME, frame_type
+from flowedge.compile.emit.tails.count_frames import frame_type
+from flowedge.compile.frames import framed
 from flowedge.graph import nodes as g
-from flowedge.graph.expressions import Fold, Read, reads
-from flowedge.types.schema import TIME, Column, Frame, Stream
+from flowedge.graph.expressions import Read, reads
+from flowedge.types.schema import TIME, Column, Stream
 
 Build = Callable[[str, dict[str, object]], str]
 """Compiles the source of a kernel with its names; returns the key of the object code."""
@@ -53,9 +54,7 @@ class Lowering:
 
     def __post_init__(self) -> None:
         """Take nodes apart that are several steps for the compiler."""
-        self.graph = replace(
-            self.graph, nodes=tuple(x for n in self.graph.nodes for x in _framed(n, self.graph))
-        )
+        self.graph = framed(self.graph)
 
     def run(self) -> tuple[tuple[p.NodeSpec, ...], tuple[p.TableSpec, ...]]:
         """Translate every node; returns nodes and key tables."""
@@ -410,30 +409,6 @@ def _fields(stream: Stream) -> tuple[p.Field, ...]:
             for c in stream.columns
         )
     return tuple(field_of(c) for c in stream.columns)
-
-
-def _framed(node: g.Node, graph: g.Graph) -> tuple[g.Node, ...]:
-    """A window of samples with its aggregates as the two steps that it is: frames, then one row for each."""
-    if not isinstance(node, g.CountWindow):
-        return (node,)
-    before = graph.node(node.inputs[0]).out
-    wanted = {name for _, e in node.folds for name in reads(e)} - {"time"}
-    columns = tuple(c for c in (*before.columns, *before.keys) if c.name in wanted)
-    if any(isinstance(e, Fold) and e.aggregate.needs_time for _, e in node.folds):
-        columns = (*columns, Column(SAMPLE_TIME, TIME))
-    frames = replace(
-        before, columns=(Column("start", TIME), *columns), shape="frames", spans=True,
-        frame=Frame(node.size, before.rate_hz, whole=("start",)),
-    )  # fmt: skip
-    made = g.CountFrames(
-        id=-node.id - 1, inputs=node.inputs, out=frames, name=node.name, label=node.label, span=node.span, size=node.size,
-        hop=node.hop, columns=tuple(c.name for c in columns),
-    )  # fmt: skip
-    folded = g.FrameAggregate(
-        id=node.id, inputs=(made.id,), out=node.out, name=node.name, label=f"aggregate of {node.label}", span=node.span,
-        folds=node.folds, results=node.results,
-    )  # fmt: skip
-    return made, folded
 
 
 def _raw_fields(node: g.Source) -> tuple[p.Field, ...]:

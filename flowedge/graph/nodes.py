@@ -163,6 +163,9 @@ class TimeWindow(Node):
 
     `folds` are the aggregates ((hidden name, Fold)), `results` the columns as expressions over the
     hidden names. In a zone, windows follow the local clock; `zone` None means UTC.
+
+    Without results it makes frames of any length, for `FrameDerive` and then `FrameAggregate`. The
+    compiler joins them to one node, with this one and the stages inside as `kept`.
     """
 
     size_ns: int
@@ -170,6 +173,7 @@ class TimeWindow(Node):
     zone: str | None
     folds: tuple[tuple[str, Expr], ...]
     results: tuple[tuple[str, Expr], ...]
+    kept: "tuple[Node, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +242,7 @@ class SplitNext(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut(Node):
-    """`split gap D`, `split on E`, `split while E`, with the aggregates of each piece."""
+    """`split gap D`, `split on E`, `split while E`, with the aggregates of each piece; or frames, as `TimeWindow`."""
 
     how: Literal["gap", "on", "while"]
     gap_ns: int | None
@@ -246,6 +250,7 @@ class Cut(Node):
     up_to_ns: int | None
     folds: tuple[tuple[str, Expr], ...]
     results: tuple[tuple[str, Expr], ...]
+    kept: "tuple[Node, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

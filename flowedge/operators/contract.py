@@ -200,6 +200,8 @@ class Aggregate(Operator):
     needs_time : its `lift` looks at the time of the row (slope)
     counts_last : the last number of its fold is the count of values, which a rolling extent of fixed
         length then keeps by itself, exactly and for nothing while no value is missing
+    needs_all : a rolling one is missing until its extent is full, because the length of its result
+        depends on it (the lines of a spectrum)
     """
 
     kind = "aggregate"
@@ -208,6 +210,7 @@ class Aggregate(Operator):
     needs_rate: ClassVar[bool] = False
     needs_time: ClassVar[bool] = False
     counts_last: ClassVar[bool] = False
+    needs_all: ClassVar[bool] = False
 
     def out(self, args: "Sequence[Type]", context: Context) -> "Type":
         """The type of the result; raises `Refused`."""

@@ -74,7 +74,7 @@ SIGNAL = Context(rate_hz=100.0)
         ("aggregate", "psd", {}, (F64,), SIGNAL, "FE501"),
         ("aggregate", "band", {"band": (5.0, 60.0)}, (F64,), SIGNAL, "FE403"),
         ("aggregate", "band", {"band": (9.0, 5.0)}, (F64,), SIGNAL, "FE407"),
-        ("aggregate", "mel", {"bands": 4, "band": (0.0, 50.0)}, (F64,), SIGNAL, "FE501"),
+        ("aggregate", "mel", {"bands": 0, "band": (0.0, 50.0)}, (F64,), SIGNAL, "FE408"),
         ("aggregate", "centroid", {}, (F64,), Context(None), "FE402"),
     ],
 )

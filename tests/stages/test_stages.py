@@ -334,6 +334,20 @@ def test_rolling_medians_of_long_and_short_extents_share_their_memory():
         np.testing.assert_allclose(found[name], want)
 
 
+@pytest.mark.parametrize(
+    "between", ["derive w = v * 1 |", "derive w = v | select w |", "derive w = v / slope(v) |"]
+)
+def test_slope_over_kept_frames_of_uneven_rows_knows_their_times(run, between):
+    rng = np.random.default_rng(3)
+    time, v = np.cumsum(rng.random(15)), rng.random(15)
+    out = run(
+        ONE + f"sink s | window 5 samples | {between} aggregate slope(w) as m to expected()",
+        s=table(time, v=v),
+    )["only"]
+    want = [np.polyfit(time[i : i + 5], v[i : i + 5], 1)[0] for i in (0, 5, 10)]
+    np.testing.assert_allclose(out["m"], [1, 1, 1] if "/" in between else want, atol=1e-6)
+
+
 KEYS = {
     "i8": pa.int8(), "u8": pa.uint8(), "i16": pa.int16(), "u16": pa.uint16(), "i32": pa.int32(), "u32": pa.uint32(),
     "i64": pa.int64(), "bool": pa.bool_(), "string": pa.string(),

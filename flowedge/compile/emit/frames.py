@@ -4,16 +4,18 @@ from collections.abc import Sequence
 
 from flowedge.compile.emit.folds import Folds, Part, write_results
 from flowedge.compile.emit.kernel import LOADS, Kernel
-from flowedge.compile.emit.tails.count_frames import SAMPLE_TIME
 from flowedge.compile.emit.values import Value
 from flowedge.graph.expressions import Expr, Fold, walk
 from flowedge.types.schema import TIME, Column, Stream, Type
+
+SAMPLE_TIME = "_time"
+"""Hidden column of a frame: when each sample was taken, for aggregates that ask."""
 
 
 class FrameRows:
     """Reads samples of the frame at hand: sample `q` of row `i`."""
 
-    def __init__(self, kernel: Kernel, length: int, per_sample: Sequence[str]) -> None:
+    def __init__(self, kernel: Kernel, length: int | str, per_sample: Sequence[str]) -> None:
         self.kernel, self.length = kernel, length
         self.per_sample = set(per_sample)
         self.sample = "q"
@@ -43,7 +45,13 @@ class FrameRows:
             return self.read(SAMPLE_TIME, TIME)[0]
         if part.fold.rate_hz is None:
             return "t"
-        return f"t - int(({self.length - 1} - {self.sample}) * {1e9 / part.fold.rate_hz!r} + 0.5)"
+        return f"t - int(({self.length} - 1 - {self.sample}) * {1e9 / part.fold.rate_hz!r} + 0.5)"
+
+    def work(self, parts: Folds) -> str:
+        """Address of memory for each collected value, twice the samples more, and a list result."""
+        length = int(self.length)
+        longest = max(p.length for p in parts.collected)
+        return self.kernel.state.scratch(length * (len(parts.collected) + 2) + longest)
 
     def fold(self, folds: Sequence[tuple[str, Expr]]) -> dict[str, Value]:
         """Fold the samples of the frame; returns the results by hidden name."""
@@ -54,8 +62,7 @@ class FrameRows:
         self.sample = q = sheet.fresh("q")
         counts = []
         if parts.collected:
-            longest = max(p.length for p in parts.collected)
-            work = kernel.state.scratch(self.length * (len(parts.collected) + 2) + longest)
+            work = self.work(parts)
             for _ in parts.collected:
                 counts.append(name := sheet.fresh("count"))
                 sheet(f"{name} = 0")
@@ -71,13 +78,14 @@ class FrameRows:
                 keep = "True" if part.fold.aggregate.needs_rate else f"{x} == {x}"
                 with sheet.block(f"if {keep}"):
                     sheet(
-                        f"set_f64({work}, {part.at * self.length} + {count}, {x})", f"{count} += 1"
+                        f"set_f64({work}, {part.at} * {self.length} + {count}, {x})",
+                        f"{count} += 1",
                     )
         values.bound.clear()
         found.update(parts.results(local))
         for part, count in zip(parts.collected, counts, strict=True):
-            base = f"{work} + {8 * part.at * self.length}"
-            behind = f"{work} + {8 * len(parts.collected) * self.length}"
+            base = f"{work} + {8 * part.at} * {self.length}"
+            behind = f"{work} + {8 * len(parts.collected)} * {self.length}"
             value = parts.finish(part, base, count, behind)
             held = tuple(values.hold(v, part.fold.aggregate.name) for v in value)
             found[part.name] = (*found.get(part.name, ()), *held)

@@ -335,13 +335,30 @@ def _finish(values: "Values", expr: Rolling, array: str, count: str, work: str) 
     return (out,)
 
 
+def _finish_list(
+    values: "Values", expr: Rolling, array: str, count: str, work: str, out: str
+) -> "Value":
+    """The same for a result of several numbers, held before the next aggregate works in its place."""
+    agg, state, sheet = expr.aggregate, values.state, values.state.sheet
+    finish, length = state.names.function(agg.finish, f"{agg.name}_finish"), expr.type.size
+    enough, j = f"{count} == {expr.count}" if agg.needs_all else f"{count} > 0", sheet.fresh("j")
+    with sheet.block(f"if {enough}"):
+        given = [array, count, work, f"array_f64({out}, {length})", *constants_of(expr)]
+        sheet(f"{finish}({', '.join(given)})")
+    with sheet.block("else"), sheet.block(f"for {j} in range({length})"):
+        sheet(f"set_f64({out}, {j}, nan)")
+    return tuple(values.hold(f"f64({out}, {k})", agg.name) for k in range(length))
+
+
 def _collect_counted(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Value":
     agg, n, state, sheet = expr.aggregate, expr.count, values.state, values.state.sheet
     if n is None:
         raise InternalError("a rolling count", expected="a number of rows", seen="None")
     ring = state.ring_address(n)
     place, seen = state.cell(f"{agg.name}_place", 0), state.cell(f"{agg.name}_seen", 0)
-    work = state.scratch(3 * n)
+    # The elements of a list column come one by one; a spectrum is a list of its own.
+    length = 0 if any(a.type.shape for a in expr.args) else sum(expr.type.shape)
+    work = state.scratch(3 * n + length)
     q, m, x, p = (sheet.fresh(s) for s in ("q", "m", "x", "p"))
     sheet(f"{p} = {state.get(place)}", f"set_f64({ring}, {p}, {args[0]})")
     sheet(f"{p} = {p} + 1 if {p} + 1 < {n} else 0")
@@ -352,9 +369,10 @@ def _collect_counted(values: "Values", expr: Rolling, args: "Sequence[str]") -> 
         sheet(f"{x} = f64({ring}, ({p} + {q}) % {n})")
         with sheet.block(f"if {'True' if agg.needs_rate else f'{x} == {x}'}"):
             sheet(f"set_f64({work}, {m}, {x})", f"{m} += 1")
-    return _finish(
-        values, expr, f"array_f64({work}, {n})", m, f"array_f64({work} + {8 * n}, {2 * n})"
-    )
+    array, behind = f"array_f64({work}, {n})", f"array_f64({work} + {8 * n}, {2 * n})"
+    if length:
+        return _finish_list(values, expr, array, m, behind, f"({work} + {24 * n})")
+    return _finish(values, expr, array, m, behind)
 
 
 def _collect_timed(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Value":

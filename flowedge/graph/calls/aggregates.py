@@ -80,8 +80,10 @@ def _inputs(
     return (good if len(good) == len(values) else None), taken, rest
 
 
-def _aggregate(c: Checker, tree: t.Call, place: Place) -> tuple[Aggregate, list[Expr], Type] | None:
-    """An aggregate with its inputs and its type."""
+def _aggregate(
+    c: Checker, tree: t.Call, place: Place, length: int | None
+) -> tuple[Aggregate, list[Expr], Type] | None:
+    """An aggregate with its inputs and its type; `length` is the number of samples it folds, if fixed."""
     name = tree.name.name
     cls = aggregates()[name]
     values, taken, rest = _inputs(c, tree, cls, place)
@@ -93,10 +95,7 @@ def _aggregate(c: Checker, tree: t.Call, place: Place) -> tuple[Aggregate, list[
                            fix="declare the source `at RATE`, or put `| resample RATE` before"))  # fmt: skip
         return None
     args = [q.settle(v, F64 if isinstance(v, Exact) else None) for v in values]
-    frame = place.flow.type.frame
-    context = Context(
-        rate_hz=place.rate_hz, in_frame=place.folds, length=frame.length if frame else None
-    )
+    context = Context(rate_hz=place.rate_hz, in_frame=place.folds, length=length)
     made = cls(**given)
     found = type_rule(c, made, args, context, tree, taken, rest, place)
     if found is None:
@@ -120,7 +119,8 @@ def fold(c: Checker, tree: t.Call, place: Place) -> Value | None:
         c.report(NestedAggregate.at(tree.span, f"aggregate `{name}` inside an aggregate", why="the outer one would fold a single value",
                                     fix="leave one of them away, or use two windows"))  # fmt: skip
         return None
-    found = _aggregate(c, tree, replace(place, inside=True))
+    frame = place.flow.type.frame
+    found = _aggregate(c, tree, replace(place, inside=True), frame.length if frame else None)
     if found is None:
         return None
     made, args, out = found
@@ -144,17 +144,15 @@ def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
                 )
             )
         return None
-    found = _aggregate(c, tree.call, replace(place, folds=False))
+    rate = place.rate_hz
+    count = None if extent is None else extent.count(rate)
+    found = _aggregate(c, tree.call, replace(place, folds=False), count)
     if found is None or extent is None:
         return None
     made, args, out = found
-    rate = place.rate_hz
-    count = extent.samples
-    if count is None and rate is not None and extent.seconds is not None:
-        count = round(extent.seconds * rate)
-        if extent.seconds * rate < 1 - 1e-9:
-            k.shorter_than_a_sample(c, tree.extent.span, "the extent", extent.seconds, place, rate)
-            return None
+    if rate is not None and extent.seconds is not None and extent.seconds * rate < 1 - 1e-9:
+        k.shorter_than_a_sample(c, tree.extent.span, "the extent", extent.seconds, place, rate)
+        return None
     seconds = (
         extent.seconds
         if extent.seconds is not None

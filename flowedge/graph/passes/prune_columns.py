@@ -98,6 +98,10 @@ def _pruned(
                 values = node.values[:1]
                 out = only(node.out, wanted | {values[0][0]})
             return replace(node, out=out, values=values), [wanted | _read([v[1] for v in values])]
+        case g.TimeWindow() | g.Cut() if node.out.shape == "frames":
+            test = node.condition if isinstance(node, g.Cut) else None
+            asks = wanted - {"start"} | (frozenset() if test is None else _read([test]))
+            return replace(node, out=out), [asks]
         case g.TimeWindow() | g.CountWindow() | g.FrameAggregate() | g.Cut():
             results, folds = _results(node, wanted)
             asks = _read([f for _, f in folds]) | (

@@ -13,6 +13,7 @@ from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
 from flowedge.graph.reserved import may_name
 from flowedge.graph.stages.frames import START, as_rows, sample_columns
+from flowedge.graph.stages.kept import frames_of, is_folded_in_the_end
 from flowedge.graph.stages.local import fits_a_day
 from flowedge.graph.stages.model_inputs import TimeWindowForModel
 from flowedge.graph.stages.order import ordered
@@ -147,16 +148,15 @@ def window(
     size_ns, hop_ns = (
         k.ns(_exactly(c, tree, place)) for tree in (stage.size, stage.every or stage.size)
     )
+    label = f"window {_short(size_ns)}"
+    label += f" every {_short(hop_ns)}" if hop_ns != size_ns else ""
+    label += "" if zone is None else f" in {zone}"
     if isinstance(following, t.Aggregate):
         flow = ordered(c, flow, stage.span)
         flow, folds, results, columns, broken = fold(
             c, flow, following.bindings, after[0][1], following
         )
         out = made_of(flow.type, columns, 1e9 / hop_ns)
-        label = f"window {_short(size_ns)}" + (
-            f" every {_short(hop_ns)}" if hop_ns != size_ns else ""
-        )
-        label += "" if zone is None else f" in {zone}"
         made = c.stage(
             g.TimeWindow,
             flow,
@@ -170,6 +170,12 @@ def window(
             results=results,
         )
         return _done(made, broken), 1
+    if is_folded_in_the_end(after):
+        flow = ordered(c, flow, stage.span)
+        return c.stage(
+            g.TimeWindow, flow, frames_of(flow.type, 1e9 / hop_ns), stage, label,
+            size_ns=size_ns, hop_ns=hop_ns, zone=None if zone == "UTC" else zone, folds=(), results=(),
+        ), 0  # fmt: skip
     kept = f"`window {stage.size.span.source}`"
     if isinstance(following, t.ClassifyModel):
         hint = (
@@ -425,7 +431,9 @@ def cut(
         if stage.up_to is not None:
             up_to = k.duration(c, stage.up_to, place, "a bound", positive=True)
             good = good and up_to is not None
-    if not (after and isinstance(after[0][0], t.Aggregate)):
+    following = after[0][0] if after else None
+    keeps = is_folded_in_the_end(after)
+    if (keeps and up_to is None) or not (keeps or isinstance(following, t.Aggregate)):
         if up_to is None:
             c.report(UnboundedFrame.at(stage.span, "a frame without a bound whose rows are kept", label="may grow for ever",
                                        why="memory is known before the run", fix="put `| aggregate …` behind it" + (", or a bound: `up to 10 min`" if how != "gap" else "")))  # fmt: skip
@@ -434,8 +442,6 @@ def cut(
                 stage.span, f"`split {how}` whose rows are kept", "put `| aggregate …` behind it"
             )
         return replace(flow.to(flow.type, -1), wild=True), 0
-    following = after[0][0]
-    assert isinstance(following, t.Aggregate)
     if test is not None:
         name = c.hidden("arg")
         if is_stateful(test):
@@ -448,14 +454,20 @@ def cut(
                 bindings=((name, test),),
             )
             test = Read(name, test.type)
-    flow, folds, results, columns, broken = fold(
-        c, flow, following.bindings, after[0][1], following
-    )
-    out = replace(
-        made_of(flow.type, columns, None), in_order=not flow.type.keys and flow.type.in_order
-    )
-    if not good:
-        return _done(flow.to(out, -1), broken), 1
+    in_order = not flow.type.keys and flow.type.in_order
+    folds: tuple[tuple[str, Expr], ...] = ()
+    results, broken = folds, frozenset[str]()
+    if isinstance(following, t.Aggregate):
+        flow, folds, results, columns, broken = fold(
+            c, flow, following.bindings, after[0][1], following
+        )
+        out = replace(made_of(flow.type, columns, None), in_order=in_order)
+        if not good:
+            return _done(flow.to(out, -1), broken), 1
+    else:
+        out = replace(frames_of(flow.type, None), in_order=in_order)
+        if not good:
+            return flow.to(out, -1), 0
     gap_ns = None if gap is None else k.ns(gap)
     rest: dict[str, Any] = {
         "how": how,
@@ -473,4 +485,4 @@ def cut(
         results=results,
         **rest,
     )
-    return _done(made, broken), 1
+    return (made, 0) if keeps else (_done(made, broken), 1)

@@ -84,7 +84,6 @@ class Mel(Aggregate):
     FE404 : an edge below 0 Hz
     FE407 : the lower edge is not below the upper one
     FE408 : a number of bands outside 1 to 512
-    FE501 : with `over`: a list cannot roll
 
     References
     ----------
@@ -114,12 +113,6 @@ class Mel(Aggregate):
         require_scalar(args[0])
         if not 1 <= self.bands <= 512:
             raise Refused("FE408", f"{self.bands} bands", at="bands", fix="take 1 to 512 bands")
-        if not context.in_frame:
-            raise Refused(
-                "FE501",
-                "`mel` gives a list, which cannot roll",
-                fix="put `| window … | aggregate mel(…)` in its place",
-            )
         return replace(square(amount(args[0], "0", "the power")), shape=(self.bands,))
 
     def constants(self, args: Sequence[Type], context: Context) -> tuple[float | int, ...]:

@@ -36,7 +36,8 @@ class Psd(Aggregate):
     ------
     in : signal, number [u], no point on a scale, in a window of a fixed number of samples n
     out : list of n // 2 + 1 f64 [u^2/Hz]
-    missing : a missing value in the window makes all of them missing
+    missing : a missing value in the window makes all of them missing; with `over`, so do the samples
+        that are not there yet
 
     Raises
     ------
@@ -57,18 +58,19 @@ class Psd(Aggregate):
     inputs: ClassVar[int | tuple[int, int]] = 1
     collects: ClassVar[bool] = True
     needs_rate: ClassVar[bool] = True
+    needs_all: ClassVar[bool] = True
     finish = staticmethod(psd_finish)
 
     def out(self, args: Sequence[Type], context: Context) -> Type:
         """A list over the frequencies."""
         require_samples(context)
         require_scalar(args[0])
-        if not context.in_frame or context.length is None:
+        if context.length is None:
             raise Refused(
                 "FE501",
                 "`psd` of a window whose number of samples is not fixed",
                 why="the number of frequencies depends on it",
-                fix="cut by samples, for example `window 256 samples`",
+                fix="cut by samples, for example `window 256 samples`, or write `over 256 samples`",
             )
         power = square(amount(args[0], "0", "the power"))
         unit = units.over(power.unit or units.NUMBER, units.HERTZ)

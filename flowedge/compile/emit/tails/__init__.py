@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from flowedge.compile.emit.frames import SAMPLE_TIME
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.tails.ahead import AheadTail
 from flowedge.compile.emit.tails.compress import SwingTail
-from flowedge.compile.emit.tails.count_frames import SAMPLE_TIME, CountFramesTail
+from flowedge.compile.emit.tails.count_frames import CountFramesTail
 from flowedge.compile.emit.tails.cut import CutTail
 from flowedge.compile.emit.tails.expand import ExpandTail
 from flowedge.compile.emit.tails.join import JoinTail

@@ -1,12 +1,10 @@
 """`window N samples every M samples` whose rows are kept: each key's newest N rows in a ring."""
 
 from flowedge.compile.emit.chain import Chain
+from flowedge.compile.emit.frames import SAMPLE_TIME
 from flowedge.compile.emit.kernel import LOADS, Kernel, Tail
 from flowedge.graph.nodes import CountFrames
 from flowedge.types.schema import TIME, Column, Type
-
-SAMPLE_TIME = "_time"
-"""Hidden column of a frame: when each sample was taken, for aggregates that ask."""
 
 
 class CountFramesTail(Tail):

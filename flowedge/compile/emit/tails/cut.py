@@ -2,22 +2,24 @@
 
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.folds import Folds, write_results
+from flowedge.compile.emit.kept import kept_of
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.rolling import ArenaRing
 from flowedge.compile.emit.state import TimedRing
 from flowedge.compile.emit.tails.timers import Timers
 from flowedge.compile.emit.values import Value
-from flowedge.graph.nodes import Cut
+from flowedge.graph.nodes import Cut, SplitNext
 from flowedge.types.schema import TIME
 
 
 class Piece:
     """The open piece of a key: when it began, its last row, its accumulators and collected values."""
 
-    def __init__(self, kernel: Kernel, folds: tuple[tuple[str, object], ...]) -> None:
+    def __init__(self, kernel: Kernel, node: Cut | SplitNext) -> None:
         state = kernel.state
-        self.kernel = kernel
-        self.folds = Folds(kernel, folds)  # type: ignore[arg-type]
+        self.kernel, self.node = kernel, node
+        self.kept = kept_of(kernel, node) if isinstance(node, Cut) else None
+        self.folds = Folds(kernel, () if self.kept else node.folds)
         self.is_open = state.cell("is_open", 0)
         self.first, self.last = state.cell("first", -(2**63)), state.cell("last_row", -(2**63))
         self.acc = [
@@ -25,12 +27,13 @@ class Piece:
             for part in self.folds.monoids
             for z in part.fold.aggregate.zero
         ]
-        self.ring: ArenaRing | None = None
-        self.ready: tuple[str, ...] = ()
+        self.ring = None if self.kept is None else self.kept.ring
+        self.ready: tuple[str, ...] = () if self.kept is None else self.kept.ready
         if self.folds.collected:
             self.ring = ArenaRing(kernel.values, "rows", words=1 + self.folds.kept)
             longest = max(p.length for p in self.folds.collected)
             self.ready = tuple(self.ring.room_to_work(4, longest))
+        if self.ring is not None:
             state.timed.append(TimedRing(tuple(self.ring.room_for_one()), self.ready))
 
     @property
@@ -51,7 +54,7 @@ class Piece:
             state.put(self.ring.head, "0")
             state.put(self.ring.length, "0")
 
-    def add(self) -> None:
+    def add(self, chain: Chain) -> None:
         """Write statements that take the row at hand into the piece."""
         kernel, state = self.kernel, self.kernel.state
         state.put(self.last, "t")
@@ -59,7 +62,9 @@ class Piece:
             self.folds.add(self.address)
         else:
             self._add_registers()
-        if self.ring is not None:
+        if self.kept is not None:
+            self.kept.push(chain)
+        elif self.ring is not None:
             self.ring.push([self.folds.inputs(part)[0] for part in self.folds.collected])
 
     def _add_registers(self) -> None:
@@ -71,7 +76,14 @@ class Piece:
             kernel.sheet(f"{mine} = {part.merge}({mine}, {row})")
             at += k
 
-    def results(self) -> dict[str, Value]:
+    def write(self) -> None:
+        """Write the columns of the piece's row."""
+        if self.kept is not None:
+            self.kept.write()
+        else:
+            write_results(self.kernel, self.node.results, self._results(), self.node.out.columns)
+
+    def _results(self) -> dict[str, Value]:
         """Write the results of the piece; returns them by hidden name."""
         kernel, state, sheet = self.kernel, self.kernel.state, self.kernel.sheet
         local = [kernel.values.hold(state.get(c), "acc") for c in self.acc]
@@ -101,7 +113,7 @@ class CutTail(Tail):
 
     def __init__(self, kernel: Kernel, node: Cut) -> None:
         self.node = node
-        self.piece = Piece(kernel, node.folds)
+        self.piece = Piece(kernel, node)
         self.timers = Timers(kernel)
         if node.how == "on" and node.condition is not None:
             start: float | int = float("nan") if node.condition.type.is_float else -(2**63)
@@ -110,9 +122,8 @@ class CutTail(Tail):
     def _emit(self, kernel: Kernel) -> None:
         state = kernel.state
         kernel.write("start", TIME, (state.get(self.piece.first),))
-        found = self.piece.results()
         outer, kernel.values.time = kernel.values.time, state.get(self.piece.last)
-        write_results(kernel, self.node.results, found, self.node.out.columns)
+        self.piece.write()
         kernel.values.time = outer
         kernel.emit(state.get(self.piece.last), "slot")
         state.put(self.piece.is_open, "0")
@@ -142,7 +153,7 @@ class CutTail(Tail):
         if node.how == "while" and node.condition is not None:
             held = kernel.values.hold(kernel.values.condition(node.condition), "inside")
             with sheet.block(f"if {held}"):
-                self._take(kernel)
+                self._take(kernel, chain)
             with sheet.block(f"elif {is_open}"):
                 self._emit(kernel)
                 self.timers.clear()
@@ -156,13 +167,13 @@ class CutTail(Tail):
             with sheet.block(f"if {is_open} and {differs}"):
                 self._emit(kernel)
             state.put(self.value, value)
-        self._take(kernel)
+        self._take(kernel, chain)
 
-    def _take(self, kernel: Kernel) -> None:
+    def _take(self, kernel: Kernel, chain: Chain) -> None:
         sheet, state, piece = kernel.sheet, kernel.state, self.piece
         with sheet.block(f"if {state.get(piece.is_open)} == 0"):
             piece.begin("t")
-        piece.add()
+        piece.add(chain)
         # Pieces without a silence wait for the end of input, in the order of their last rows.
         self.timers.set(f"t + {self.node.gap_ns}" if self.node.how == "gap" else "t")
 

@@ -1,7 +1,6 @@
 """`split at EVENTS to next [up to D]`: from event to event, with the aggregates of each piece."""
 
 from flowedge.compile.emit.chain import Chain
-from flowedge.compile.emit.folds import write_results
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.tails.cut import Piece
 from flowedge.compile.emit.tails.timers import Timers
@@ -22,7 +21,7 @@ class SplitNextTail(Tail):
         self.node = node
         types = {c.name: c.type for c in events} | {"time": TIME}
         self.taken = [(name, out, types[name]) for name, out in node.event_columns]
-        self.piece = Piece(kernel, node.folds)
+        self.piece = Piece(kernel, node)
         self.timers = Timers(kernel)
         state = kernel.state
         self.cells = [
@@ -39,7 +38,7 @@ class SplitNextTail(Tail):
             kernel.write("end", TIME, (end,))
         for (_, out, type_), cells in zip(self.taken, self.cells, strict=True):
             kernel.write(out, type_, tuple(state.get(c) for c in cells))
-        write_results(kernel, node.results, piece.results(), node.out.columns)
+        piece.write()
         kernel.emit(begin, "slot")
         state.put(piece.is_open, "0")
 
@@ -75,7 +74,7 @@ class SplitNextTail(Tail):
                     state.put(cell, value)
             self.timers.set(f"t + {self.node.up_to_ns}" if self.node.up_to_ns is not None else "t")
         with sheet.block(f"elif {state.get(piece.is_open)} == 1"):
-            piece.add()
+            piece.add(chain)
 
     def watermark(self, kernel: Kernel) -> str:
         """A piece has the time of its event and comes with the next one."""

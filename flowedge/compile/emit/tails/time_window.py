@@ -10,6 +10,7 @@ from math import gcd
 
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.folds import Folds, write_results
+from flowedge.compile.emit.kept import kept_of
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.rolling import ArenaRing
 from flowedge.compile.emit.slots import in_key_order
@@ -33,7 +34,8 @@ class TimeWindowTail(Tail):
         self.kernel, self.node, self.spans = kernel, node, spans
         self.pane = gcd(node.size_ns, node.hop_ns)
         self.panes = node.size_ns // self.pane
-        self.folds = Folds(kernel, node.folds)
+        self.kept = kept_of(kernel, node)
+        self.folds = Folds(kernel, () if self.kept else node.folds)
         self.clock = GridClock(kernel, node.zone, node.size_ns, node.hop_ns)
         kernel.uses_touched = True
         g, state = kernel.globals, kernel.state
@@ -55,11 +57,12 @@ class TimeWindowTail(Tail):
         extra = self.folds.words * (self.panes - 1)
         self.more = [state.cell("pane", 0.0, in_memory=True) for _ in range(extra)]
         state.keep(*self.accumulators, *self.more)
-        self.ring = (
-            ArenaRing(kernel.values, "rows", words=1 + self.folds.kept)
-            if self.folds.collected
-            else None
-        )
+        self.ring = None if self.kept is None else self.kept.ring
+        self.ready: tuple[str, ...] = () if self.kept is None else self.kept.ready
+        if self.folds.collected:
+            longest = max(p.length for p in self.folds.collected)
+            self.ring = ArenaRing(kernel.values, "rows", words=1 + self.folds.kept)
+            self.ready = tuple(self.ring.room_to_work(4, longest))
         if self.ring is not None:
             state.keep(self.ring.head, self.ring.length)
             state.timed.append(TimedRing(tuple(self.ring.room_for_one())))
@@ -108,9 +111,7 @@ class TimeWindowTail(Tail):
                 with sheet.block(f"if {kernel.state.get(self.newest)} >= oldest"):
                     with sheet.block("if m >= room"):
                         sheet("LEAVE_FULL")
-                    if self.ring is not None:
-                        longest = max(p.length for p in self.folds.collected)
-                        sheet(*self.ring.room_to_work(4, longest))
+                    sheet(*self.ready)
                     self._emit(kernel)
                 sheet(f"{self.cursor} += 1")
             sheet(f"next_end_at = {self._next_end(kernel)}")
@@ -140,26 +141,31 @@ class TimeWindowTail(Tail):
             ):
                 folds.merge_from(local, self._pane_address(pane))
         found = folds.results(local)
-        if self.ring is not None:
-            found.update(self._collected(kernel))
+        found.update(self._collected(kernel))
         kernel.write("start", TIME, (self._start(),))
-        columns = [*node.out.columns]
         kernel.values.time, outer = self.closes, kernel.values.time
-        write_results(kernel, node.results, found, columns)
+        if self.kept is not None:
+            self.kept.write(self._inside())
+        else:
+            write_results(kernel, node.results, found, node.out.columns)
         kernel.values.time = outer
         kernel.emit(self.closes, "slot")
+
+    def _inside(self) -> str:
+        """Condition on the time ``{t}`` of a row to be in the window at hand."""
+        low, high = self._start(), self.closes
+        if self.clock.is_local:
+            self.kernel.sheet(f"start_at = {low}")
+            low = "start_at"
+        return f"{low} < {{t}} <= {high}" if self.spans else f"{low} <= {{t}} < {high}"
 
     def _collected(self, kernel: Kernel) -> dict[str, Value]:
         """Copy each collected input of the window to scratch behind the arena, and finish it."""
         sheet, ring, state = kernel.sheet, self.ring, kernel.state
         out: dict[str, Value] = {}
-        if ring is None:
+        if ring is None or not self.folds.collected:
             return out
-        low, high = self._start(), self.closes
-        if self.clock.is_local:
-            sheet(f"start_at = {low}")
-            low = "start_at"
-        inside = "{low} < {t} <= {high}" if self.spans else "{low} <= {t} < {high}"
+        inside = self._inside()
         for part in self.folds.collected:
             q, t, x, count, base = (sheet.fresh(s) for s in ("q", "tq", "x", "count", "base"))
             sheet(f"{base} = arena + 8 * i64(arena, 0)", f"{count} = 0")
@@ -168,7 +174,7 @@ class TimeWindowTail(Tail):
                     f"{t} = i64(arena, {ring.place(q)})",
                     f"{x} = f64(arena, {ring.place(q)} + {1 + part.at})",
                 )
-                test = inside.format(low=low, high=high, t=t)
+                test = inside.format(t=t)
                 missing = "" if part.fold.aggregate.needs_rate else f" and {x} == {x}"
                 with sheet.block(f"if {test}{missing}"):
                     sheet(f"set_f64({base}, {count}, {x})", f"{count} += 1")
@@ -245,7 +251,9 @@ class TimeWindowTail(Tail):
             address = sheet.fresh("acc_at")
             sheet(f"{address} = {self._pane_address('pane')}")
             self.folds.add(address)
-        if self.ring is not None:
+        if self.kept is not None:
+            self.kept.push(chain)
+        elif self.ring is not None:
             self.ring.push([self.folds.inputs(part)[0] for part in self.folds.collected])
 
     def watermark(self, kernel: Kernel) -> str:
