@@ -79,6 +79,8 @@ class State:
 
     def __post_init__(self) -> None:
         """Take hold of the directory."""
+        if self.root.exists() and not self.root.is_dir():
+            raise SinkError(f"`{self.root}` is a file; give a directory for the state")
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._lock = (self.root / "lock").open("a+", encoding="utf-8")
