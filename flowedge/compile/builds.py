@@ -99,18 +99,18 @@ class Builds:
             if helper is not None and given is None and jobs:
                 given = helper.take(jobs)
             if not jobs and given is not None and helper is not None:
-                self._receive(helper, given, wait=True)
+                self._receive(helper, given)
                 given = None
                 continue
             if jobs:
                 job = jobs.pop(0)
                 self._found[job.key] = native.compiled(job.source, job.names, store=self.store)
             if given is not None and helper is not None and helper.has_answered():
-                self._receive(helper, given, wait=False)
+                self._receive(helper, given)
                 given = None
         return self._found
 
-    def _receive(self, helper: "Helper", job: Job, *, wait: bool) -> None:
+    def _receive(self, helper: "Helper", job: Job) -> None:
         code = helper.answer()
         if code is None:
             code = native.compiled(job.source, job.names, store=self.store)
