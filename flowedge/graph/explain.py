@@ -68,7 +68,12 @@ def _stage(graph: g.Graph, node: g.Node, more: More | None) -> list[str]:
 def _source(node: g.Source) -> list[str]:
     where = f"{node.connector} {node.address}".strip()
     raw = ", ".join(name for name, _ in node.raw) or "none"
-    lines = [f"        reads    {where}: {raw}"]
+    lines = [
+        f"        reads    {where}: {raw}",
+        "        parts    one: its files one after the other, by their paths"
+        if node.address and not node.connector.startswith("simulate")
+        else "        parts    one",
+    ]
     if node.predicate:
         lines.append(
             "        spares   rows but for "

@@ -58,6 +58,7 @@ class Report:
     streams : the ledger: of each stage, rows in and out, and what became of those in
     version : of this layout
     is_complete : the sources came to their end; otherwise the counts are those of a run cut short
+    hints : sinks that no row reached, and where the rows went
     checkpoints, resumed_from : how many were made, and the one that the run went on from (0: none)
     """
 
@@ -66,6 +67,7 @@ class Report:
     sinks: dict[str, SinkReport] = field(default_factory=dict)
     streams: dict[str, dict[str, int]] = field(default_factory=dict)
     is_complete: bool = False
+    hints: list[str] = field(default_factory=list)
     checkpoints: int = 0
     resumed_from: int = 0
     wall_s: float = 0.0
@@ -90,7 +92,9 @@ class Report:
             source.rows_late = counts.get("late", 0)
             source.rows_duplicate = counts.get("duplicate", 0)
             source.rows_bad = counts.get("rejected", 0) + source.rows_unreadable
-            source.notes = {k: counts[k] for k in ("jitter", "gaps", "filled") if counts.get(k)}
+            source.notes = {
+                k: counts[k] for k in ("jitter", "gaps", "filled", "leaps") if counts.get(k)
+            }
 
     @property
     def rows_in(self) -> int:

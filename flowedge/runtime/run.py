@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
+from flowedge.compile import program as p
 from flowedge.lang.errors import FlowEdgeError
 from flowedge.runtime.checkpoint import Saved, State, compare, seen
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
@@ -98,6 +99,7 @@ class Run:
                 if saved is None or not saved.is_finished:
                     self._read(session, feeds, outlets, stop)
                 self.report.streams = session.ledger()
+                self.report.hints = where_rows_went(self.plan.program, session)
                 outlets.finish([f.quarantine for f in feeds.by_name.values() if f.quarantine])
                 if self._state is not None:
                     self._state.clear()
@@ -267,6 +269,32 @@ class Run:
             feed.report.quarantine = before["quarantine"]
         for name, rows in saved.report["sinks"].items():
             self.report.sinks[name].rows = rows
+
+
+def where_rows_went(program: p.Program, session: "Session") -> list[str]:
+    """For each sink that no row reached, the stage that let none through, and what became of them."""
+    nodes = {n.id: n for n in program.nodes}
+    out = []
+    for sink in program.nodes:
+        if not isinstance(sink, p.SinkSpec) or session.nodes[sink.id].counts.rows_in:
+            continue
+        at: p.NodeSpec = sink
+        while at.inputs and not session.nodes[at.id].counts.rows_in:
+            # Of several inputs the one that something came through.
+            at = max(
+                (nodes[i] for i in at.inputs), key=lambda n: session.nodes[n.id].counts.rows_in
+            )
+        counts = session.nodes[at.id].counts
+        if not counts.rows_in:
+            out.append(f"sink {sink.name}: no row reached it, the source gave none")
+            continue
+        lost = [f"{n:,} {fate}" for fate, n in counts.fates.items() if fate != "used"]
+        stage = at.label or at.name
+        out.append(
+            f"sink {sink.name}: no row reached it; `{stage}` took {counts.rows_in:,} and gave none"
+            + (f" ({', '.join(lost)})" if lost else "")
+        )
+    return out
 
 
 def _inputs(feeds: Feeds) -> dict[str, list[list[Any]]]:

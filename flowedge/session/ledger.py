@@ -8,7 +8,8 @@ class Counts:
     """Rows of one node; in = used + filtered + late + duplicate + rejected + shed + incomplete + held.
 
     `rows_out` is counted apart: one row in may give none or many. `jitter`, `gaps` and `filled` are
-    notes about a signal (samples beside their instant, gaps met, rows put into gaps).
+    notes about a signal (samples beside their instant, gaps met, rows put into gaps), `leaps` one about
+    a recording (pushes in which time leaps by more than a year).
 
     Examples
     --------
@@ -29,6 +30,7 @@ class Counts:
     jitter: int = 0
     gaps: int = 0
     filled: int = 0
+    leaps: int = 0
 
     def imbalance(self) -> int:
         """Rows in less rows with a fate: 0 unless something is wrong with the engine."""
@@ -36,6 +38,12 @@ class Counts:
             self.used + self.filtered + self.late + self.duplicate + self.rejected + self.shed
             + self.incomplete + self.held
         )  # fmt: skip
+
+    @property
+    def fates(self) -> dict[str, int]:
+        """What became of the rows, by the word for it; without what became of none."""
+        names = ("used", "filtered", "late", "duplicate", "rejected", "shed", "incomplete", "held")
+        return {name: n for name in names if (n := getattr(self, name))}
 
     def as_dict(self) -> dict[str, int]:
         """By name, in order."""

@@ -23,6 +23,8 @@ ROWS = 65_536
 
 _MOST_NOTED = 100_000
 """A shell that never asks for rejected rows finds no more than about so many."""
+_LEAP_NS = 366 * 86_400 * 10**9
+"""A longer step of time in a recording is worth a word."""
 _ROW = "row"
 _NO_TIME = NEVER + 1
 
@@ -205,6 +207,8 @@ class SourceNode(Node):
             time = self._times(raw, texts, n)
             known = self.settle.steps(time)
             is_ordered = known[0] >= 0
+            if is_ordered and n and int(time[0]) > _NO_TIME:
+                self._note_leaps(known[1], int(time[0]), part.newest)
             if self._may_be_bad(time, is_ordered):
                 bad = self._bad(time, texts, first, received_ns)
         columns = {c: raw[s] for c, s, _ in self.columns}
@@ -235,6 +239,13 @@ class SourceNode(Node):
         else:
             part.add(batch)
             self._advance(None)
+
+    def _note_leaps(self, widest: int, first: int, newest: int) -> None:
+        """Count blocks in which, or before which, time leaps: a clock that was set, or a wrong format."""
+        if self.spec.always:
+            return
+        if widest > _LEAP_NS or (newest != NEVER and first - newest > _LEAP_NS):
+            self.counts.leaps += 1
 
     def _prepared(self, raw: dict[str, Any], n: int, first: int) -> dict[str, Any]:
         """The columns that are expressions over the raw fields."""

@@ -104,6 +104,7 @@ def summary(report: Report) -> str:
         if sink.latency:
             late = f", latency p50 {milliseconds(sink.latency['p50_ms'])}, p99 {milliseconds(sink.latency['p99_ms'])}"
         lines.append(f"sink {name}: {_rows(sink.rows)} to {where}{size}{many}{late}")
+    lines += report.hints
     if report.resumed_from:
         lines.append(f"went on from checkpoint {report.resumed_from}")
     rate = report.rows_in / report.wall_s if report.wall_s else 0.0
@@ -118,6 +119,7 @@ NOTES = {
     "jitter": "{:,} beside their instant",
     "gaps": "{:,} gaps",
     "filled": "{:,} rows put into gaps",
+    "leaps": "{:,} leaps of more than a year in time (a clock that was set, or another format of time?)",
 }
 
 CURES = {

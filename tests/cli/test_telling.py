@@ -186,3 +186,25 @@ def test_the_live_page_shows_sources_streams_and_sinks():
     text = kept.get()
     for word in ("20,000", "2001-09-09 01:46:40.000", "19,993", "1.5 s", "where", "p99.9"):
         assert word in text, word
+
+
+def test_a_sink_without_rows_says_where_they_went(tmp_path):
+    recording(tmp_path / "in.arrow")
+    (tmp_path / "p.flow").write_text(
+        'source s (time, v: f64) from arrow("in.arrow")\n'
+        'sink s | where v > 100 to csv("o.csv")\n'
+        'sink s | window 9 samples | aggregate mean(v) as m to csv("m.csv")\n'
+    )
+    code, out, _ = cli("run", "p.flow", cwd=tmp_path)
+    assert code == 0
+    assert "sink s_csv: no row reached it; `where` took 5 and gave none (5 filtered)" in out
+    assert "`window 9 samples` took 5 and gave none" in out
+
+
+def test_a_leap_in_time_is_told(tmp_path):
+    year = 366 * 86_400
+    recording(tmp_path / "in.arrow", time=[0, 1, 2 * year, 2 * year + 1], v=[1.0, 2.0, 3.0, 4.0])
+    (tmp_path / "p.flow").write_text(
+        'source s (time, v: f64) from arrow("in.arrow")\nsink s to csv("o.csv")\n'
+    )
+    assert "1 leaps of more than a year in time" in cli("run", "p.flow", cwd=tmp_path)[1]

@@ -23,6 +23,7 @@ def test_explain_tells_shape_columns_delay_wait_and_floor():
         "        columns  mlii: f32 [mV]\n"
         "        wait     100 ms\n"
         "        reads    arrow in.arrow: mlii, time\n"
+        "        parts    one: its files one after the other, by their paths\n"
         "        gaps     hold up to 50 ms\n"
         "\n"
         "stream energy\n"
