@@ -198,7 +198,7 @@ def test_a_sink_without_rows_says_where_they_went(tmp_path):
     code, out, _ = cli("run", "p.flow", cwd=tmp_path)
     assert code == 0
     assert "sink s_csv: no row reached it; `where` took 5 and gave none (5 filtered)" in out
-    assert "`window 9 samples` took 5 and gave none" in out
+    assert "`window 9 samples` took 5 and gave none (5 incomplete)" in out
 
 
 def test_a_leap_in_time_is_told(tmp_path):

@@ -67,6 +67,8 @@ class Kernel:
     joins: bool = False
     """Two inputs meet by shared keys: slots are translated by maps."""
     counts_dropped: bool = False
+    counts_lost: bool = False
+    """The tail counts rows that come to nothing in `lost`."""
     strip_words: int = 0
     """Scratch words for values that cross from one pass over a strip to another."""
     gap_due: str | None = None
@@ -305,7 +307,7 @@ class Kernel:
         state = self.state
         head = Sheet()
         head(
-            "dropped = 0",
+            *(["dropped = 0"] if self.counts_dropped else []), *(["lost = 0"] if self.counts_lost else []),
             f"i = first = i64(ctx, {p.ROW})", f"n = i64(ctx, {p.ROWS})", f"m = i64(ctx, {p.OUT})",
             f"room = i64(ctx, {p.OUT_ROOM})", f"watermark = i64(ctx, {p.WATERMARK})", f"time = i64(ctx, {p.TIME})",
             "need = 0",
@@ -393,6 +395,8 @@ class Kernel:
         sheet(f"set_i64(ctx, {p.ROW}, i)", f"set_i64(ctx, {p.OUT}, m)")
         if self.counts_dropped:
             sheet("set_i64(counters, 0, i64(counters, 0) + dropped)")
+        if self.counts_lost:
+            sheet("set_i64(counters, 1, i64(counters, 1) + lost)")
         if word == "LEAVE_GROW":
             sheet(f"set_i64(ctx, {p.NEED}, need)")
         if word == "LEAVE_DONE":

@@ -47,6 +47,7 @@ TAKEN = [
     "time",
     "need",
     "dropped",
+    "lost",
     "slots",
     "gaps",
     "ports",

@@ -11,7 +11,8 @@ class CountFramesTail(Tail):
     """Collects rows key by key; a full window leaves as one row of lists, and steps on by its hop.
 
     The ring holds the float64 or int64 word of each element and the times, so a frame survives the
-    input that it came with. A gap empties it: frames never span one.
+    input that it came with. A gap empties it: frames never span one. Rows that no full window held,
+    at a gap or at the end, are incomplete.
     """
 
     rows_per_row = 1.0
@@ -24,6 +25,9 @@ class CountFramesTail(Tail):
         self.ring = state.ring_address(node.size * self.words)
         self.filled = state.cell("filled", 0)
         self.place = state.cell("place", 0)
+        self.shared = state.cell("shared", 0)
+        """Of the rows in the unfilled window, those that an earlier one held too."""
+        kernel.counts_lost = True
 
     def row(self, kernel: Kernel, chain: Chain) -> None:
         """Add the row to the ring; write the frame when it is full."""
@@ -45,10 +49,29 @@ class CountFramesTail(Tail):
         with sheet.block(f"if {filled} == {node.size}"):
             self._frame(kernel, place)
             sheet(f"{filled} = {node.size - node.hop}")
+            state.put(self.shared, str(max(0, node.size - node.hop)))
         if node.hop > node.size:
             # Rows between windows are counted below zero and never fill one.
             sheet(f"{filled} = min({filled}, {node.size})")
         state.put(self.filled, filled)
+
+    def gap(self, kernel: Kernel) -> None:
+        """What is in the window comes to nothing."""
+        self._lose(kernel)
+
+    def end(self, kernel: Kernel) -> None:
+        """At the end of the input, that of every key."""
+        with kernel.sheet.block("if finish != 0 and watermark == FOREVER"):
+            if kernel.keyed:
+                with kernel.sheet.block("for slot in range(keys)"):
+                    kernel.sheet("RECORD")
+                    self._lose(kernel)
+            else:
+                self._lose(kernel)
+
+    def _lose(self, kernel: Kernel) -> None:
+        get = kernel.state.get
+        kernel.sheet(f"lost += max(0, {get(self.filled)}) - {get(self.shared)}")
 
     def _frame(self, kernel: Kernel, oldest: str) -> None:
         """Copy the ring, oldest row first, to the output row `m`."""
