@@ -37,6 +37,8 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
             return None if rate is None else (node.size - 1) / rate
         case g.SplitAt():
             return (max(node.to_ns, 0) - min(node.from_ns, 0)) / 1e9
+        case g.Cut(how="gap", gap_ns=int(gap_ns), up_to_ns=int(up_to_ns)):
+            return (up_to_ns + gap_ns) / 1e9  # a piece is over when the silence after it is
         case g.SplitNext() | g.Cut():
             return None if node.up_to_ns is None else node.up_to_ns / 1e9
         case g.Resample():

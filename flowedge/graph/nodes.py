@@ -232,12 +232,13 @@ class SplitAt(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitNext(Node):
-    """From event to event, with the aggregates of each piece; inputs: (rows, events)."""
+    """From event to event, with the aggregates of each piece, or frames as `TimeWindow`; inputs: (rows, events)."""
 
     up_to_ns: int | None
     event_columns: tuple[tuple[str, str], ...]
     folds: tuple[tuple[str, Expr], ...]
     results: tuple[tuple[str, Expr], ...]
+    kept: "tuple[Node, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

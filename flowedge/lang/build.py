@@ -341,7 +341,7 @@ class TreeBuilder:
         return t.SplitNext(events=self.build(c[0]), up_to=self.maybe(c[1]), span=span)
 
     def _split_gap(self, c: Any, span: Span) -> t.SplitGap:  # noqa: ANN401
-        return t.SplitGap(gap=self.build(c[0]), span=span)
+        return t.SplitGap(gap=self.build(c[0]), up_to=self.maybe(c[1]), span=span)
 
     def _split_on(self, c: Any, span: Span) -> t.SplitOn:  # noqa: ANN401
         return t.SplitOn(condition=self.build(c[0]), up_to=self.maybe(c[1]), span=span)

@@ -317,9 +317,10 @@ class SplitNext(Tree):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitGap(Tree):
-    """``split gap D``."""
+    """``split gap D up to D``."""
 
     gap: Expr
+    up_to: Expr | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,9 @@ def test_windows_of_time_scale_their_rows(stage, size, hop):
     agrees(run(ROWS + f"sink s | {stage} | {SCALED} to expected()", table), want)
 
 
-@pytest.mark.parametrize("stage", ["split on g up to 2 s", "split while b up to 2 s"])
+@pytest.mark.parametrize(
+    "stage", ["split on g up to 2 s", "split while b up to 2 s", "split gap 600 ms up to 2 s"]
+)
 def test_pieces_scale_their_rows(stage):
     table = recorded()
     want = []
@@ -81,6 +83,8 @@ def test_pieces_scale_their_rows(stage):
         pieces, last = [], None
         for row in rows.to_dict("records"):
             same = row["g"] == last if "on g" in stage else pieces and pieces[-1]
+            if "gap" in stage and pieces:
+                same = row["time"] - pieces[-1][-1]["time"] < pd.Timedelta("600ms")
             late = (
                 pieces and pieces[-1] and row["time"] - pieces[-1][0]["time"] >= pd.Timedelta("2s")
             )
@@ -135,3 +139,40 @@ def test_frames_that_are_kept_without_an_end_are_refused():
         with pytest.raises(FlowError) as raised:
             compile_flow(text=ROWS + f"sink s | {stage} to expected()", catalog=CATALOG)
         assert code in {d.code for d in raised.value.diagnostics}
+
+
+def test_what_is_derived_may_use_the_start_of_the_window():
+    got = run(ROWS + "sink s | window 5 s | derive y = x * (time - start) | aggregate sum(y) as y, sum(x) as x to expected()",
+              recorded(rows=60))  # fmt: skip
+    np.testing.assert_allclose(got["y"], 5 * got["x"])
+
+
+def test_pieces_between_events_scale_their_rows_and_know_their_event():
+    text = (
+        ROWS + "source e (time, k: key i32, q: f64) from given() time time\n"
+        "sink s | split at e to next up to 4 s | derive y = x - mean(x) + q, long = end - start"
+        " | aggregate mean(y) as y, max(y) as top, count() as n to expected()"
+    )
+    table, plan = recorded(), compile_flow(text=text, catalog=CATALOG)
+    rng = np.random.default_rng(9)
+    last = table["time"].cast(pa.int64())[-1].as_py()
+    at = np.sort(rng.integers(0, last, 40))
+    events = pa.table({"time": pa.array(at).cast(pa.timestamp("ns", "UTC")),
+                       "k": pa.array(rng.integers(0, 3, 40), pa.int32()), "q": rng.normal(size=40)})  # fmt: skip
+    (found,) = plan.run({"s": table, "e": events}).values()
+    got, rows, marks = found.to_pandas(), table.to_pandas(), events.to_pandas()
+    assert len(got) > 30
+    for row in got.to_dict("records"):
+        own = marks[marks["k"] == row["k"]]
+        (q,) = own[own["time"] == row["time"]]["q"]
+        later = own[own["time"] > row["time"]]["time"]
+        end = row["time"] + pd.Timedelta("4s")
+        end = min(end, later.iloc[0]) if len(later) else end
+        inside = rows[
+            (rows["k"] == row["k"]) & (rows["time"] >= row["time"]) & (rows["time"] < end)
+        ]
+        y = inside["x"] - inside["x"].mean() + q
+        assert row["n"] == len(inside)
+        np.testing.assert_allclose([row["y"], row["top"]], [y.mean(), y.max()])
+        assert row["long"] == pytest.approx((row["end"] - row["start"]).total_seconds())
+        assert row["q"] == q

@@ -4,7 +4,7 @@ A key's rows lie in a ring of the arena: their time and their columns. When a fr
 are copied behind the arena, one record each with room for what is derived, and its stages work there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.folds import Folds, Part, write_results
@@ -16,6 +16,8 @@ from flowedge.graph import nodes as g
 from flowedge.graph.expressions import Fold, reads, walk
 from flowedge.types.schema import Column, Type
 
+Keeper = g.TimeWindow | g.Cut | g.SplitNext
+
 
 class KeptRows:
     """The rows of a key's open frames, as words in a ring.
@@ -25,7 +27,7 @@ class KeptRows:
     node : the window or cut; its `kept` are the stage that makes the frames, and those inside
     """
 
-    def __init__(self, kernel: Kernel, node: g.TimeWindow | g.Cut) -> None:
+    def __init__(self, kernel: Kernel, node: Keeper) -> None:
         self.kernel, self.node = kernel, node
         maker, *self.inside = node.kept
         exprs = [e for n in (*self.inside, node) for e in g.expressions_of(n)]
@@ -62,11 +64,12 @@ class KeptRows:
                 word += 1
         state.put(ring.length, f"{state.get(ring.length)} + 1")
 
-    def write(self, inside: str = "") -> None:
+    def write(self, whole: Mapping[str, Value], inside: str = "") -> None:
         """Write the statements that run a frame's stages and store its row.
 
         Parameters
         ----------
+        whole : columns of the frame itself, for example ``start``
         inside : condition on the time ``{t}`` of a row to be in the frame; all rows of the ring by default
         """
         kernel, node = self.kernel, self.node
@@ -79,13 +82,17 @@ class KeptRows:
                 record = f"{base} + {8 * self.width} * {count}"
                 sheet(f"copy({record}, arena + 8 * ({at}), {8 * self.words})", f"{count} += 1")
         outer, read = dict(values.bound), values.read
-        rows = RecordRows(kernel, base, count, self.width)
+        rows = RecordRows(kernel, base, count, self.width, whole)
         for column in self.columns:
             rows.place(column)
         for stage in self.inside:
             rows.run(stage)
         found = rows.fold(node.folds)
         write_results(kernel, node.results, found, node.out.columns)
+        for column in node.out.columns:
+            # What was derived of the frame as a whole goes along, if it is asked for.
+            if column.name in rows.whole and column.name not in whole:
+                kernel.write(column.name, column.type, rows.whole[column.name])
         values.folds, values.read = {}, read
         values.bound.clear()
         values.bound.update(outer)
@@ -94,11 +101,13 @@ class KeptRows:
 class RecordRows(FrameRows):
     """Reads the rows of a frame from records: row `q` begins at word ``q * width``, with its time."""
 
-    def __init__(self, kernel: Kernel, base: str, count: str, width: int) -> None:
+    def __init__(
+        self, kernel: Kernel, base: str, count: str, width: int, whole: Mapping[str, Value]
+    ) -> None:
         super().__init__(kernel, count, ())
         self.base, self.width, self.next = base, width, 1
         self.at: dict[str, int] = {}
-        self.whole: dict[str, Value] = {}
+        self.whole = dict(whole)
 
     def place(self, column: Column) -> int:
         """The word of a column in each record; a column made anew gets a place of its own."""
@@ -165,9 +174,6 @@ def _kind(type_: Type) -> str:
     return "f64" if type_.is_float else "i64"
 
 
-def kept_of(kernel: Kernel, node: g.TimeWindow | g.Cut) -> KeptRows | None:
+def kept_of(kernel: Kernel, node: Keeper) -> KeptRows | None:
     """What keeps a node's rows; None where its aggregates take them one by one."""
     return KeptRows(kernel, node) if node.kept else None
-
-
-__all__: Sequence[str] = ["KeptRows", "RecordRows", "kept_of"]

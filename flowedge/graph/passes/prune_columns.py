@@ -118,6 +118,11 @@ def _pruned(
         case g.CountFrames():
             names = tuple(n for n in node.columns if n in wanted)
             return replace(node, out=out, columns=names), [frozenset(names)]
+        case g.SplitNext() if node.out.frame is not None:
+            pairs = tuple(p for p in node.event_columns if p[1] in wanted)
+            asks = wanted - frozenset(node.out.frame.whole)
+            events = frozenset(p[0] for p in pairs)
+            return replace(node, out=out, event_columns=pairs), [asks, events]
         case g.SplitAt() | g.SplitNext():
             results, folds = _results(node, wanted)
             pairs = tuple(p for p in node.event_columns if p[1] in wanted)

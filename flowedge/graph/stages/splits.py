@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
@@ -11,6 +12,7 @@ from flowedge.graph.expressions import Const, Expr
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
 from flowedge.graph.stages.frames import START, as_rows, whole_only
+from flowedge.graph.stages.kept import frames_of, is_folded_in_the_end
 from flowedge.graph.stages.meeting import KeysDoNotMatch, matching_keys, named
 from flowedge.graph.stages.order import as_irregular, ordered
 from flowedge.graph.stages.windows import Item, UnboundedFrame, fold
@@ -191,7 +193,8 @@ def split_next(
     )
     lost = replace(flow.to(flow.type, -1), wild=True)
     following = after[0][0] if after else None
-    if not isinstance(following, t.Aggregate):
+    keeps = is_folded_in_the_end(after)
+    if not isinstance(following, t.Aggregate) and (stage.up_to is None or not keeps):
         if stage.up_to is None:
             c.report(UnboundedFrame.at(stage.span, "a frame without a bound whose rows are kept", label="may grow for ever",
                                        why="memory is known before the run", fix="put `| aggregate …` behind it, or a bound: `up to 2 s`"))  # fmt: skip
@@ -202,12 +205,25 @@ def split_next(
                 "put `| aggregate …` behind it",
             )
         return lost, 0
+    taken_in = 0 if keeps else 1
     if events is None or events.wild:
-        flow, _, _, _, broken = fold(c, flow, following.bindings, after[0][1], following)
-        return lost, 1
+        if isinstance(following, t.Aggregate):
+            fold(c, flow, following.bindings, after[0][1], following)
+        return lost, taken_in
     if matching_keys(c, flow, events, stage.events.span, str(stage.events)) is None:
-        return lost, 1
+        return lost, taken_in
     flow, asked = ordered(c, flow, stage.span), ordered(c, as_rows(events), stage.events.span)
+    wait = None if up_to is None else _plus(_most(flow, asked), up_to)
+    rest: dict[str, Any] = {
+        "name": flow.name, "label": f"split at {stage.events} to next", "span": stage.span,
+        "up_to_ns": None if up_to is None else k.ns(up_to),
+    }  # fmt: skip
+    if not isinstance(following, t.Aggregate):
+        extra, pairs = _event_columns(flow, asked, named(stage.events))
+        out = frames_of(flow.type, None, (START, END, *extra))
+        out = replace(out, spans=False, wait_s=wait, in_order=False)
+        node = c.put(g.SplitNext, (flow, asked), out, event_columns=pairs, folds=(), results=(), **rest)  # fmt: skip
+        return replace(flow.to(out, node), rate_at=None), 0
     source, folds, results, columns, broken = fold(
         c, flow, following.bindings, after[0][1], following, taken=("start", "end")
     )
@@ -217,9 +233,8 @@ def split_next(
     )
     extra = tuple(x for x in extra if x.name not in made)
     out = replace(flow.type, columns=(START, END, *extra, *columns), shape="rows", rate_hz=None, spans=False,
-                  wait_s=_plus(_most(flow, asked), up_to) if up_to is not None else None, in_order=False)  # fmt: skip
-    node = c.put(g.SplitNext, (source, asked), out, name=flow.name, label=f"split at {stage.events} to next", span=stage.span,
-                 up_to_ns=None if up_to is None else k.ns(up_to), event_columns=pairs, folds=folds, results=results)  # fmt: skip
+                  wait_s=wait, in_order=False)  # fmt: skip
+    node = c.put(g.SplitNext, (source, asked), out, event_columns=pairs, folds=folds, results=results, **rest)  # fmt: skip
     return replace(flow.to(out, node), wild=False, broken=broken, rate_at=None), 1
 
 

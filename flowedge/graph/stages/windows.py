@@ -428,15 +428,15 @@ def cut(
             else condition(c, stage.condition, place)
         )
         good = test is not None
-        if stage.up_to is not None:
-            up_to = k.duration(c, stage.up_to, place, "a bound", positive=True)
-            good = good and up_to is not None
+    if stage.up_to is not None:
+        up_to = k.duration(c, stage.up_to, place, "a bound", positive=True)
+        good = good and up_to is not None
     following = after[0][0] if after else None
     keeps = is_folded_in_the_end(after)
     if (keeps and up_to is None) or not (keeps or isinstance(following, t.Aggregate)):
         if up_to is None:
             c.report(UnboundedFrame.at(stage.span, "a frame without a bound whose rows are kept", label="may grow for ever",
-                                       why="memory is known before the run", fix="put `| aggregate …` behind it" + (", or a bound: `up to 10 min`" if how != "gap" else "")))  # fmt: skip
+                                       why="memory is known before the run", fix="put `| aggregate …` behind it, or a bound: `up to 10 min`"))  # fmt: skip
         else:
             c.not_yet(
                 stage.span, f"`split {how}` whose rows are kept", "put `| aggregate …` behind it"

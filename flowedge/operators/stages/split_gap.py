@@ -1,4 +1,4 @@
-"""`split gap D`: cut where nothing came for a while."""
+"""`split gap D [up to D]`: cut where nothing came for a while."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,6 +14,7 @@ class SplitGap(Stage):
     Parameters
     ----------
     D : duration; a distance of D or more between two rows of a key cuts
+    up to : bound of a frame; needed where its rows are kept
 
     Stream
     ------
@@ -28,4 +29,4 @@ class SplitGap(Stage):
     [2, 1]
     """
 
-    written: ClassVar[str] = "split gap D"
+    written: ClassVar[str] = "split gap D [up to D]"

@@ -1,5 +1,7 @@
 """`split gap D`, `split on E`, `split while E`: pieces of each key's rows, with their aggregates."""
 
+from collections.abc import Mapping
+
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.folds import Folds, write_results
 from flowedge.compile.emit.kept import kept_of
@@ -18,7 +20,7 @@ class Piece:
     def __init__(self, kernel: Kernel, node: Cut | SplitNext) -> None:
         state = kernel.state
         self.kernel, self.node = kernel, node
-        self.kept = kept_of(kernel, node) if isinstance(node, Cut) else None
+        self.kept = kept_of(kernel, node)
         self.folds = Folds(kernel, () if self.kept else node.folds)
         self.is_open = state.cell("is_open", 0)
         self.first, self.last = state.cell("first", -(2**63)), state.cell("last_row", -(2**63))
@@ -76,10 +78,10 @@ class Piece:
             kernel.sheet(f"{mine} = {part.merge}({mine}, {row})")
             at += k
 
-    def write(self) -> None:
-        """Write the columns of the piece's row."""
+    def write(self, whole: Mapping[str, Value]) -> None:
+        """Write the columns of the piece's row; `whole` are those of the piece itself."""
         if self.kept is not None:
-            self.kept.write()
+            self.kept.write(whole)
         else:
             write_results(self.kernel, self.node.results, self._results(), self.node.out.columns)
 
@@ -123,7 +125,7 @@ class CutTail(Tail):
         state = kernel.state
         kernel.write("start", TIME, (state.get(self.piece.first),))
         outer, kernel.values.time = kernel.values.time, state.get(self.piece.last)
-        self.piece.write()
+        self.piece.write({"start": (state.get(self.piece.first),)})
         kernel.values.time = outer
         kernel.emit(state.get(self.piece.last), "slot")
         state.put(self.piece.is_open, "0")

@@ -4,6 +4,7 @@ from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.tails.cut import Piece
 from flowedge.compile.emit.tails.timers import Timers
+from flowedge.compile.emit.values import Value
 from flowedge.graph.nodes import SplitNext
 from flowedge.types.schema import TIME, Column
 
@@ -36,9 +37,13 @@ class SplitNextTail(Tail):
         kernel.write("start", TIME, (begin,))
         if any(c.name == "end" for c in node.out.columns):
             kernel.write("end", TIME, (end,))
+        whole: dict[str, Value] = {"start": (begin,), "end": (end,)}
         for (_, out, type_), cells in zip(self.taken, self.cells, strict=True):
-            kernel.write(out, type_, tuple(state.get(c) for c in cells))
-        piece.write()
+            whole[out] = tuple(state.get(c) for c in cells)
+            kernel.write(out, type_, whole[out])
+        outer, kernel.values.time = kernel.values.time, begin
+        piece.write(whole)
+        kernel.values.time = outer
         kernel.emit(begin, "slot")
         state.put(piece.is_open, "0")
 

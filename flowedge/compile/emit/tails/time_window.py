@@ -145,7 +145,7 @@ class TimeWindowTail(Tail):
         kernel.write("start", TIME, (self._start(),))
         kernel.values.time, outer = self.closes, kernel.values.time
         if self.kept is not None:
-            self.kept.write(self._inside())
+            self.kept.write({"start": (self._start(),)}, self._inside())
         else:
             write_results(kernel, node.results, found, node.out.columns)
         kernel.values.time = outer
