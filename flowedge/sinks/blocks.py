@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from flowedge.types.compute import pc
 from flowedge.types.metadata import LABELS
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from flowedge.types.compute import pc
 
 
 def times(column: pa.Array) -> pa.Array:

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.cells import as_json
 from flowedge.sinks.contract import connector
 from flowedge.sinks.files import FileSink, Writer
 from flowedge.sinks.packed import text_file
+from flowedge.types.compute import pc
 
 
 @connector("jsonl")

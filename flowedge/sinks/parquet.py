@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flowedge.lang.errors import SinkError
@@ -14,6 +13,7 @@ from flowedge.sinks.contract import WrittenFile, connector
 from flowedge.sinks.files import FileSink, Writer
 from flowedge.sinks.manifest import Manifest
 from flowedge.sinks.template import Template
+from flowedge.types.compute import pc
 from flowedge.types.connectors import Option, Signature
 
 Values = tuple[str | None, ...]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowedge.lang.errors import SinkError
+from flowedge.types.compute import pc
 
 _NAME = re.compile(r"\{([^\W\d]\w*)\}")
 _UNSAFE = re.compile(r'[/\\:*?"<>|%={}\x00-\x1f\x7f]|^[. ]|[. ]$')

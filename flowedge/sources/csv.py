@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import Predicate, connector
 from flowedge.sources.files import FileSource, first_line, no_column
 from flowedge.sources.text import convert, noun
+from flowedge.types.compute import pc
 from flowedge.types.connectors import Option, Signature
 
 _BLOCK = 1 << 20

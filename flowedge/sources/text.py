@@ -3,7 +3,8 @@
 import re
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from flowedge.types.compute import pc
 
 _ZONE = re.compile(r"[T ]\d\d.*(Z|[+-]\d\d:?\d\d)$")
 _WORDS = {

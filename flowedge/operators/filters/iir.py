@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from flowedge.operators.contract import REQUIRED, Context, Function, Parameter, Refused, Step
+from flowedge.operators.filters.designs import scipy_designs
 from flowedge.operators.rules import number, require_rising
 from flowedge.types.schema import Type
 
@@ -39,10 +40,8 @@ def biquad(  # called with positions only
 @lru_cache(maxsize=256)
 def butterworth(shape: Shape, order: int, edges: tuple[float, ...], rate_hz: float) -> Sections:
     """A Butterworth filter as second-order sections (b0, b1, b2, 1, a1, a2), by `scipy.signal.butter`."""
-    from scipy.signal import butter  # noqa: PLC0415  # 0.7 s to import; only a cold start designs
-
     wanted = edges[0] if len(edges) == 1 else edges
-    sections = butter(order, wanted, btype=shape, fs=rate_hz, output="sos")
+    sections = scipy_designs().butter(order, wanted, btype=shape, fs=rate_hz, output="sos")
     return tuple(tuple(float(v) for v in row) for row in sections)
 
 

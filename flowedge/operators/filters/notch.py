@@ -13,6 +13,7 @@ from flowedge.operators.contract import (
     operator,
 )
 from flowedge.operators.filters import iir
+from flowedge.operators.filters.designs import scipy_designs
 from flowedge.operators.rules import number
 from flowedge.types.schema import Type
 
@@ -20,9 +21,7 @@ from flowedge.types.schema import Type
 @lru_cache(maxsize=64)
 def design(frequency: float, q: float, rate_hz: float) -> iir.Sections:
     """One biquad by `scipy.signal.iirnotch`."""
-    from scipy.signal import iirnotch  # noqa: PLC0415  # only a cold start designs
-
-    b, a = iirnotch(frequency, q, fs=rate_hz)
+    b, a = scipy_designs().iirnotch(frequency, q, fs=rate_hz)
     return ((*(float(v) for v in b), *(float(v) for v in a)),)
 
 
