@@ -2,7 +2,7 @@
 
 All read the same file of 20 M rows, 10,000 devices in random order, and write an Arrow file.
 
-Run:  python benchmarks/fleet.py [--rows 20000000] [--rounds 3]
+Run:  python benchmarks/fleet.py [--rows 20000000] [--rounds 5]
 """
 
 import argparse
@@ -108,7 +108,7 @@ def main() -> list[str]:
     """Print the table; returns its lines."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     given, _ = parser.parse_known_args()
     library = compiled("fleet")
     library.fleet.restype = ctypes.c_long

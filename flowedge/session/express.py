@@ -9,18 +9,18 @@ Arrow's own memory. It leaves every node as the nodes themselves would; whatever
 goes the usual way, with nothing changed.
 """
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from flowedge.compile import program as p
-from flowedge.compile.program import NodeSpec
 from flowedge.lang.errors import InternalError
 from flowedge.session.arrow import UTC, kind_of
 from flowedge.session.batch import DTYPES
-from flowedge.session.kernel import KernelNode
+from flowedge.session.kernel import KernelNode, Runner
 from flowedge.session.node import Node
 from flowedge.session.sink import SinkNode
 from flowedge.session.source import ROWS, SourceNode
@@ -30,64 +30,61 @@ _PLAIN = ("f64", "f32", "i64", "u64")
 
 # Words of a kernel's context; a name of this module is found sooner than one of another.
 _ROW, _ROWS, _OUT, _OUT_ROOM = p.ROW, p.ROWS, p.OUT, p.OUT_ROOM
+_ALLOCATE, _ARRAY, _BATCH = pa.allocate_buffer, pa.Array.from_buffers, pa.RecordBatch.from_arrays
 _WATERMARK, _FINISH, _TIME, _SLOT, _GAP = p.WATERMARK, p.FINISH, p.TIME, p.SLOT, p.GAP
-
-
-@dataclass(slots=True)
-class _Column:
-    """A column on its way: where it lies, and what keeps it there."""
-
-    address: int
-    buffer: Any
-    array: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    """A kernel on the way.
+    """A kernel on the way. Columns are numbers of registers, of which 0 is the time.
 
     Attributes
     ----------
-    reads : columns of its input by the word of the context that takes their address
-    writes : (column, bytes of a row) by the word of the context
-    passed : columns of its input that go by it
+    reads : (word of the context that takes the address, register)
+    writes : (word, register, bytes of a row)
     """
 
-    node: KernelNode
-    input: int
-    reads: tuple[tuple[int, str], ...]
-    writes: tuple[tuple[int, str, int], ...]
-    passed: tuple[str, ...]
+    runner: Runner
+    reads: tuple[tuple[int, int], ...]
+    writes: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Exit:
-    """A sink on the way, and its columns behind the time: (name, Arrow type)."""
+    """A sink on the way, and its columns: (register, Arrow type), the time first."""
 
-    node: SinkNode
-    input: int
-    columns: tuple[tuple[str, Any], ...]
+    name: str
+    schema: Any
+    columns: tuple[tuple[int, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is known of a plan before its rows come.
+
+    Attributes
+    ----------
+    fields : (Arrow type, raw field, register, bytes of a row) of the source's columns
+    nodes : those behind the source, which note what went through them
+    registers : how many columns there are on the way, with the time
+    """
+
+    source: SourceNode
+    fields: tuple[tuple[Any, str, int, int], ...]
+    stops: tuple[_Stop, ...]
+    exits: tuple[_Exit, ...]
+    nodes: tuple[Node, ...]
+    registers: int
 
 
 class Express:
-    """What is known of a plan before its rows come. Make it with `express_of`."""
+    """The short way of one plan. Make it with `express_of`."""
 
-    def __init__(
-        self,
-        source: SourceNode,
-        stops: tuple[_Stop, ...],
-        exits: tuple[_Exit, ...],
-        kinds: dict[str, Any],
-    ) -> None:
-        self._source, self._stops, self._exits = source, stops, exits
-        spec = source.spec
-        self._fields = tuple(
-            (name, kinds[raw], raw, DTYPES[field.store].itemsize)
-            for name, raw, field in source.columns
-        )
-        self._time = spec.time
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._time = route.source.spec.time
         self._schema: Any = None
-        self._places: tuple[tuple[int, str, int], ...] = ()
+        self._places: tuple[tuple[int, int, int], ...] = ()
         self._time_place = -1
 
     def push(self, rows: Any) -> dict[str, Any] | None:  # noqa: ANN401
@@ -100,20 +97,56 @@ class Express:
         n = rows.num_rows
         if not 0 < n <= ROWS or not self._fits(rows):
             return None
-        columns: dict[str, _Column] = {}
-        for place, name, width in self._places:
+        route = self._route
+        # Where each column lies, what keeps it there, and the column as an array, once there is one.
+        at: list[int] = [0] * route.registers
+        kept: list[Any] = [None] * route.registers
+        arrays: list[Any] = [None] * route.registers
+        for place, register, width in self._places:
             array = rows.column(place)
             if array.null_count:
                 return None
-            buffer = array.buffers()[1]
-            columns[name] = _Column(buffer.address + array.offset * width, buffer, array)
-        time = self._times(rows, n)
-        if time is None:
-            return None
-        newest = self._source.next_samples(time.address, n)
+            at[register] = array.buffers()[1].address + array.offset * width
+            arrays[register] = array
+        if self._time:
+            array = rows.column(self._time_place)
+            if array.null_count:
+                return None
+            at[0] = array.buffers()[1].address + array.offset * 8
+            arrays[0] = array
+        else:
+            kept[0] = buffer = _ALLOCATE(8 * n)
+            at[0] = buffer.address
+        newest = route.source.next_samples(at[0], n)
         if newest is None:
             return None
-        return self._through(n, time, newest, columns)
+        for stop in route.stops:
+            runner = stop.runner
+            ctx = runner.ctx
+            ctx[_ROW] = ctx[_OUT] = ctx[_FINISH] = ctx[_SLOT] = ctx[_GAP] = 0
+            ctx[_ROWS] = ctx[_OUT_ROOM] = n
+            ctx[_WATERMARK], ctx[_TIME] = newest, at[0]
+            for word, register in stop.reads:
+                ctx[word] = at[register]
+            for word, register, width in stop.writes:
+                kept[register] = buffer = _ALLOCATE(n * width)
+                ctx[word] = at[register] = buffer.address
+            if runner.call() != p.DONE:
+                raise InternalError(
+                    f"kernel `{runner.spec.entry}` stands still", expected="DONE", seen="FULL"
+                )
+        for node in route.nodes:
+            node.went_through(n, newest)
+        out = {}
+        for end in route.exits:
+            columns = []
+            for register, kind in end.columns:
+                array = arrays[register]
+                if array is None:
+                    array = arrays[register] = _ARRAY(kind, n, [None, kept[register]])
+                columns.append(array)
+            out[end.name] = _BATCH(columns, schema=end.schema)
+        return out
 
     def _fits(self, rows: Any) -> bool:  # noqa: ANN401
         """Whether the rows have the columns, and are sound."""
@@ -121,11 +154,11 @@ class Express:
         if self._schema is None or not self._schema.equals(schema):
             self._schema = None
             places = []
-            for name, kind, raw, width in self._fields:
+            for kind, raw, register, width in self._route.fields:
                 at = schema.get_all_field_indices(raw)
                 if len(at) != 1 or schema.field(at[0]).type != kind:
                     return False
-                places.append((at[0], name, width))
+                places.append((at[0], register, width))
             if self._time:
                 at = schema.get_all_field_indices(self._time)
                 if len(at) != 1 or schema.field(at[0]).type != UTC:
@@ -137,56 +170,6 @@ class Express:
         except (pa.ArrowInvalid, ValueError):
             return False  # the usual way says what is wrong
         return True
-
-    def _times(self, rows: Any, n: int) -> _Column | None:  # noqa: ANN401
-        if not self._time:
-            buffer = pa.allocate_buffer(8 * n)
-            self._source.count_times(buffer.address, n)
-            return _Column(buffer.address, buffer)
-        array = rows.column(self._time_place)
-        if array.null_count:
-            return None
-        buffer = array.buffers()[1]
-        return _Column(buffer.address + 8 * array.offset, buffer, array)
-
-    def _through(
-        self, n: int, time: _Column, newest: int, columns: dict[str, _Column]
-    ) -> dict[str, Any]:
-        here = {self._source.spec.id: columns}
-        allocate = pa.allocate_buffer
-        for stop in self._stops:
-            before, node = here[stop.input], stop.node
-            runner = node.runner
-            ctx = runner.ctx
-            ctx[_ROW] = ctx[_OUT] = ctx[_FINISH] = ctx[_SLOT] = ctx[_GAP] = 0
-            ctx[_ROWS] = ctx[_OUT_ROOM] = n
-            ctx[_WATERMARK], ctx[_TIME] = newest, time.address
-            for word, name in stop.reads:
-                ctx[word] = before.get(name, time).address
-            made = {name: before[name] for name in stop.passed}
-            for word, name, width in stop.writes:
-                buffer = allocate(n * width)
-                ctx[word] = address = buffer.address
-                made[name] = _Column(address, buffer)
-            if runner.call() != p.DONE:
-                raise InternalError(
-                    f"kernel `{node.spec.name}` stands still", expected="DONE", seen="FULL"
-                )
-            node.went_through(n, newest)
-            here[node.spec.id] = made
-        if time.array is None:
-            time.array = pa.Array.from_buffers(UTC, n, [None, time.buffer])
-        out = {}
-        for end in self._exits:
-            arrays, before = [time.array], here[end.input]
-            for name, kind in end.columns:
-                column = before[name]
-                if column.array is None:
-                    column.array = pa.Array.from_buffers(kind, n, [None, column.buffer])
-                arrays.append(column.array)
-            end.node.went_through(n, newest)
-            out[end.node.spec.name] = pa.RecordBatch.from_arrays(arrays, schema=end.node.schema)
-        return out
 
 
 def express_of(nodes: Mapping[int, Node]) -> Express | None:
@@ -200,18 +183,12 @@ def express_of(nodes: Mapping[int, Node]) -> Express | None:
     if len(sources) != 1 or not sources[0].may_be_direct:
         return None
     source = sources[0]
-    stops, exits = [], []
+    kernels, sinks = [], []
     for node in order:
-        if isinstance(node, KernelNode):
-            stop = _stop(node, nodes)
-            if stop is None:
-                return None
-            stops.append(stop)
-        elif isinstance(node, SinkNode):
-            end = _exit(node)
-            if end is None:
-                return None
-            exits.append(end)
+        if isinstance(node, KernelNode) and _is_on_the_way(node, nodes):
+            kernels.append(node)
+        elif isinstance(node, SinkNode) and _is_plain(node.spec):
+            sinks.append(node)
         elif node is not source:
             return None
     raw = {f.name: f for f in source.spec.raw}
@@ -219,37 +196,58 @@ def express_of(nodes: Mapping[int, Node]) -> Express | None:
         return None
     if any(raw[name].store != field.store for _, name, field in source.columns):
         return None
-    return Express(
-        source, tuple(stops), tuple(exits), {name: kind_of(f) for name, f in raw.items()}
-    )
+    return Express(_route(source, kernels, sinks))
 
 
-def _stop(node: KernelNode, nodes: Mapping[int, Node]) -> _Stop | None:
+def _is_on_the_way(node: KernelNode, nodes: Mapping[int, Node]) -> bool:
+    """Whether a kernel gives a row for each row, from columns that are there."""
     spec = node.spec
     if not spec.is_dense or len(spec.inputs) != 1 or spec.table >= 0:
-        return None
+        return False
     fields = {f.name: f for f in spec.fields}
     if any(fields[name].shape for name in spec.writes):
-        return None
-    before = _names(nodes[spec.inputs[0]].spec)
-    if any(name not in before and name != "time" for _, name in spec.reads):
-        return None
-    first = p.COLUMNS + len(spec.reads)
-    return _Stop(
-        node, spec.inputs[0],
-        tuple((p.COLUMNS + k, name) for k, (_, name) in enumerate(spec.reads)),
-        tuple((first + k, name, DTYPES[fields[name].store].itemsize) for k, name in enumerate(spec.writes)),
-        spec.passed,
+        return False
+    before = {f.name for f in nodes[spec.inputs[0]].spec.fields}
+    return all(name in before or name == "time" for _, name in spec.reads)
+
+
+def _is_plain(spec: p.SinkSpec) -> bool:
+    """Whether a sink's columns need no look at their values: floats have NaN for what is missing."""
+    return not spec.keys and not spec.has_start and all(
+        f.store in _FLOATS and not f.shape for f in spec.fields
     )  # fmt: skip
 
 
-def _exit(node: SinkNode) -> _Exit | None:
-    """A sink whose columns need no look at their values: floats have NaN for what is missing."""
-    spec = node.spec
-    if spec.keys or spec.has_start or any(f.store not in _FLOATS or f.shape for f in spec.fields):
-        return None
-    return _Exit(node, spec.inputs[0], tuple((f.name, kind_of(f)) for f in spec.fields))
-
-
-def _names(spec: NodeSpec) -> Iterable[str]:
-    return {f.name for f in spec.fields}
+def _route(source: SourceNode, kernels: Sequence[KernelNode], sinks: Sequence[SinkNode]) -> Route:
+    """Give each column on the way a register."""
+    raw = {f.name: f for f in source.spec.raw}
+    count = itertools.count(1)
+    here: dict[int, dict[str, int]] = {
+        source.spec.id: {n: next(count) for n, _, _ in source.columns}
+    }
+    fields = tuple(
+        (kind_of(raw[name]), name, here[source.spec.id][column], DTYPES[field.store].itemsize)
+        for column, name, field in source.columns
+    )
+    stops = []
+    for node in kernels:
+        spec, before = node.spec, here[node.spec.inputs[0]]
+        kinds = {f.name: f for f in spec.fields}
+        made = here[spec.id] = {
+            **{name: before[name] for name in spec.passed},
+            **{name: next(count) for name in spec.writes},
+        }
+        first = p.COLUMNS + len(spec.reads)
+        stops.append(_Stop(
+            node.runner,
+            tuple((p.COLUMNS + k, before.get(name, 0)) for k, (_, name) in enumerate(spec.reads)),
+            tuple((first + k, made[name], DTYPES[kinds[name].store].itemsize) for k, name in enumerate(spec.writes)),
+        ))  # fmt: skip
+    exits = tuple(
+        _Exit(
+            node.spec.name, node.schema,
+            ((0, UTC), *((here[node.spec.inputs[0]][f.name], kind_of(f)) for f in node.spec.fields)),
+        )
+        for node in sinks
+    )  # fmt: skip
+    return Route(source, fields, tuple(stops), exits, (*kernels, *sinks), next(count))

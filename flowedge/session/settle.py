@@ -303,7 +303,8 @@ class Settle:
         self._steps += rows - (last == NEVER)
         self._last[0] = newest
         self._place[0] = -1
-        self._judge(at_end=False)
+        if not self._is_counted:
+            self._judge(at_end=False)
         return True
 
     def _is_regular(self, batch: Batch) -> bool:

@@ -1,13 +1,12 @@
 """Where rows enter: from the record batches of a connector to rows in order, as the language says."""
 
-import ctypes
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowedge.compile.program import FOREVER, NEVER, Field, PartSpec, SourceSpec
-from flowedge.lang.errors import InternalError, RunError, SourceError
+from flowedge.lang.errors import RunError, SourceError
 from flowedge.session.arrow import Reader
 from flowedge.session.batch import DTYPES, Batch, Times, concat, missing
 from flowedge.session.held import by_time
@@ -16,7 +15,14 @@ from flowedge.session.meeting import turns
 from flowedge.session.node import Node, Shared
 from flowedge.session.partition import KeyedPartition, Partition
 from flowedge.session.settle import Settle
-from flowedge.session.times import MISSING, Counted, from_numbers, from_text, missing_time
+from flowedge.session.times import (
+    MISSING,
+    Counted,
+    from_numbers,
+    from_text,
+    missing_time,
+    word_at,
+)
 
 ROWS = 65_536
 """A push is cut into blocks of so many rows, so that what lies between the nodes stays in the cache."""
@@ -149,15 +155,10 @@ class SourceNode(Node):
             and self.late_part is None and self.silent_part is None and self.settle.may_be_direct
         )  # fmt: skip
 
-    def count_times(self, address: int, rows: int) -> None:
-        """Write the times of the next rows of partition "" to an address."""
-        if self._counted is None:
-            raise InternalError("times counted from a rate", expected="a rate", seen="a time")
-        part = self.partitions.get("")
-        self._counted.fill(address, 0 if part is None else part.rows, rows)
-
     def next_samples(self, time: int, rows: int) -> int | None:
         """Take note of rows of partition "" by the address of their times.
+
+        Times that are counted from a rate are written to that address.
 
         Returns
         -------
@@ -165,15 +166,19 @@ class SourceNode(Node):
             the newest time; None, and nothing is noted, where they are not just the next samples
         """
         parts = self.partitions
-        if self.has_ended or len(parts) > 1:
-            return None
         part = parts.get("")
         if part is None:
-            if parts:
+            if parts or self.has_ended:
                 return None
             part = self.partition("")
-        first, newest = _word_at(time), _word_at(time + 8 * (rows - 1))
-        if part.waiting or first < part.watermark or first <= _NO_TIME:
+        if self.has_ended or part.waiting or len(parts) > 1:
+            return None
+        counted = self._counted
+        if counted is not None:
+            first, newest = counted.fill(time, part.rows, rows)
+        else:
+            first, newest = word_at(time), word_at(time + 8 * (rows - 1))
+        if first < part.watermark or first <= _NO_TIME:
             return None
         if not self.settle.are_next(first, newest, rows, time):
             return None
@@ -431,11 +436,6 @@ class PartNode(Node):
         self.counts.rows_in += n
         self.counts.used += n
         self.give(Batch(n, time[order], slot, None, columns), watermark)
-
-
-def _word_at(address: int) -> int:
-    """The int64 at an address."""
-    return ctypes.c_int64.from_address(address).value
 
 
 def _widened(values: Any, field: Field) -> Any:  # noqa: ANN401

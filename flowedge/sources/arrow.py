@@ -48,7 +48,7 @@ class Arrow(FileSource):
         columns = columns if columns is not None else (list(self.given["columns"]) or None)
         reader, mapped = _open(path, columns)
         read_bytes = 0
-        for whole in _batches(reader):
+        for whole in _batches(reader, columns):
             if skip >= whole.num_rows:
                 skip -= whole.num_rows
                 continue
@@ -70,13 +70,15 @@ class Arrow(FileSource):
 
 
 def _batches(
-    reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader,
+    reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader, columns: list[str] | None
 ) -> Iterator[pa.RecordBatch]:
+    """The batches of a reader, with these columns in this order."""
     if isinstance(reader, pa.RecordBatchFileReader):
-        for i in range(reader.num_record_batches):
-            yield reader.get_batch(i)
+        found = (reader.get_batch(i) for i in range(reader.num_record_batches))
     else:
-        yield from reader
+        found = iter(reader)
+    for batch in found:
+        yield batch if columns is None else batch.select(columns)
 
 
 def _open(
@@ -98,7 +100,8 @@ def _open(
     opener = pa.ipc.open_file if is_file else pa.ipc.open_stream
     try:
         reader = opener(pa.BufferReader(pa.py_buffer(mapped)))
-        if columns is not None:
+        # Arrow copies what it reads when told to read some columns only; views of all are for free.
+        if columns is not None and _is_compressed(reader, mapped):
             places = [reader.schema.get_field_index(n) for n in columns]
             options = pa.ipc.IpcReadOptions(included_fields=places)
             reader = opener(pa.BufferReader(pa.py_buffer(mapped)), options=options)
@@ -113,6 +116,19 @@ def _open(
             "restore it from a good copy"
         ) from None
     return reader, mapped
+
+
+def _is_compressed(
+    reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader, mapped: mmap.mmap
+) -> bool:
+    """Whether to read a column costs more than to look at it: its bytes are not those of the file."""
+    if isinstance(reader, pa.RecordBatchStreamReader) or not reader.num_record_batches:
+        return False
+    whole = pa.py_buffer(mapped)
+    buffers = [
+        b for c in reader.get_batch(0).columns for b in c.buffers() if b is not None and b.size
+    ]
+    return any(not 0 <= b.address - whole.address < whole.size for b in buffers)
 
 
 def _is_old_stream(mapped: mmap.mmap) -> bool:

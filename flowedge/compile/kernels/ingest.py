@@ -45,7 +45,8 @@ COUNT_OUT = 1  # address of int64[ROWS]
 COUNT_BASE = 2  # ns
 COUNT_FIRST = 3  # number of the first row after the base
 COUNT_PERIOD = 4  # float64, ns
-COUNT_WORDS = 5
+COUNT_TABLE = 5  # address of times after the base; 0: none, so that they are computed
+COUNT_WORDS = 6
 
 
 def count(ctx: int) -> int:
@@ -55,8 +56,14 @@ def count(ctx: int) -> int:
     base = i64(ctx, COUNT_BASE)
     first = i64(ctx, COUNT_FIRST)
     period = f64(ctx, COUNT_PERIOD)
-    for i in range(rows):
-        set_i64(out, i, base + int(float(first + i) * period + 0.5))
+    table = i64(ctx, COUNT_TABLE)
+    if table == 0:
+        for i in range(rows):
+            set_i64(out, i, base + int(float(first + i) * period + 0.5))
+    else:
+        table += 8 * first
+        for i in range(rows):
+            set_i64(out, i, base + i64(table, i))
     return DONE
 
 
