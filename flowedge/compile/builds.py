@@ -8,20 +8,24 @@ compiled here.
 """
 
 import contextlib
+import inspect
 import os
 import pickle
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from flowedge.compile import native
 from flowedge.compile.cache import Cache, default_cache
+from flowedge.compile.kernels import library
 
 _HEAD = struct.Struct("<q")
+_LITTLE = 150
+"""Work up to this weight is done by the helper: to get Numba going here takes as long, and 60 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,17 @@ class Job:
     @property
     def weight(self) -> int:
         """About how long it takes: lines of text, those of the functions called included."""
-        called = [v for v in self.names.values() if hasattr(v, "__code__")]
-        return self.source.count("\n") + sum(len(v.__code__.co_code) // 20 for v in called)
+        seen: set[object] = set()
+        return self.source.count("\n") + sum(_weight(v, seen) for v in self.names.values())
+
+
+def _weight(value: object, seen: set[object]) -> int:
+    """About how many lines a function and all that it calls have; 0 for anything else."""
+    if not inspect.isfunction(value) or value in seen:
+        return 0
+    seen.add(value)
+    called = (value.__globals__.get(name) for name in value.__code__.co_names)
+    return len(value.__code__.co_code) // 20 + sum(_weight(v, seen) for v in called)
 
 
 @dataclass
@@ -51,6 +64,7 @@ class Builds:
     store: Cache = field(default_factory=default_cache)
     _found: dict[str, bytes] = field(default_factory=dict)
     _jobs: dict[str, Job] = field(default_factory=dict)
+    _library: dict[str, library.Run] = field(default_factory=dict)
     _helper: "Helper | None" = None
 
     def __enter__(self) -> "Builds":
@@ -81,8 +95,18 @@ class Builds:
             self._found[key] = kept
         return key
 
+    def prepare(self, runs: Iterable[library.Run]) -> None:
+        """Note library kernels that will be called; they are compiled along if they must be."""
+        for run in runs:
+            if library.is_ready(run):
+                continue
+            key = native.fingerprint(library.TEXT, {"run": run})
+            if native.kept(key, self.store) is None:
+                self._library[key] = run
+                self._jobs[key] = Job(key, library.TEXT, {"run": run})
+
     def objects(self) -> dict[str, bytes]:
-        """Object code by key, compiled as far as it was not at hand.
+        """Object code by key, compiled as far as it was not at hand; without the library kernels.
 
         Raises
         ------
@@ -94,6 +118,9 @@ class Builds:
         helper = self._helper
         if helper is None and len(jobs) > 1 and Helper.is_worth_it():
             helper = self._helper = Helper()
+        if helper is not None and sum(job.weight for job in jobs[:-1]) < _LITTLE:
+            while jobs and (job := helper.take(jobs)) is not None:
+                self._receive(helper, job)
         given: Job | None = None
         while jobs or given is not None:
             if helper is not None and given is None and jobs:
@@ -104,7 +131,7 @@ class Builds:
                 continue
             if jobs:
                 job = jobs.pop(0)
-                self._found[job.key] = native.compiled(job.source, job.names, store=self.store)
+                self._keep(job, native.compiled(job.source, job.names, store=self.store))
             if given is not None and helper is not None and helper.has_answered():
                 self._receive(helper, given)
                 given = None
@@ -116,7 +143,14 @@ class Builds:
             code = native.compiled(job.source, job.names, store=self.store)
         else:
             self.store.put("objects", job.key, code)
-        self._found[job.key] = code
+        self._keep(job, code)
+
+    def _keep(self, job: Job, code: bytes) -> None:
+        run = self._library.get(job.key)
+        if run is None:
+            self._found[job.key] = code
+        else:
+            library.keep(run, code)
 
 
 class Helper:

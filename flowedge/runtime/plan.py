@@ -229,6 +229,7 @@ def _compile(
     fuse: bool,
 ) -> tuple[Plan, list[tuple[str, str, str]] | None]:
     from flowedge.compile.emit.kernel import functions  # noqa: PLC0415
+    from flowedge.compile.kernels.needed import needed  # noqa: PLC0415
     from flowedge.compile.lower import Lowering  # noqa: PLC0415
     from flowedge.graph.check import check  # noqa: PLC0415
     from flowedge.graph.explain import explain  # noqa: PLC0415
@@ -249,6 +250,7 @@ def _compile(
         graph, lambda source, names: builds.ask(source, {**functions(), **names}), fuse=fuse
     )
     nodes, tables = lowering.run()
+    builds.prepare(needed(nodes, has_literals=bool(lowering.literals)))
     objects = builds.objects()
     rests_on = [] if asked is None else asked
     if graph.zones:

@@ -16,7 +16,7 @@ _CONTINUES = b"\xff\xff\xff\xff"
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 _OLD_END = b"\0\0\0\0"
 _OTHERS = {b"PAR1": "Parquet", b"FEA1": "Feather V1", b"\x1f\x8b": "gzip", b"PK": "zip"}
-_DROP_AFTER = 32 << 20
+_DROP_AFTER = 8 << 20
 """Bytes read after which the pages read so far are given back to the system."""
 
 
@@ -25,7 +25,7 @@ class Arrow(FileSource):
     """Read Arrow IPC, as a file or as a stream; which of the two is seen from its first bytes.
 
     Batches are views into the mapped file. Pages that were read are given back to the system
-    every 32 MiB, so the memory of the process does not grow with the file; a view that is still
+    every 8 MiB, so the memory of the process does not grow with the file; a view that is still
     held stays right, for its pages come back from the file when they are touched.
     """
 

@@ -5,14 +5,24 @@ import io
 import pickle
 import struct
 
+import pyarrow as pa
 import pytest
 
+import flowedge
 from flowedge.compile import native
 from flowedge.compile.builds import Builds, Helper, serve
 from flowedge.compile.cache import Cache
+from flowedge.compile.kernels import ingest, intern, library, order, slots
+from flowedge.compile.kernels.needed import needed
+from flowedge.graph.catalog import PlainCatalog
 from flowedge.lang.errors import InternalError
 from flowedge.operators.filters.iir import biquad
+from flowedge.types.connectors import ConnectorInfo
 
+PLAIN = PlainCatalog(
+    {"given": ConnectorInfo("given", "source", needs_address=False, describes_itself=False, writes_files=False)},
+    {"expected": ConnectorInfo("expected", "sink", needs_address=False, writes_files=False)},
+)  # fmt: skip
 TIMES = "def kernel(ctx):\n    return i64(ctx, 0) * {}\n"
 CALLS = "def kernel(ctx):\n    _, y = step((0.0, 0.0, 0.0), 3.0, 2.0, 0.0, 0.0, 0.0, 0.0)\n    return int(y)\n"
 
@@ -101,3 +111,34 @@ def test_the_worker_answers_in_order_and_nothing_for_what_is_wrong():
     size = head.unpack(data[:8])[0]
     assert answers([data[8 : 8 + size]]) == [21]
     assert head.unpack(data[8 + size :])[0] == 0
+
+
+def test_library_kernels_are_compiled_along_and_kept_apart(store, monkeypatch):
+    monkeypatch.setattr(library, "_READY", {})
+    with Builds(store) as builds:
+        builds.prepare([ingest.steps, ingest.count])
+        key = builds.ask(TIMES.format(41), {})
+        assert builds.objects().keys() == {key}
+    assert library.is_ready(ingest.steps)
+    assert library.is_ready(ingest.count)
+    assert store.statistics.stored == 3
+    again = Builds(Cache(store.root))
+    monkeypatch.setattr(library, "_READY", {})
+    again.prepare([ingest.steps])
+    again.objects()
+    assert again.store.statistics.stored == 0
+
+
+def test_a_plan_brings_the_library_kernels_that_its_rows_need(store, monkeypatch):
+    monkeypatch.setattr(library, "_READY", {})
+    plan = flowedge.compile(
+        text="source s (time, k: key string, v: f64) from given()\nsink s | where v > 1 to expected()",
+        catalog=PLAIN,
+    )
+    asked = set(needed(plan.program.nodes, has_literals=False))
+    assert asked == {ingest.steps, slots.one_column, order.merge_in, intern.intern}
+    time = pa.array([0, 10**9], pa.timestamp("ns", "UTC"))
+    session = plan.open()
+    out = session.push("s", pa.record_batch({"time": time, "k": ["a", "b"], "v": [0.0, 2.0]}))
+    assert sum(b.num_rows for b in (*out.values(), *session.finish().values())) == 1
+    assert set(library._READY) <= asked

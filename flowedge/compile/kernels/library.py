@@ -5,10 +5,25 @@ from collections.abc import Callable
 from flowedge.compile import native
 from flowedge.compile.cache import Cache
 
-_READY: dict[Callable[[int], int], native.Kernel] = {}
+Run = Callable[[int], int]
+
+TEXT = "def kernel(ctx):\n    return run(ctx)\n"
+"""The source of every library kernel; what it runs is handed in by name."""
+
+_READY: dict[Run, native.Kernel] = {}
 
 
-def ready(run: Callable[[int], int], store: Cache | None = None) -> native.Kernel:
+def is_ready(run: Run) -> bool:
+    """Whether a kernel has been loaded already."""
+    return run in _READY
+
+
+def keep(run: Run, code: bytes) -> None:
+    """Load the object code of a library kernel that was compiled elsewhere."""
+    _READY.setdefault(run, native.load(code))
+
+
+def ready(run: Run, store: Cache | None = None) -> native.Kernel:
     """The compiled form of a function of a context, the same one each time.
 
     Parameters
@@ -23,6 +38,6 @@ def ready(run: Callable[[int], int], store: Cache | None = None) -> native.Kerne
     """
     kernel = _READY.get(run)
     if kernel is None:
-        code = native.compiled("def kernel(ctx):\n    return run(ctx)\n", {"run": run}, store=store)
+        code = native.compiled(TEXT, {"run": run}, store=store)
         kernel = _READY[run] = native.load(code)
     return kernel

@@ -1,0 +1,30 @@
+"""Which library kernels a plan will call for, so that they are compiled along with its own."""
+
+from collections.abc import Iterable, Iterator
+
+from flowedge.compile.kernels import ingest, intern, order, slots
+from flowedge.compile.kernels.library import Run
+from flowedge.compile.program import NodeSpec, SourceSpec
+
+_SMALL = 1
+"""Words of a key table, as all are at first."""
+
+
+def needed(nodes: Iterable[NodeSpec], *, has_literals: bool) -> Iterator[Run]:
+    """The library kernels that a session of these nodes calls for almost any rows.
+
+    `has_literals`: the pipeline itself names texts, such as labels.
+    """
+    has_text = has_literals
+    for spec in nodes:
+        if not isinstance(spec, SourceSpec):
+            continue
+        yield ingest.steps if spec.time else ingest.count
+        if spec.table >= 0:
+            yield slots.choose(len(spec.keys), _SMALL)
+            yield order.merge_in
+            if spec.is_signal:
+                yield ingest.follow
+        has_text |= any(f.store in ("string", "binary") and f.name != spec.time for f in spec.raw)
+    if has_text:
+        yield intern.intern
