@@ -51,8 +51,8 @@ from flowedge.runtime.feeds import declared_schema
 from flowedge.runtime.plan import compile_flow
 
 _CASE = re.compile(
-    r"(?P<says>(?:^(?![`|#\n]).*\n)+)\n*^```flow\n(?P<flow>.*?)^```\n+(?P<table>(?:^\|.*\|[ ]*\n?)+)",
-    re.MULTILINE | re.DOTALL,
+    r"(?P<says>(?:^(?!```|[|#\n]).*\n)+)\n*^```flow\n(?P<flow>[\s\S]*?)^```\n+(?P<table>(?:^\|.*\|[ ]*\n?)+)",
+    re.MULTILINE,
 )
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}  # fmt: skip
 _MARK = re.compile(r"mark (.+)")
@@ -246,6 +246,8 @@ def _rows(batch):
 def _same(a, b):
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, float) and b is None:
+        return math.isnan(a)  # a missing float leaves as NaN
     if isinstance(a, float) and isinstance(b, float | int):
         return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
     return a == b
