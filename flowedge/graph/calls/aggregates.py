@@ -127,6 +127,17 @@ def fold(c: Checker, tree: t.Call, place: Place) -> Value | None:
     return Fold(made, tuple(args), replace(out, delay_s=0.0), place.rate_hz)
 
 
+def _centre_s(extent: Extent, rate: float | None) -> float:
+    """How far back the middle of what a rolling aggregate sees lies [s].
+
+    Half of (t - D, t]; of n samples half of the way from the first to the last, the group delay of a
+    moving average of n taps.
+    """
+    if extent.seconds is not None:
+        return extent.seconds / 2
+    return ((extent.samples or 1) - 1) / rate / 2 if rate else 0.0
+
+
 def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
     """``AGG(x) over extent``."""
     name = tree.call.name.name
@@ -153,14 +164,7 @@ def rolling(c: Checker, tree: t.Over, place: Place) -> Value | None:
     if rate is not None and extent.seconds is not None and extent.seconds * rate < 1 - 1e-9:
         k.shorter_than_a_sample(c, tree.extent.span, "the extent", extent.seconds, place, rate)
         return None
-    seconds = (
-        extent.seconds
-        if extent.seconds is not None
-        else (extent.samples or 0) / rate
-        if rate
-        else 0.0
-    )
-    delay = 0.0 if name in UNDELAYED else seconds / 2
+    delay = 0.0 if name in UNDELAYED else _centre_s(extent, rate)
     out = replace(out, delay_s=q.delay_of(*args) + delay)
     return Rolling(
         made,
