@@ -369,7 +369,7 @@ class Writer:
         else:
             ids = self._ids.get(field.name)
             if ids is None:
-                ids = self._ids[field.name] = self.pool.intern(labels)
+                ids = self._ids[field.name] = self.pool.pin(labels)
             table = np.full(int(ids.max(initial=-1)) + 2, -1, np.int32)
             table[ids] = np.arange(len(ids), dtype=np.int32)
             inside = values < len(table) - 1

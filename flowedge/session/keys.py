@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -125,26 +124,26 @@ class KeyTable:
             int32, shape ``(count,)``; new arrays when keys have come since the last call
         """
         if len(self._order) < self.count:
-            heap, ends = 0, 0
+            heap, spans = 0, 0
             if any(self._is_text):
                 if self._pool is None:
                     raise ValueError("the order of texts needs their pool")
-                heap, ends = self._pool.addresses()
+                heap, spans = self._pool.addresses()
             columns = [self.values(c) for c in range(len(self._is_text))]
-            self._order, self._rank = sorted_slots(self._order, columns, self._is_text, heap, ends)
+            self._order, self._rank = sorted_slots(self._order, columns, self._is_text, heap, spans)
         return self._order, self._rank
 
-    def snapshot(self) -> bytes:
-        """The keys by slot; the table is made again from them."""
+    def state(self) -> dict[str, Any]:
+        """The keys by slot, as plain data; the table is made again from them."""
         columns = [
             self.values(c).astype("<i8", copy=False).tobytes() for c in range(len(self._is_text))
         ]
-        return msgpack.packb({"format": _FORMAT, "refused": self.refused, "columns": columns})
+        return {"format": _FORMAT, "refused": self.refused, "columns": columns}
 
     @classmethod
     def restore(
         cls,
-        state: bytes,
+        state: dict[str, Any],
         is_text: Sequence[bool],
         pool: StringPool | None = None,
         limit: int | None = None,
@@ -155,15 +154,14 @@ class KeyTable:
         Raises
         ------
         CheckpointError
-            the bytes are not a snapshot of a table of such columns
+            it is not the state of a table of such columns
         """
         try:
-            value = msgpack.unpackb(state, max_bin_len=len(state))
-            if value["format"] != _FORMAT or len(value["columns"]) != len(is_text):
+            if state["format"] != _FORMAT or len(state["columns"]) != len(is_text):
                 raise ValueError("format")
-            columns = [np.frombuffer(c, "<i8").astype(np.int64) for c in value["columns"]]
-            refused = int(value["refused"])
-        except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+            columns = [np.frombuffer(c, "<i8").astype(np.int64) for c in state["columns"]]
+            refused = int(state["refused"])
+        except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError("the snapshot's keys are damaged") from error
         table = cls(is_text, pool, limit, seed)
         count = len(columns[0])

@@ -23,7 +23,7 @@ class MergeNode(Node):
         self._fields = [{f.name: f for f in nodes[i].fields} for i in spec.inputs]
         self._branches: Array = np.empty(0, np.int64)
         if spec.branches:
-            self._branches = shared.pool.intern(pa.array(spec.branches, pa.string()))
+            self._branches = shared.pool.pin(pa.array(spec.branches, pa.string()))
 
     def take(self, place: int, batch: Batch | None, watermark: int) -> None:
         """Hold the rows until the other inputs have come as far."""

@@ -32,7 +32,7 @@ class ModelNode(Node):
     def __init__(self, spec: ModelSpec, shared: Shared, model: Infers) -> None:
         super().__init__(spec, shared)
         self._model = model
-        self._labels = shared.pool.intern(pa.array(spec.labels, pa.string()))
+        self._labels = shared.pool.pin(pa.array(spec.labels, pa.string()))
         self._fields = {f.name: f for f in spec.fields}
         before = {f.name: f for n in shared.program.nodes if n.id in spec.inputs for f in n.fields}
         self._stores = [before[name].store for name in spec.inputs_by_name]

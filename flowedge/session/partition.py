@@ -208,7 +208,7 @@ class KeyedPartition(Partition):
         """All of it as plain data."""
         return {
             **super().state(),
-            "keys": self._table.snapshot(),
+            "keys": self._table.state(),
             "newest_by_key": self._newest.tobytes(),
             "waiting": pack(self._waiting),
         }

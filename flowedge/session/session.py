@@ -9,6 +9,7 @@ import pyarrow as pa
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, InternalError, ModelError, SourceError
 from flowedge.session.express import express_of
+from flowedge.session.forget import held_in
 from flowedge.session.kernel import KernelNode
 from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
@@ -228,6 +229,10 @@ class Session:
             batch = sink.out()
             if batch is not None:
                 out[name] = batch
+        pool = self._shared.pool
+        if pool.is_swollen:
+            states = [t.state() for t in self.tables] + [n.state() for n in self.nodes.values()]
+            pool.forget(held_in(states, pool.count))
         return out
 
     @property
@@ -278,8 +283,8 @@ class Session:
             {
                 "program": self.program.digest,
                 "finished": self._is_finished,
-                "pool": self._shared.pool.snapshot(),
-                "tables": [t.snapshot() for t in self.tables],
+                "pool": self._shared.pool.state(),
+                "tables": [t.state() for t in self.tables],
                 "nodes": {
                     str(i): {
                         "watermark": node.watermark,

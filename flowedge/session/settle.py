@@ -444,7 +444,7 @@ class Settle:
             "filled": self._filled.state(),
             "real_waiting": self._real_waiting,
             "store": {n: (c.dtype.str, list(c.shape), c.tobytes()) for n, c in self._store.items()},
-            "lives": None if self._lives is None else self._lives.snapshot(),
+            "lives": None if self._lives is None else self._lives.state(),
             "life": self._life.tobytes(),
             "life_last": self._life_last.tobytes(),
             "rate": [self._sum_ns, self._steps, self._wide],

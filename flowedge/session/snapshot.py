@@ -7,7 +7,7 @@ import msgpack
 
 from flowedge.lang.errors import CheckpointError
 
-VERSION = 1
+VERSION = 2
 _MAGIC = b"FLOWSNAP"
 _HEAD = len(_MAGIC) + 4 + 4 + 8
 _MOST = 1 << 30

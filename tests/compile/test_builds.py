@@ -136,7 +136,7 @@ def test_a_plan_brings_the_library_kernels_that_its_rows_need(store, monkeypatch
         catalog=PLAIN,
     )
     asked = set(needed(plan.program.nodes, has_literals=False))
-    assert asked == {ingest.steps, slots.one_column, order.merge_in, intern.intern}
+    assert asked == {ingest.steps, slots.one_column, order.merge_in, intern.intern, intern.spell}
     time = pa.array([0, 10**9], pa.timestamp("ns", "UTC"))
     session = plan.open()
     out = session.push("s", pa.record_batch({"time": time, "k": ["a", "b"], "v": [0.0, 2.0]}))

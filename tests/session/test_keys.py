@@ -129,8 +129,8 @@ def test_a_snapshot_brings_the_same_slots_back(columns):
     values = [rng.integers(0, 200, 5000) for _ in range(columns)]
     table = KeyTable([False] * columns)
     table.slots(values)
-    again = KeyTable.restore(table.snapshot(), [False] * columns, seed=9)
-    assert again.snapshot() == table.snapshot()
+    again = KeyTable.restore(table.state(), [False] * columns, seed=9)
+    assert again.state() == table.state()
     more = [np.append(v, -1) for v in values]
     np.testing.assert_array_equal(again.slots(more), table.slots(more))
     for a, b in zip(again.order(), table.order(), strict=True):
@@ -140,15 +140,20 @@ def test_a_snapshot_brings_the_same_slots_back(columns):
 def test_a_damaged_snapshot_is_refused():
     table = KeyTable([False])
     table.slots([np.array([1, 2, 3])])
-    state = table.snapshot()
-    for size in range(len(state)):
+    state = table.state()
+    for wrong in (
+        {},
+        {**state, "format": 0},
+        {**state, "columns": [b"123"]},
+        {**state, "refused": "x"},
+    ):
         with pytest.raises(CheckpointError):
-            KeyTable.restore(state[:size], [False])
+            KeyTable.restore(wrong, [False])
     with pytest.raises(CheckpointError):
         KeyTable.restore(state, [False, False])
     with pytest.raises(CheckpointError):
         KeyTable.restore(state, [True], StringPool(["a"]))
-    twice = state.replace((2).to_bytes(8, "little"), (1).to_bytes(8, "little"))
+    twice = {**state, "columns": [np.array([1, 1, 3]).tobytes()]}
     with pytest.raises(CheckpointError, match="twice"):
         KeyTable.restore(twice, [False])
 

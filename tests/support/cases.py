@@ -28,7 +28,7 @@ Times are ``1.5 s``, ``20 ms``, ``3 h``, `2024-03-31T00:00Z` or a sum of the two
 
 Nothing about arrival but the order inside a partition has a meaning. So each case is run many ways, which
 must give the same: line by line, row by row in turn, backwards from the last line, in pairs with the session
-written down and read back in between, and with every stage in a kernel of its own.
+written down and read back in between (and all texts forgotten that it need not know), and with every stage in a kernel of its own.
 """
 
 import itertools
@@ -230,6 +230,7 @@ def _run(plan, schemas, batches, partitions, *, written):
             keep(session.end(name, partition or None))
         if written:
             session = plan.restore(session.snapshot())
+            session._shared.pool.slack = -1, 0  # nothing is kept but what the state holds
     keep(session.finish())
     return found, session
 

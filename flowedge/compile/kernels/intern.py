@@ -1,8 +1,8 @@
-"""Texts to numbers: each distinct string of bytes gets the next id, in order of first appearance.
+"""Texts to numbers: each distinct string of bytes gets an id, a free one or the next.
 
 Open addressing with linear probing. A word of the table holds 32 bits of the hash and the id + 1;
-the bytes stand one after the other in a heap, the end of each in `ENDS`. Before it changes anything
-for a row that lacks room, the kernel returns `GROW`; the host enlarges and calls again.
+the bytes stand one after the other in a heap, where each begins and ends in `SPANS`. Before it changes
+anything for a row that lacks room, the kernel returns `GROW`; the host enlarges and calls again.
 """
 
 from flowedge.compile.kernels.hashing import equal_bytes, hash_bytes
@@ -22,15 +22,18 @@ TABLE = 8
 MASK = 9  # words in the table, less 1
 HEAP = 10
 HEAP_SIZE = 11
-ENDS = 12  # address of int64[IDS_ROOM + 1]: where the bytes of each id end; word 0 is 0
-COUNT = 13  # ids given
+SPANS = 12  # address of int64[ROOM, 2]: where the bytes of each id begin and end
+COUNT = 13  # ids given, the free ones among them
 ROOM = 14  # ids that the table may hold
 SEED = 15
 NEED = 16  # bytes that the heap lacks when it returns GROW, 0 where the table is full
 OLD = 17  # address of a smaller table to take over first, 0 for none
 OLD_WORDS = 18
 HASHES = 19  # address of int64[BLOCK], scratch
-WORDS = 20
+USED = 20  # bytes of the heap that are taken
+FREE = 21  # address of int64[FREE_COUNT]: ids to give again, the last one first
+FREE_COUNT = 22
+WORDS = 23
 
 BLOCK = 64
 
@@ -50,8 +53,11 @@ def intern(ctx: int) -> int:  # one loop, everything in registers
     out = i64(ctx, OUT)
     heap = i64(ctx, HEAP)
     heap_size = i64(ctx, HEAP_SIZE)
-    ends = i64(ctx, ENDS)
+    spans = i64(ctx, SPANS)
     count = i64(ctx, COUNT)
+    used = i64(ctx, USED)
+    free = i64(ctx, FREE)
+    free_count = i64(ctx, FREE_COUNT)
     room = i64(ctx, ROOM)
     seed = i64(ctx, SEED)
     hashes = i64(ctx, HASHES)
@@ -78,8 +84,8 @@ def intern(ctx: int) -> int:  # one loop, everything in registers
             while entry != 0:
                 if entry >> 32 == mixed:
                     known = (entry & 0xFFFFFFFF) - 1
-                    begin = i64(ends, known)
-                    if i64(ends, known + 1) - begin == size and equal_bytes(
+                    begin = i64(spans, 2 * known)
+                    if i64(spans, 2 * known + 1) - begin == size and equal_bytes(
                         heap + begin, data + start, size
                     ):
                         found = known
@@ -87,21 +93,31 @@ def intern(ctx: int) -> int:  # one loop, everything in registers
                 place = (place + 1) & mask
                 entry = i64(table, place)
             if found < 0:
-                used = i64(ends, count)
-                if count >= room or used + size > heap_size:
-                    set_i64(ctx, NEED, 0 if count >= room else used + size - heap_size)
+                lacks_ids = free_count == 0 and count >= room
+                if lacks_ids or used + size > heap_size:
+                    set_i64(ctx, NEED, 0 if lacks_ids else used + size - heap_size)
                     set_i64(ctx, ROW, q)
                     set_i64(ctx, COUNT, count)
+                    set_i64(ctx, USED, used)
+                    set_i64(ctx, FREE_COUNT, free_count)
                     return GROW
                 copy(heap + used, data + start, size)
-                found = count
-                count += 1
-                set_i64(ends, count, used + size)
-                set_i64(table, place, (mixed << 32) | count)
+                if free_count > 0:
+                    free_count -= 1
+                    found = i64(free, free_count)
+                else:
+                    found = count
+                    count += 1
+                set_i64(spans, 2 * found, used)
+                used += size
+                set_i64(spans, 2 * found + 1, used)
+                set_i64(table, place, (mixed << 32) | (found + 1))
             set_i64(out, q, found)
         row = stop
     set_i64(ctx, ROW, row)
     set_i64(ctx, COUNT, count)
+    set_i64(ctx, USED, used)
+    set_i64(ctx, FREE_COUNT, free_count)
     return DONE
 
 
@@ -125,3 +141,30 @@ def take_over(old: int, words: int, table: int, mask: int) -> int:
                 place = (place + 1) & mask
             set_i64(table, place, entry)
     return 0
+
+
+# ---- ids to texts
+
+SPELL_ROWS = 0
+SPELL_IDS = 1  # address of int64[ROWS]; negative ones have no bytes
+SPELL_HEAP = 2
+SPELL_SPANS = 3
+SPELL_OFFSETS = 4  # address of int64[ROWS + 1]: where the bytes of each row go
+SPELL_OUT = 5  # address of the bytes
+SPELL_WORDS = 6
+
+
+def spell(ctx: int) -> int:
+    """Copy the bytes of each id to its place."""
+    rows = i64(ctx, SPELL_ROWS)
+    ids = i64(ctx, SPELL_IDS)
+    heap = i64(ctx, SPELL_HEAP)
+    spans = i64(ctx, SPELL_SPANS)
+    offsets = i64(ctx, SPELL_OFFSETS)
+    out = i64(ctx, SPELL_OUT)
+    for q in range(rows):
+        number = i64(ids, q)
+        if number >= 0:
+            at = i64(offsets, q)
+            copy(out + at, heap + i64(spans, 2 * number), i64(offsets, q + 1) - at)
+    return DONE

@@ -28,3 +28,4 @@ def needed(nodes: Iterable[NodeSpec], *, has_literals: bool) -> Iterator[Run]:
         has_text |= any(f.store in ("string", "binary") and f.name != spec.time for f in spec.raw)
     if has_text:
         yield intern.intern
+        yield intern.spell

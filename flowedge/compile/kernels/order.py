@@ -21,7 +21,7 @@ ORDER = 2  # address of int32[COUNT]
 RANK = 3  # address of int32[COUNT]
 SCRATCH = 4  # address of int32[2 * COUNT]
 HEAP = 5  # the pool's bytes
-ENDS = 6  # the pool's ends
+SPANS = 6  # where each text begins and ends, see `intern`
 COLUMNS = 7
 FIRST = (
     8  # for each column: address of its values int64[COUNT] by slot, and 1 for text, 0 for integers
@@ -33,7 +33,7 @@ def sorted_slots(
     columns: Sequence[NDArray[np.int64]],
     is_text: Sequence[bool],
     heap: int = 0,
-    ends: int = 0,
+    spans: int = 0,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Slots in the order of their keys, and the place of each slot in it.
 
@@ -42,7 +42,7 @@ def sorted_slots(
     known : slots sorted before, all below ``len(known)``
     columns : values by slot, shape ``(slots,)`` each, contiguous
     is_text : which columns are ids of texts
-    heap, ends : addresses of the texts, see `flowedge.compile.kernels.intern`
+    heap, spans : addresses of the texts, see `flowedge.compile.kernels.intern`
 
     Examples
     --------
@@ -62,7 +62,7 @@ def sorted_slots(
     ctx = np.zeros(FIRST + 2 * len(columns), np.int64)
     ctx[KNOWN], ctx[COUNT], ctx[COLUMNS] = len(known), count, len(columns)
     ctx[ORDER], ctx[RANK], ctx[SCRATCH] = address(order), address(rank), address(scratch)
-    ctx[HEAP], ctx[ENDS] = heap, ends
+    ctx[HEAP], ctx[SPANS] = heap, spans
     ctx[FIRST::2] = [address(c) for c in columns]
     ctx[FIRST + 1 :: 2] = is_text
     ready(merge_in)(address(ctx))
@@ -125,12 +125,12 @@ def compare(ctx: int, a: int, b: int) -> int:
         if i64(ctx, FIRST + 2 * c + 1) == 0 or x < 0 or y < 0:
             return -1 if x < y else 1
         heap = i64(ctx, HEAP)
-        ends = i64(ctx, ENDS)
-        start_x = i64(ends, x)
-        start_y = i64(ends, y)
+        spans = i64(ctx, SPANS)
+        start_x = i64(spans, 2 * x)
+        start_y = i64(spans, 2 * y)
         found = compare_bytes(
-            heap + start_x, i64(ends, x + 1) - start_x, heap + start_y, i64(ends, y + 1) - start_y
-        )
+            heap + start_x, i64(spans, 2 * x + 1) - start_x, heap + start_y, i64(spans, 2 * y + 1) - start_y
+        )  # fmt: skip
         if found != 0:
             return found
     return 0
