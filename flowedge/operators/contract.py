@@ -154,12 +154,14 @@ class Function(Operator):
     inputs : how many leading arguments are values of the row; (least, most) where it varies
     stateful : has memory, so it restarts at a gap
     exact : takes integers as they are, not as f64, which is exact only up to 2^53
+    nests : `f(a, b, c)` means `f(a, f(b, c))`
     """
 
     kind = "function"
     inputs: ClassVar[int | tuple[int, int]] = 1
     stateful: ClassVar[bool] = False
     exact: ClassVar[bool] = False
+    nests: ClassVar[bool] = False
 
     def out(self, args: "Sequence[Type]", context: Context) -> "Type":
         """The type of the result; raises `Refused` where inputs or parameters do not fit."""

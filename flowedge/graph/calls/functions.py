@@ -42,6 +42,11 @@ def function(c: Checker, tree: t.Call, place: Place) -> Value | None:
     cls = functions()[tree.name.name]
     _, most = span_of_inputs(cls)
     positional = [a for a in tree.arguments if a.keyword is None]
+    if cls.nests and len(positional) == len(tree.arguments) > most:
+        rest_of_it = replace(tree, arguments=tree.arguments[most - 1 :])
+        last = t.Argument(keyword=None, value=rest_of_it, span=tree.span)
+        tree = replace(tree, arguments=(*tree.arguments[: most - 1], last))
+        positional = list(tree.arguments)
     taken = positional[:most]
     values = [infer(c, a.value, place) for a in taken]
     rest = [a for a in tree.arguments if a not in taken]

@@ -1,4 +1,4 @@
-"""`coalesce(x, z)`: the first value, or the second where the first is missing."""
+"""`coalesce(x, z, …)`: the first value that is not missing."""
 
 import math
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ def coalesce_whole(x: int, z: int, missing: int) -> int:
 @operator("function", "coalesce")
 @dataclass(frozen=True)
 class Coalesce(Function):
-    """The first value, or the second where the first is missing.
+    """The first value that is not missing.
 
     Stream
     ------
-    in : two numbers [u], texts, times or conditions
-    out : f64 [u], or the type of both
-    missing : where both are missing
+    in : two or more numbers [u], texts, times or conditions
+    out : f64 [u], or the type of all
+    missing : where all are missing
 
     Examples
     --------
@@ -40,6 +40,7 @@ class Coalesce(Function):
     """
 
     inputs: ClassVar[int] = 2
+    nests: ClassVar[bool] = True
 
     def out(self, args: Sequence[Type], context: Context) -> Type:
         """Two numbers of one unit, or two of one type."""
