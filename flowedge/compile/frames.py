@@ -59,7 +59,7 @@ def _joined(graph: g.Graph) -> g.Graph:
             while isinstance(before, g.FrameDerive | g.Derive):
                 inside.insert(0, before)
                 before = nodes[before.inputs[0]]
-            if isinstance(before, g.TimeWindow | g.Cut | g.SplitNext):
+            if isinstance(before, g.TimeWindow | g.Cut | g.SplitRows | g.SplitNext):
                 joined = replace(
                     before, id=node.id, out=node.out, name=node.name, folds=node.folds,
                     results=node.results, kept=(before, *inside),

@@ -299,7 +299,7 @@ class Lowering:
         last = nodes[-1]
         chain = [n for n in nodes if is_fusable(n)]
         places = [self.places[i] for i in first.inputs]
-        if isinstance(first, g.SplitAt | g.SplitNext):
+        if isinstance(first, g.SplitAt | g.SplitRows | g.SplitNext):
             places = self._aligned(first, first.out.keys)
         place = places[0]
         join = self._join_tables(first, places) if isinstance(first, g.Join) else None

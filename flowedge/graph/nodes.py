@@ -212,22 +212,33 @@ class FrameAggregate(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitAt(Node):
-    """Frames around events; inputs: (samples, events).
+    """Frames of a signal around events; inputs: (samples, events).
 
-    On a signal samples [i + before, i + after) around the sample i nearest to the event; on rows
-    times in [t + from_ns, t + to_ns). `event_columns`: (column of the event, name in the output).
-    On rows nothing is kept: `columns` is empty, and `folds` and `results` are the aggregates of
-    each piece, as in `SplitNext`. The row carries ``start`` and ``end``, t + from_ns and t + to_ns.
+    Samples [i + before, i + after) around the sample i nearest to the event. `event_columns`: (column of
+    the event, name in the output). The row carries the times of its first and last sample.
     """
 
     from_ns: int
     to_ns: int
-    before: int | None
-    after: int | None
+    before: int
+    after: int
     columns: tuple[str, ...]
+    event_columns: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRows(Node):
+    """Frames of rows around events, with times in [t + from_ns, t + to_ns); inputs: (rows, events).
+
+    They are frames as those of `TimeWindow`. The row carries ``start`` and ``end``, t + from_ns and t + to_ns.
+    """
+
+    from_ns: int
+    to_ns: int
     event_columns: tuple[tuple[str, str], ...]
     folds: tuple[tuple[str, Expr], ...] = ()
     results: tuple[tuple[str, Expr], ...] = ()
+    kept: "tuple[Node, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from flowedge.graph import nodes as g
 from flowedge.graph.expressions import Const, Fold, Lead, Read, reads, walk
 from flowedge.lang.errors import InternalError
 
-OWN = (g.Source, g.SplitAt, g.SplitNext, g.Join, g.Union)
+OWN = (g.Source, g.SplitAt, g.SplitRows, g.SplitNext, g.Join, g.Union)
 """Nodes whose expressions read something else than the columns of their one input."""
 
 

@@ -16,7 +16,7 @@ from flowedge.graph import nodes as g
 from flowedge.graph.expressions import Fold, reads, walk
 from flowedge.types.schema import Column, Type
 
-Keeper = g.TimeWindow | g.Cut | g.SplitNext
+Keeper = g.TimeWindow | g.Cut | g.SplitRows | g.SplitNext
 
 
 class KeptRows:

@@ -118,21 +118,20 @@ def _pruned(
         case g.CountFrames():
             names = tuple(n for n in node.columns if n in wanted)
             return replace(node, out=out, columns=names), [frozenset(names)]
-        case g.SplitNext() if node.out.frame is not None:
+        case g.SplitNext() | g.SplitRows() if node.out.frame is not None:
             pairs = tuple(p for p in node.event_columns if p[1] in wanted)
             asks = wanted - frozenset(node.out.frame.whole)
             events = frozenset(p[0] for p in pairs)
             return replace(node, out=out, event_columns=pairs), [asks, events]
-        case g.SplitAt() | g.SplitNext():
+        case g.SplitAt():
+            pairs = tuple(p for p in node.event_columns if p[1] in wanted)
+            names = tuple(n for n in node.columns if n in wanted)
+            new = replace(node, out=out, columns=names, event_columns=pairs)
+            return new, [frozenset(names), frozenset(p[0] for p in pairs)]
+        case g.SplitNext():
             results, folds = _results(node, wanted)
             pairs = tuple(p for p in node.event_columns if p[1] in wanted)
             asks = _read([f for _, f in folds])
-            if isinstance(node, g.SplitAt):
-                names = tuple(n for n in node.columns if n in wanted)
-                new: g.Node = replace(
-                    node, out=out, columns=names, event_columns=pairs, results=results, folds=folds
-                )
-                return new, [asks | frozenset(names), frozenset(p[0] for p in pairs)]
             return replace(node, out=out, event_columns=pairs, results=results, folds=folds), [
                 asks,
                 frozenset(p[0] for p in pairs),

@@ -93,41 +93,27 @@ def split_at(
     extra, pairs = _event_columns(flow, asked, named(stage.events))
     wait = _plus(_most(flow, asked), max(end, Fraction(0)))
     from_ns, to_ns = k.ns(begin), k.ns(end)
-    before = after_ = None
-    if rate is not None:
-        before, after_ = round(float(begin) * rate), round(float(end) * rate)
-        if after_ <= before:
-            k.shorter_than_a_sample(c, stage.end.span, "a frame", float(end - begin), place, rate)
-            return lost, 0
     whole = (START, END, *extra)
-    label = f"split at {stage.events} from {_s(begin)} to {_s(end)}"
-    following = after[0][0] if after else None
-    length = after_ - before if before is not None and after_ is not None else None
-    if length is None and isinstance(following, t.Aggregate):
-        source = replace(flow, type=flow.type)
-        source, folds, results, columns, broken = fold(
-            c, source, following.bindings, after[0][1], following, taken=[x.name for x in whole]
-        )
-        out = replace(
-            flow.type,
-            columns=(*whole, *columns),
-            shape="rows",
-            rate_hz=None,
-            spans=False,
-            wait_s=wait,
-            in_order=False,
-        )
-        node = c.put(g.SplitAt, (source, asked), out, name=flow.name, label=label, span=stage.span, from_ns=from_ns, to_ns=to_ns, before=None,
-                     after=None, columns=(), event_columns=pairs, folds=folds, results=results)  # fmt: skip
-        return replace(flow.to(out, node), wild=False, broken=broken), 1
-    if length is None:
-        c.not_yet(
-            stage.span,
-            "`split at` on irregular rows that are kept",
-            "put `| aggregate …` behind it, or `| resample …` before",
-        )
+    rest: dict[str, Any] = {
+        "name": flow.name, "label": f"split at {stage.events} from {_s(begin)} to {_s(end)}", "span": stage.span,
+        "from_ns": from_ns, "to_ns": to_ns, "event_columns": pairs,
+    }  # fmt: skip
+    if rate is None:
+        if not (after and isinstance(after[0][0], t.Aggregate)) and not is_folded_in_the_end(after):
+            c.not_yet(
+                stage.span,
+                "`split at` on irregular rows that leave as they are",
+                "put `| aggregate …` behind it, or `| resample …` before",
+            )
+            return lost, 0
+        out = replace(frames_of(flow.type, None, whole), spans=False, wait_s=wait, in_order=False)
+        node = c.put(g.SplitRows, (flow, asked), out, **rest)
+        return replace(flow.to(out, node), rate_at=None), 0
+    before, after_ = round(float(begin) * rate), round(float(end) * rate)
+    if after_ <= before:
+        k.shorter_than_a_sample(c, stage.end.span, "a frame", float(end - begin), place, rate)
         return lost, 0
-    frame = Frame(length, rate, whole=tuple(x.name for x in whole))
+    frame = Frame(after_ - before, rate, whole=tuple(x.name for x in whole))
     out = replace(
         flow.type,
         columns=(*whole, *samples),
@@ -138,8 +124,10 @@ def split_at(
         wait_s=wait,
         in_order=False,
     )
-    node = c.put(g.SplitAt, (flow, asked), out, name=flow.name, label=label, span=stage.span, from_ns=from_ns, to_ns=to_ns, before=before,
-                 after=after_, columns=tuple(x.name for x in samples), event_columns=pairs)  # fmt: skip
+    columns = tuple(x.name for x in samples)
+    node = c.put(
+        g.SplitAt, (flow, asked), out, before=before, after=after_, columns=columns, **rest
+    )
     return flow.to(out, node), 0
 
 

@@ -12,7 +12,8 @@ class SplitAt(Stage):
     """Cut frames around events.
 
     On a signal the samples from round(A rate) to round(B rate) around the sample nearest to the event,
-    always the same number; on rows those from t + A up to t + B.
+    always the same number; on rows those with times in [t + A, t + B), however many, for `derive` and
+    `aggregate`.
 
     Parameters
     ----------
@@ -24,7 +25,8 @@ class SplitAt(Stage):
     in : rows or a signal
     out : one frame per event, with the event's `time` and columns, `start` and `end`
     wait : B
-    missing : frames over a gap or beyond the ends count as incomplete
+    missing : on a signal, frames over a gap or beyond the ends count as incomplete; on rows an event
+        without any gives nothing, and at the end of input there are those that came
     state : the rows of B - A per key
 
     Examples

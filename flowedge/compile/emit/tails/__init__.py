@@ -15,6 +15,7 @@ from flowedge.compile.emit.tails.peaks import PeaksTail
 from flowedge.compile.emit.tails.resample import ResampleTail
 from flowedge.compile.emit.tails.split_at import SplitAtTail
 from flowedge.compile.emit.tails.split_next import SplitNextTail
+from flowedge.compile.emit.tails.split_rows import SplitRowsTail
 from flowedge.compile.emit.tails.time_window import TimeWindowTail
 from flowedge.compile.emit.tails.unnest import UnnestTail
 from flowedge.graph import nodes as g
@@ -48,6 +49,7 @@ TAILS: dict[type[g.Node], tuple[type[Tail], Callable[[Kernel, Any, tuple[Stream,
     g.Join: (JoinTail, lambda k, n, s: JoinTail(k, n, _values(s[0]), (*s[1].columns, *s[1].keys))),
     g.Peaks: (PeaksTail, lambda k, n, s: PeaksTail(k, n, _values(s[0]), s[0].rate_hz)),
     g.SplitAt: (SplitAtTail, _split_at),
+    g.SplitRows: (SplitRowsTail, lambda k, n, s: SplitRowsTail(k, n, s[1].columns)),
     g.SplitNext: (SplitNextTail, lambda k, n, s: SplitNextTail(k, n, s[1].columns)),
 }
 """How each node that ends a kernel is made: its class, and a call with the streams that come in."""

@@ -29,7 +29,7 @@ class ResampleTail(Tail):
     """Keeps each key's last row and its next grid point.
 
     `linear` and `nearest` fill the grid up to a row when it comes; `hold` also by the watermark, so it
-    is the clock that sees absence. Numbers are interpolated, everything else is held.
+    is the clock that sees absence, and at the end up to the newest row of any key. Numbers are interpolated, everything else is held.
     """
 
     out_gaps = True
@@ -54,6 +54,7 @@ class ResampleTail(Tail):
             for c in self.columns
         ]
         self.timers = Timers(kernel) if node.method == "hold" else None
+        self.newest = kernel.globals.add("g_newest", -(2**63)).name if self.timers else ""
         state.keep(self.at, self.next, *(x for cells in self.old for x in cells))
 
     def _grid(self, kernel: Kernel, k: str) -> str:
@@ -89,7 +90,9 @@ class ResampleTail(Tail):
                     if node.up_to_ns is not None
                     else ""
                 )
-                with sheet.block(f"if finish != 0{limit}"):
+                # The grid ends with the input: at the newest of its rows, whatever else is known of time.
+                is_over = f"finish != 0 and i == n and {due} > {self.newest}"
+                with sheet.block(f"if ({is_over}){limit}"):
                     timers.clear()
                 with sheet.block("else"):
                     for column, cells in zip(self.columns, self.old, strict=True):
@@ -138,6 +141,7 @@ class ResampleTail(Tail):
                 self._advance(kernel, "t")
             self._keep(kernel, new)
             return
+        sheet(f"{self.newest} = max({self.newest}, t)")
         with sheet.block(f"if {state.get(self.timers.waits)} == 0"):
             state.put(self.next, self._first(kernel, "t"))
             self._keep(kernel, new)

@@ -4,7 +4,6 @@ from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.tails.count_frames import frame_type, store_of
 from flowedge.graph.nodes import SplitAt
-from flowedge.lang.errors import InternalError
 from flowedge.types.schema import TIME, Column
 
 
@@ -25,10 +24,6 @@ class SplitAtTail(Tail):
         events: tuple[Column, ...],
         period_ns: int,
     ) -> None:
-        if node.before is None or node.after is None:
-            raise InternalError(
-                "frames around events on rows", expected="a signal", seen=str(node.label)
-            )
         self.node, self.before, self.after, self.period = node, node.before, node.after, period_ns
         types = {c.name: c.type for c in samples}
         self.columns = [Column(n, types[n]) for n in node.columns]
