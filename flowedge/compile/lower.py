@@ -374,7 +374,7 @@ class Lowering:
             writes=tuple(f.name for f in kernel.writes), passed=passed, is_dense=dense,
             is_filter=tail is None and not dense, record=state.record.size,
             record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(), scratch=kernel.scratch_words,
-            has_arena=state.uses_arena, has_touched=kernel.uses_touched, join=join,
+            has_arena=state.uses_arena, has_touched=kernel.uses_touched, join=join, ranks_right=kernel.ranks_right,
             room=1.0 if tail is None else tail.rows_per_row, source=source, stages=tuple(n.label or n.name for n in nodes),
         )  # fmt: skip
         self.nodes.append(spec)

@@ -127,6 +127,7 @@ class KernelSpec(NodeSpec):
     join : (left table, right table, join table), where two inputs meet by their shared keys: MAPS is
         then the address of two words, the addresses of int32 maps from left and from right slots to
         slots of the join table; a word is 0 where the map is the identity. None for one input.
+    ranks_right : MAPS has a third word, the address of int32 ranks of the right table's slots
     """
 
     object: str
@@ -144,6 +145,7 @@ class KernelSpec(NodeSpec):
     has_arena: bool = False
     has_touched: bool = False
     join: tuple[int, int, int] | None = None
+    ranks_right: bool = False
     room: float = 1.0
     source: str = ""
     stages: tuple[str, ...] = ()

@@ -317,6 +317,8 @@ class Join(Node):
     names: tuple[tuple[str, str], ...]
     always: bool = False
     """The right side has no time: it is there from the start."""
+    has_more_keys: bool = False
+    """The right side has keys that the left one lacks: a row for each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

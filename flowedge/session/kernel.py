@@ -266,7 +266,8 @@ class KernelNode(Node):
         # Memory is counted by the slots of this table.
         self._state_table = spec.join[2] if spec.join is not None else self._tables[0]
         self._maps = [np.empty(0, np.int32) for _ in spec.inputs]
-        self._map_words = np.zeros(2, np.int64)
+        self._map_words = np.zeros(3, np.int64)
+        self._right_rank: Slots = np.empty(0, np.int32)
 
     def take(self, place: int, batch: Batch | None, watermark: int) -> None:
         """Run over the rows, or hold them until the other input has come as far."""
@@ -419,6 +420,9 @@ class KernelNode(Node):
                 more = tables[target].slots(columns)
                 self._maps[side] = np.concatenate([self._maps[side], more])
             self._map_words[side] = address(self._maps[side]) if count else 0
+        if self.spec.ranks_right:
+            self._right_rank = tables[join[1]].order()[1]
+            self._map_words[2] = address(self._right_rank) if len(self._right_rank) else 0
         self.runner.ctx[p.MAPS] = address(self._map_words)
         self.runner.memory.make_room(max(1, *(tables[t].count for t in join if t >= 0), 1))
         self.runner.bind()

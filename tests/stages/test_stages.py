@@ -364,3 +364,25 @@ def test_a_key_in_an_expression_has_its_value_whatever_its_width(run, kind):
     )["only"]
     assert out["same"] == keys
     assert out["w"] == [1, 2, 3]
+
+
+def test_a_join_gives_a_row_for_each_of_very_many_keys():
+    """More rows for one than the kernel has room for at once; newest of each key, keys in order."""
+    rng, n = np.random.default_rng(8), 5000
+    keys = rng.permutation(n)
+    text = (
+        "source s (time, v: f64) from given() time time\n"
+        "source r (time, k: key i32, x: f64) from given() time time\n"
+        "sink s | join r within 4 s | select v, x to expected()"
+    )
+    plan = compile_flow(text=text, catalog=CATALOG)
+    left = table([5.0, 6.0], v=[1.0, 2.0])
+    right = table(
+        np.linspace(0, 4.9, 2 * n), k=np.concatenate([keys, keys]).astype(np.int32), x=np.arange(2.0 * n)
+    )  # fmt: skip
+    (whole,) = plan.run({"r": right, "s": left}).values()
+    newest = n + np.argsort(keys)
+    at = np.linspace(0, 4.9, 2 * n)[newest]
+    late = np.flatnonzero(at >= 2.0)
+    assert whole["k"].to_pylist() == [*range(n), *late.tolist()]
+    np.testing.assert_array_equal(whole["x"], np.concatenate([newest, newest[late]]))

@@ -66,6 +66,8 @@ class Kernel:
     uses_touched: bool = False
     joins: bool = False
     """Two inputs meet by shared keys: slots are translated by maps."""
+    ranks_right: bool = False
+    """The keys of the right side are put in order."""
     counts_dropped: bool = False
     counts_lost: bool = False
     """The tail counts rows that come to nothing in `lost`."""
@@ -324,6 +326,8 @@ class Kernel:
             head(f"{name} = i64(ctx, {word})")
         if self.joins:
             head("left_map = i64(maps, 0)", "right_map = i64(maps, 1)")
+        if self.ranks_right:
+            head("right_rank = i64(maps, 2)")
         if state.scratch_words:
             head(f"scratch = g + {self.globals.size}")
         if self.strip_words:

@@ -10,7 +10,7 @@ from flowedge.graph.names import Scope
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import UnitsDiffer, WrongType, shown
 from flowedge.graph.stages.frames import as_rows
-from flowedge.graph.stages.order import ordered
+from flowedge.graph.stages.order import as_irregular, ordered
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.span import Span
@@ -150,8 +150,15 @@ def join(
         wait_s=wait,
         is_live=flow.type.is_live or looked.type.is_live,
     )
-    if extra and out.shape == "signal":
-        out = replace(out, shape="rows", rate_hz=None)
+    if extra:
+        out = as_irregular(out)
+        if method != "before":
+            c.not_yet(
+                stage.span,
+                f"`join … {method}` with a stream of more keys",
+                f"leave `{method}` away, or bring it to these keys with `| key …`",
+            )
+            return replace(flow.to(flow.type, -1), wild=True)
     label = (
         f"join {stage.stream}"
         + (" latest" if within is None else f" within {float(within):g} s")
@@ -171,8 +178,17 @@ def join(
         label=label,
         span=stage.span,
         always=not looked.type.has_time,
+        has_more_keys=bool(extra),
         **rest,
     )
+    if extra:
+        # Each row belongs to the keys of both from here on.
+        called = dict(names)
+        more = [Column(called[x.name], replace(x.type, labels=None)) for x in extra]
+        keys = (*out.keys, *more)
+        out = replace(out, keys=keys, columns=tuple(x for x in out.columns if x not in more))
+        node = c.put(g.Rekey, (flow.to(flow.type, node),), out, name=flow.name, label="key " + ", ".join(x.name for x in keys),
+                     span=stage.span, keys=tuple(x.name for x in keys))  # fmt: skip
     bad = {given for name, given in names if name in right.broken}
     return flow.to(out, node).breaks(*bad)
 

@@ -12,8 +12,8 @@ class Join(Stage):
     """Add to each row the columns of another stream at that time.
 
     A row at t takes the newest row of the other stream from t - D to t; `nearest` and `linear` look both
-    ways; `latest` takes the newest, however old. Keys match by name; a stream with fewer keys serves all.
-    Names that clash get the other stream's name in front.
+    ways; `latest` takes the newest, however old. Keys match by name; a stream with fewer keys serves all,
+    one with more gives a row for each of its keys there, which then belongs to the keys of both. Names that clash get the other stream's name in front.
 
     Parameters
     ----------

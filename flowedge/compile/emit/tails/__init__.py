@@ -11,6 +11,7 @@ from flowedge.compile.emit.tails.count_frames import CountFramesTail
 from flowedge.compile.emit.tails.cut import CutTail
 from flowedge.compile.emit.tails.expand import ExpandTail
 from flowedge.compile.emit.tails.join import JoinTail
+from flowedge.compile.emit.tails.join_many import JoinManyTail
 from flowedge.compile.emit.tails.peaks import PeaksTail
 from flowedge.compile.emit.tails.resample import ResampleTail
 from flowedge.compile.emit.tails.split_at import SplitAtTail
@@ -33,6 +34,11 @@ def _split_at(kernel: Kernel, node: g.SplitAt, streams: tuple[Stream, ...]) -> T
     return SplitAtTail(kernel, node, streams[0].columns, streams[1].columns, period)
 
 
+def _join(kernel: Kernel, node: g.Join, streams: tuple[Stream, ...]) -> Tail:
+    kind = JoinManyTail if node.has_more_keys else JoinTail
+    return kind(kernel, node, streams[0].columns, (*streams[1].columns, *streams[1].keys))
+
+
 def _values(stream: Stream) -> tuple[Column, ...]:
     return stream.columns
 
@@ -46,7 +52,7 @@ TAILS: dict[type[g.Node], tuple[type[Tail], Callable[[Kernel, Any, tuple[Stream,
     g.Resample: (ResampleTail, lambda k, n, s: ResampleTail(k, n, _values(s[0]))),
     g.Unnest: (UnnestTail, lambda k, n, s: UnnestTail(k, n, _values(s[0]))),
     g.Ahead: (AheadTail, lambda k, n, s: AheadTail(k, n, _values(s[0]))),
-    g.Join: (JoinTail, lambda k, n, s: JoinTail(k, n, _values(s[0]), (*s[1].columns, *s[1].keys))),
+    g.Join: (JoinTail, _join),
     g.Peaks: (PeaksTail, lambda k, n, s: PeaksTail(k, n, _values(s[0]), s[0].rate_hz)),
     g.SplitAt: (SplitAtTail, _split_at),
     g.SplitRows: (SplitRowsTail, lambda k, n, s: SplitRowsTail(k, n, s[1].columns)),
