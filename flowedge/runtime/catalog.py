@@ -45,7 +45,8 @@ def type_of(field: pa.Field) -> Type:
     store = STORES.get(str(kind))
     if store is None:
         raise CatalogError(
-            f"column `{field.name}` has the type {field.type}, which has no place in a stream"
+            f"column `{field.name}` has the type {field.type}, which has no place in a stream; "
+            "write it as a number, a text or a list of fixed length, or name the columns to read in `columns=[…]`"
         )
     said = (field.metadata or {}).get(UNIT, b"").decode()
     return Type(store, unit=_unit(said), shape=tuple(shape))
@@ -168,6 +169,9 @@ def describe(
         raise CatalogError(str(error)) from None
     if schema is None:
         return "none", None
+    for name in schema.names:
+        if len(schema.get_all_field_indices(name)) > 1:
+            raise CatalogError(f"`{address}` has two columns named `{name}`; rename one of them")
     digest = hashlib.sha256(
         schema.serialize().to_pybytes() + repr((rate, start)).encode()
     ).hexdigest()

@@ -40,6 +40,12 @@ class AtomicFile:
         try:
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "is a directory")
+            if (
+                path.exists() and not path.is_file()
+            ):  # a new file would take the place of the device
+                raise SinkError(
+                    f"`{path}` is a device or a pipe, and a sink makes a file of its own; give it another name"
+                )
             self._made = make_directories(path.parent)
             descriptor = os.open(self.temporary, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
             self._file: BinaryIO | None = os.fdopen(descriptor, "wb", _BUFFER)

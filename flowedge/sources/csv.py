@@ -379,7 +379,7 @@ class Csv(FileSource):
         return kinds
 
     def _inferred(self, path: str, layout: _Layout, unknown: list[str]) -> dict[str, pa.DataType]:
-        """Types of the first block: times in ns, columns without any value as numbers."""
+        """Types of the first block: times in ns, columns without any value as numbers, except `time`."""
         try:
             with_ragged = self._open(path, layout, unknown, {}, lambda _: "skip")
             seen = next(iter(with_ragged), None)
@@ -393,7 +393,7 @@ class Csv(FileSource):
         for name in unknown:
             kind = seen.schema.field(name).type if seen is not None else pa.null()
             if pa.types.is_null(kind):
-                kind = pa.float64()
+                kind = pa.timestamp("ns") if name == "time" else pa.float64()
             elif pa.types.is_timestamp(kind):
                 kind = pa.timestamp("ns", kind.tz)
             elif pa.types.is_binary(kind) or pa.types.is_temporal(kind):

@@ -65,6 +65,36 @@ def test_a_file_that_cannot_be_read_is_told_in_a_sentence(tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
+def twice(path):
+    arrays = [pa.array([0], pa.timestamp("ns", "UTC")), pa.array([1.0]), pa.array([2.0])]
+    table = pa.Table.from_arrays(arrays, names=["time", "v", "v"])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def odd(path):
+    recording(path, v=[{"a": 1}, {"a": 2}])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(twice, "has two columns named `v`"), (odd, "or name the columns to read in `columns=[…]`")],
+)
+def test_columns_that_no_stream_can_have_are_told(tmp_path, make, words):
+    make(tmp_path / "in.arrow")
+    (tmp_path / "f.flow").write_text(f'source s from arrow("in.arrow") time time{SINK}')
+    code, out, _ = cli("check", "f.flow", cwd=tmp_path)
+    assert (code, words in out) == (1, True), out
+
+
+def test_a_csv_of_a_header_alone_has_its_time(tmp_path):
+    (tmp_path / "in.csv").write_text("time,v\n")
+    (tmp_path / "f.flow").write_text(f'source s from csv("in.csv"){SINK}')
+    code, _, err = cli("run", "f.flow", cwd=tmp_path)
+    assert code == 0, err
+    assert read(tmp_path / "out" / "o.arrow").num_rows == 0
+
+
 def test_a_missing_file_brings_the_nearest_name(tmp_path):
     recording(tmp_path / "monday.arrow")
     (tmp_path / "f.flow").write_text('source s (time, v: f64) from arrow("mondy.arrow")' + SINK)

@@ -240,6 +240,14 @@ def test_a_directory_in_the_place_of_a_file_is_refused(tmp_path):
         sink.open(table(1).schema)
 
 
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    sink = catalog.get("csv")(str(tmp_path / "pipe"))
+    with pytest.raises(SinkError, match="is a device or a pipe"):
+        sink.open(table(1).schema)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.parametrize(("name", "address"), [("arrow", "f/a.arrow"), ("parquet", "f/deep/out")])
 def test_a_file_in_the_place_of_a_directory_is_refused(name, address, tmp_path):
     (tmp_path / "f").write_text("x")
