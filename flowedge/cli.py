@@ -252,6 +252,12 @@ def check(
         list[Path] | None, typer.Argument(help="The .flow files.", show_default=False)
     ] = None,
     param: Params = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Fail if the state or the delay may be above this, for example 64MB,20ms."
+        ),
+    ] = None,
     format: Annotated[str, typer.Option(help="`text` or `json`.")] = "text",  # noqa: A002  # the option's name
     explain: Annotated[
         str | None, typer.Option(help="Print the manual page of a diagnostic, for example FE403.")
@@ -267,17 +273,24 @@ def check(
         raise typer.BadParameter(
             f"`{format}` is no format; give `text` or `json`", param_hint="--format"
         )
+    from flowedge.graph.budget import parse_budget  # noqa: PLC0415
     from flowedge.lang.diagnostics import FlowError  # noqa: PLC0415
     from flowedge.lang.render import render_all  # noqa: PLC0415
     from flowedge.runtime.plan import check_flow  # noqa: PLC0415
 
+    try:
+        allowed = None if budget is None else parse_budget(budget)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from None
+
     found, wrong = [], 0
     for flow in flows:
         try:
-            found += check_flow(flow, _params(param))
+            told = check_flow(flow, _params(param), allowed)
         except FlowError as error:
-            found += error.diagnostics
-            wrong += sum(d.severity == "error" for d in error.diagnostics)
+            told = list(error.diagnostics)
+        found += told
+        wrong += sum(d.severity == "error" for d in told)
     if format == "json":
         print(json.dumps([d.as_json() for d in found], indent=2, ensure_ascii=False))
     else:
@@ -290,7 +303,8 @@ def check(
 
 
 def _explain_code(code: str) -> None:
-    import flowedge.graph.check  # noqa: PLC0415  # its rules register themselves
+    import flowedge.graph.budget  # noqa: PLC0415  # their rules register themselves
+    import flowedge.graph.check  # noqa: PLC0415
     import flowedge.lang.rules  # noqa: F401, PLC0415
     from flowedge.lang.diagnostics import Rule, nearest, page  # noqa: PLC0415
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from flowedge.compile.builds import Builds
     from flowedge.compile.lower import Lowering
+    from flowedge.graph.budget import Budget
     from flowedge.graph.catalog import Catalog
     from flowedge.graph.nodes import Graph, Node
     from flowedge.session.session import Session
@@ -266,8 +267,16 @@ def _compile(
     return Plan(program, render_all(graph.warnings), graph=graph), asked
 
 
-def check_flow(path: str | Path, params: Mapping[str, str] | None = None) -> "list[Any]":
-    """The warnings of a pipeline, without compiling it; raises FlowError with its errors."""
+def check_flow(
+    path: str | Path, params: Mapping[str, str] | None = None, budget: "Budget | None" = None
+) -> "list[Any]":
+    """The warnings of a pipeline, without compiling it, and what is above a budget.
+
+    Raises
+    ------
+    FlowError
+        with its errors
+    """
     from flowedge.graph.check import check  # noqa: PLC0415
 
     text = read_flow(str(path))
@@ -280,7 +289,11 @@ def check_flow(path: str | Path, params: Mapping[str, str] | None = None) -> "li
         catalog=files,
         imports=lambda name: files.text(str(here / name)),
     )
-    return list(found.warnings)
+    if budget is None:
+        return list(found.warnings)
+    from flowedge.runtime.budget import over_budget  # noqa: PLC0415  # only those who ask
+
+    return [*found.warnings, *over_budget(found, budget)]
 
 
 def _compiled_into(lowering: "Lowering", node: "Node") -> list[str]:
