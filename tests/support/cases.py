@@ -17,6 +17,8 @@ Lines of the table, of which any may be there more than once:
     them says that none before 3 s will come, ``end`` that the source has ended.
 ``expected [SINK] [: column, …]``
     Rows in the order in which they leave: all columns, or those named.
+``already [SINK] [: column, …]``
+    Of these the rows that have left before the input ends: what the watermark alone has made final.
 ``ledger STAGE``
     Fates of the rows of a source or stage, each as ``late 2``; those not named are not looked at.
 ``refused``, ``warned``
@@ -231,8 +233,9 @@ def _run(plan, schemas, batches, partitions, *, written):
         if written:
             session = plan.restore(session.snapshot())
             session._shared.pool.slack = -1, 0  # nothing is kept but what the state holds
+    early = {name: list(rows) for name, rows in found.items()}
     keep(session.finish())
-    return found, session
+    return found, session, early
 
 
 def _rows(batch):
@@ -275,19 +278,20 @@ def check(case):
             with pytest.raises(FlowEdgeError, match=re.escape(stops[0].cells[0])):
                 _run(plan, schemas, batches, partitions, written=written)
             continue
-        found, session = _run(plan, schemas, batches, partitions, written=written)
-        _compare(case, session, found, way)
+        found, session, early = _run(plan, schemas, batches, partitions, written=written)
+        _compare(case, session, {"expected": found, "already": early}, way)
         assert truth is None or repr(found) == repr(truth), f"{case.says}: {way} gives other bits"
         truth = found
     if stops:
         return
     apart = compile_flow(text=case.flow, catalog=CATALOG, fuse=False)
-    found, _ = _run(apart, schemas, next(iter(_ways(lines)))[1], partitions, written=False)
+    found, _, _ = _run(apart, schemas, next(iter(_ways(lines)))[1], partitions, written=False)
     assert repr(found) == repr(truth), f"{case.says}: unfused"
 
 
-def _compare(case, session, found, way):
-    for line in case.all("expected"):
+def _compare(case, session, given, way):
+    for line in [*case.all("expected"), *case.all("already")]:
+        found = given[line.word]
         name = line.of or next(iter(found))
         schema = session.schemas[name]
         names = line.columns or schema.names
