@@ -267,10 +267,19 @@ class Sinks:
 
     def _floor(self, deadline: t.Deadline, flow: Flow, limit: float) -> None:
         floor = floors(self.c.nodes)[flow.node]
-        if floor is None or limit >= floor - 1e-9:
-            return
         path = self.c.upstream(flow.node)
         all_floors = floors(path)
+        if floor is None:
+            ahead = next(
+                (n for n in path if isinstance(n, g.Ahead) and all_floors[n.id] is None), None
+            )
+            if ahead is not None and ahead.span is not None:
+                self.c.report(DeadlineBelowFloor.at(deadline.limit.span, f"a deadline of {limit:g} s behind `lead`, which waits without a bound",
+                                                    others=[(ahead.span, "waits for later rows, however long they take")],
+                                                    why="rows without a rate may come at any time", fix="leave `lead` out, or put `| resample …` before it"))  # fmt: skip
+            return
+        if limit >= floor - 1e-9:
+            return
         parts = [(n, all_floors[n.id]) for n in path]
         spans = [
             (n.span, f"holds rows for {f:g} s" if len(n.inputs) == 0 else f"up to {f:g} s here")

@@ -473,6 +473,13 @@ def test_warnings_come_with_the_graph():
     assert [w.code for w in graph.warnings] == ["FE209"]
 
 
+def test_a_deadline_behind_lead_needs_a_rate():
+    flow = 'source s (time, v: f64){} from arrow("in.arrow")\nsink s | derive n = lead(v, 1) deadline {} else drop to console\n'
+    assert codes(flow.format("", "1 h")) == ["FE410"]
+    assert codes(flow.format(" at 10 Hz", "50 ms")) == ["FE410"]
+    assert codes(flow.format(" at 10 Hz", "200 ms")) == []
+
+
 def test_deep_expansion_ends():
     lines = ["fn f0(x) = x + 1", *(f"fn f{i}(x) = f{i - 1}(x) + 1" for i in range(1, 150))]
     assert codes(
