@@ -191,6 +191,8 @@ class Kernel:
             sheet("RECORD", "BLOCK")
         if self.gaps:
             sheet("gap = 0 if gaps == 0 else u8(gaps, i)")
+            if self.tail is not None and self.tail.ignores_gaps_of_events:
+                sheet("gap = gap if port == 0 else 0")
             with sheet.block("if gap != 0"):
                 if self.tail is not None:
                     self.tail.gap(self)
@@ -444,11 +446,13 @@ class Tail:
     rows_per_row : output rows to make room for, for each row in
     out_gaps : its rows carry the gaps of the input on
     follows_chain : may stand behind other stages in one kernel; not where a row is entered again
+    ignores_gaps_of_events : only a gap of the first input restarts its memory
     """
 
     rows_per_row: ClassVar[float] = 1.0
     out_gaps: ClassVar[bool] = False
     follows_chain: ClassVar[bool] = True
+    ignores_gaps_of_events: ClassVar[bool] = False
 
     def row(self, kernel: Kernel, chain: "Chain") -> None:
         """Write what happens to one row that has come through the chain."""

@@ -111,6 +111,8 @@ def fold(c: Checker, tree: t.Call, place: Place) -> Value | None:
     if not place.folds:
         for a in tree.arguments[:1]:
             infer(c, a.value, place)
+        if place.flow.wild and place.flow.node < 0:
+            return None  # perhaps it was in a frame, before what is reported already
         call_text = tree.span.source
         c.report(AggregateOutsideFrame.at(tree.span, f"aggregate `{name}` outside a window", label="which rows does it fold?",
                                           fix=f"write `{call_text} over 5 s`, or put `| window 5 s | aggregate {call_text}`"))  # fmt: skip

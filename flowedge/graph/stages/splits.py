@@ -85,7 +85,7 @@ def split_at(
         return lost, 0
     if events.wild:
         return lost, 0
-    if matching_keys(c, flow, events, stage.events.span, str(stage.events)) is None:
+    if not _events_have_keys(c, flow, events, stage.events):
         return lost, 0
     flow, asked = ordered(c, flow, stage.span), ordered(c, as_rows(events), stage.events.span)
     rate = flow.type.rate_hz if flow.type.shape == "signal" else None
@@ -129,6 +129,18 @@ def split_at(
         g.SplitAt, (flow, asked), out, before=before, after=after_, columns=columns, **rest
     )
     return flow.to(out, node), 0
+
+
+def _events_have_keys(c: Checker, flow: Flow, events: Flow, ref: t.Ref) -> bool:
+    """Whether each key of the rows is one of the events; reports where not."""
+    shared = matching_keys(c, flow, events, ref.span, str(ref))
+    if shared is None:
+        return False
+    lacking = [x.name for x in flow.type.keys if x.name not in shared]
+    if lacking:
+        c.report(KeysDoNotMatch.at(ref.span, f"`{lacking[0]}` is a key of `{flow.name}`, and `{ref}` has none of that name",
+                                   why="an event cuts the rows of its own key", fix="make the events of rows with the key, or put `| key none` before `split at`"))  # fmt: skip
+    return not lacking
 
 
 def _s(seconds: Fraction) -> str:
@@ -198,7 +210,7 @@ def split_next(
         if isinstance(following, t.Aggregate):
             fold(c, flow, following.bindings, after[0][1], following)
         return lost, taken_in
-    if matching_keys(c, flow, events, stage.events.span, str(stage.events)) is None:
+    if not _events_have_keys(c, flow, events, stage.events):
         return lost, taken_in
     flow, asked = ordered(c, flow, stage.span), ordered(c, as_rows(events), stage.events.span)
     wait = None if up_to is None else _plus(_most(flow, asked), up_to)

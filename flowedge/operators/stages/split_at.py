@@ -17,7 +17,7 @@ class SplitAt(Stage):
 
     Parameters
     ----------
-    STREAM : whose rows are the events; keys match by name
+    STREAM : whose rows are the events; they have the keys of the rows
     A, B : durations, A before B; negative ones lie before the event
 
     Stream
@@ -25,8 +25,9 @@ class SplitAt(Stage):
     in : rows or a signal
     out : one frame per event, with the event's `time` and columns, `start` and `end`
     wait : B
-    missing : on a signal, frames over a gap or beyond the ends count as incomplete; on rows an event
-        without any gives nothing, and at the end of input there are those that came
+    missing : on a signal, frames over a gap or beyond the ends count as incomplete, and so do those of
+        events with no sample within half a period there; on rows an event without any gives nothing,
+        and at the end of input there are those that came
     state : the rows of B - A per key
 
     Examples

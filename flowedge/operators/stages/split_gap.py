@@ -21,6 +21,7 @@ class SplitGap(Stage):
     in : rows or a signal
     out : frames; `time` is that of the last row, `start` that of the first
     wait : D after the last row
+    missing : missing samples do not end a frame
     state : a few words per key
 
     Examples

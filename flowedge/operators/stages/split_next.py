@@ -13,7 +13,7 @@ class SplitNext(Stage):
 
     Parameters
     ----------
-    STREAM : whose rows are the events; keys match by name
+    STREAM : whose rows are the events; they have the keys of the rows
     up to : bound of a frame; needed where its rows are kept
 
     Stream
@@ -21,6 +21,7 @@ class SplitNext(Stage):
     in : rows or a signal
     out : one frame per event, with the event's `time` and columns, `start` and `end`
     wait : until the next event
+    missing : missing samples do not end a frame
     state : of `aggregate` right behind it, a few words per key; else its rows
 
     Examples

@@ -21,7 +21,7 @@ class SplitWhile(Stage):
     in : rows or a signal
     out : frames; `time` is that of the last row, `start` that of the first
     wait : until it no longer holds
-    missing : a condition with a missing value is false
+    missing : a condition with a missing value is false; missing samples do not end a frame
     state : a few words per key
 
     Examples

@@ -15,7 +15,10 @@ from flowedge.types.schema import TIME
 
 
 class Piece:
-    """The open piece of a key: when it began, its last row, its accumulators and collected values."""
+    """The open piece of a key: when it began, its last row, its accumulators and collected values.
+
+    Missing samples do not end it: what cuts is what the user said.
+    """
 
     def __init__(self, kernel: Kernel, node: Cut | SplitNext) -> None:
         state = kernel.state
@@ -29,6 +32,7 @@ class Piece:
             for part in self.folds.monoids
             for z in part.fold.aggregate.zero
         ]
+        state.keep(self.is_open, self.first, self.last, *self.acc)
         self.ring = None if self.kept is None else self.kept.ring
         self.ready: tuple[str, ...] = () if self.kept is None else self.kept.ready
         if self.folds.collected:
@@ -36,6 +40,7 @@ class Piece:
             longest = max(p.length for p in self.folds.collected)
             self.ready = tuple(self.ring.room_to_work(4, longest))
         if self.ring is not None:
+            state.keep(self.ring.head, self.ring.length)
             state.timed.append(TimedRing(tuple(self.ring.room_for_one()), self.ready))
 
     @property
@@ -120,6 +125,7 @@ class CutTail(Tail):
         if node.how == "on" and node.condition is not None:
             start: float | int = float("nan") if node.condition.type.is_float else -(2**63)
             self.value = kernel.state.cell("value", start)
+            kernel.state.keep(self.value)
 
     def _emit(self, kernel: Kernel) -> None:
         state = kernel.state

@@ -17,6 +17,7 @@ class SplitNextTail(Tail):
     """
 
     follows_chain = False
+    ignores_gaps_of_events = True
 
     def __init__(self, kernel: Kernel, node: SplitNext, events: tuple[Column, ...]) -> None:
         self.node = node

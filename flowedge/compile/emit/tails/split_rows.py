@@ -19,6 +19,7 @@ class SplitRowsTail(Tail):
     """
 
     follows_chain = False
+    ignores_gaps_of_events = True
 
     def __init__(self, kernel: Kernel, node: SplitRows, events: tuple[Column, ...]) -> None:
         self.node = node
