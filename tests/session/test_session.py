@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from flowedge.compile import program as p
+from flowedge.compile.kernels import library
 from flowedge.lang.errors import ModelError, SourceError
 
 
@@ -63,7 +64,10 @@ def test_chunks_of_a_table_are_one_sequence(plan, h):
     assert got["total"].to_pylist() == np.cumsum(np.arange(100.0)).tolist()
 
 
-def test_a_session_imports_neither_the_compiler_nor_the_language(plan, h):
+def test_a_session_imports_neither_the_compiler_nor_the_language(plan, h, tmp_path, monkeypatch):
+    # The other process finds what this one compiles here, whatever was loaded before from elsewhere.
+    monkeypatch.setenv("FLOWEDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(library, "_READY", {})
     plan.sink(plan.double(plan.source(keys=("string",))))
     batch = h.rows([0, 1], [1.0, 2.0], k0=["a", "b"])
     h.whole(plan.session(), [("s", batch)], "v")  # compiles what is not in the cache
