@@ -1,4 +1,4 @@
-"""The command line: ``flowedge run``, ``check``, ``explain``, ``graph``, ``ops``, ``inspect``, ``fmt``, ``new``."""
+"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key`` and more."""
 
 import json
 import os
@@ -169,6 +169,27 @@ def run(
     ui: Annotated[
         bool, typer.Option("--ui", help="Show a live page: sources, streams, sinks, latencies.")
     ] = False,
+    discard_state: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where the pipeline has changed since the checkpoint: a stage, stream or sink whose state is given up; `*` for all. May be repeated.",
+            metavar="NODE",
+        ),
+    ] = None,
+    sign: Annotated[
+        str | None,
+        typer.Option(
+            help="Sign the lists of output files and authenticate checkpoints with the key in this file (or env:NAME, credential:NAME).",
+            metavar="KEY",
+        ),
+    ] = None,
+    require_signed: Annotated[
+        str | None,
+        typer.Option(
+            help="Run only if the pipeline, its imports and its models are signed with this public key.",
+            metavar="PUBLIC",
+        ),
+    ] = None,
     trust_model: Annotated[
         list[str] | None, typer.Option(help="sha256 of a model program (TorchScript) to trust.")
     ] = None,
@@ -180,7 +201,8 @@ def run(
         raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
     from flowedge.runtime.run import Run  # noqa: PLC0415
 
-    plan = _plan(flow, param)
+    key, vet = _keys(sign, require_signed)
+    plan = _plan(flow, param, vet=vet)
     if plan.warnings and not quiet:
         print(plan.warnings, file=sys.stderr)
     from flowedge.ui.progress import Bar, summary  # noqa: PLC0415
@@ -194,7 +216,7 @@ def run(
         shown = Bar()
     task = Run(
         plan, frozenset(trust_model or ()), shown.update if shown else None, speed=pace, threads=threads,
-        checkpoint=checkpoint, every_s=every_s,
+        checkpoint=checkpoint, every_s=every_s, key=key, discard=tuple(discard_state or ()),
     )  # fmt: skip
     try:
         found = task()
@@ -205,6 +227,17 @@ def run(
             _write(report, task.report.as_json())
     if not quiet:
         print(summary(found))
+
+
+def _keys(sign: str | None, require: str | None) -> tuple[Any, Any]:
+    """The key that signs, and what refuses files that are not signed; None where not asked for."""
+    if sign is None and require is None:
+        return None, None
+    from flowedge.runtime.keys import PublicKey, SigningKey, check_signed  # noqa: PLC0415
+
+    wanted = None if require is None else PublicKey.of(require)
+    vet = None if wanted is None else (lambda path: check_signed(path, wanted))
+    return None if sign is None else SigningKey.of(sign), vet
 
 
 def _duration(text: str) -> float:
@@ -380,14 +413,84 @@ def ops(
 @app.command()
 def inspect(
     file: Annotated[
-        Path, typer.Argument(help="An Arrow or Parquet file, a quarantine file, or a model.")
+        Path,
+        typer.Argument(
+            help="An Arrow or Parquet file, a quarantine file, or a model; with --ledger a report or a checkpoint."
+        ),
     ],
     rows: Annotated[int, typer.Option(help="How many rows to show.", min=0)] = 5,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Show what became of the rows of each stage.")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Of an encrypted file, or of authenticated checkpoints: where it lies."),
+    ] = None,
 ) -> None:
     """Show what a file holds: schema with units, rows, provenance."""
-    from flowedge.ui.inspect import describe  # noqa: PLC0415
+    from flowedge.ui import inspect as look  # noqa: PLC0415
 
-    print(describe(file, rows))
+    if not ledger:
+        print(look.describe(file, rows, key))
+        return
+    signing, _ = _keys(key, None)
+    print(look.ledger(file, None if signing is None else signing.checkpoint_key()))
+
+
+@app.command()
+def verify(
+    out: Annotated[
+        Path, typer.Argument(help="An output file, a directory of outputs, or a signed file.")
+    ],
+    key: Annotated[
+        str | None,
+        typer.Option(help="The public key that must have signed: its file, or its name in base64."),
+    ] = None,
+) -> None:
+    """Tell whether stored files are as they were written; needs no network and no pipeline."""
+    from flowedge.runtime.keys import PublicKey  # noqa: PLC0415
+    from flowedge.runtime.verify import verify as look  # noqa: PLC0415
+
+    found = look(out, None if key is None else PublicKey.of(key))
+    for verdict in found:
+        print("\n".join(verdict.lines()))
+    if any(verdict.wrong for verdict in found):
+        raise typer.Exit(5)
+
+
+keys = typer.Typer(no_args_is_help=True, help="Make keys, and sign pipelines and models with them.")
+app.add_typer(keys, name="key")
+
+
+@keys.command("new")
+def key_new(
+    name: Annotated[Path, typer.Argument(help="The file; it must not be there yet.")],
+    encryption: Annotated[
+        bool, typer.Option("--encryption", help="A key that encrypts Parquet, not one that signs.")
+    ] = False,
+) -> None:
+    """Make a key that signs (and NAME.pub, to check with), or one that encrypts."""
+    from flowedge.runtime.keys import new_encryption_key, new_signing_key  # noqa: PLC0415
+
+    if encryption:
+        new_encryption_key(name)
+        print(f'wrote {name}; use it in a pipeline: encrypt=secret("file:{name}")')
+        return
+    public = new_signing_key(name)
+    print(f"wrote {name} (keep it secret) and {name}.pub: {public}")
+
+
+@keys.command("sign")
+def key_sign(
+    files: Annotated[list[Path], typer.Argument(help="Pipelines, imported files, models.")],
+    key: Annotated[str, typer.Option(help="The key: a file, env:NAME or credential:NAME.")],
+) -> None:
+    """Sign files; each signature lies beside its file, as FILE.sig."""
+    from flowedge.runtime.keys import SigningKey, sign_file  # noqa: PLC0415
+
+    signing = SigningKey.of(key)
+    for file in files:
+        print(f"wrote {sign_file(file, signing)}")
 
 
 @app.command()

@@ -35,6 +35,8 @@ from typing import Any
 
 import msgpack
 
+from flowedge.types.connectors import Limit
+
 # Words of the context, see the module's docstring.
 ROW = 0
 ROWS = 1
@@ -241,7 +243,11 @@ class ModelSpec(NodeSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkSpec(NodeSpec):
-    """Where rows leave the session; `columns` in order, keys first. The shell finds the connector."""
+    """Where rows leave the session; `columns` in order, keys first. The shell finds the connector.
+
+    `durability`: when rows are safe from a loss of power (commit: at every checkpoint; interval: every
+    `sync_ns`; os: when the system gets to it). `signed_by`: where the key lies that signs its files.
+    """
 
     connector: str = ""
     address: str = ""
@@ -251,6 +257,9 @@ class SinkSpec(NodeSpec):
     has_start: bool = False
     deadline_ns: int = -1
     otherwise: tuple[str, str] | None = None
+    durability: str = "commit"
+    sync_ns: int = 0
+    signed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +308,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 1
+FORMAT = 2
 
 
 def pack(program: Program) -> bytes:
@@ -330,6 +339,11 @@ def _field(value: dict[str, Any]) -> Field:
     return Field(**{k: _tuples(v) for k, v in value.items()})
 
 
+def _limit(value: Any) -> Any:  # noqa: ANN401
+    """A limit back from the plain data that it became; other options are plain already."""
+    return Limit(**value) if isinstance(value, dict) else value
+
+
 def _spec(value: dict[str, Any]) -> NodeSpec:
     cls = SPECS[value["is"]]
     args: dict[str, Any] = {k: v for k, v in value.items() if k != "is"}
@@ -342,6 +356,7 @@ def _spec(value: dict[str, Any]) -> NodeSpec:
         args["prepare"] = None if prepare is None else _spec({"is": "KernelSpec", **prepare})
     elif cls is SinkSpec:
         args["keys"] = tuple(_field(f) for f in args["keys"])
+        args["options"] = {k: _limit(v) for k, v in args["options"].items()}
     return cls(**{k: _tuples(v) for k, v in args.items()})
 
 

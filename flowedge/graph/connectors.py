@@ -102,7 +102,9 @@ class SourceUnreadable(Rule):
     code = "FE707"
 
 
-SECRETS = frozenset({"password", "token", "secret", "api_key", "passphrase", "private_key"})
+SECRETS = frozenset(
+    {"password", "token", "secret", "api_key", "passphrase", "private_key", "encrypt", "decrypt"}
+)
 
 
 @dataclass(frozen=True)

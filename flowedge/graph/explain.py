@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 from flowedge.graph import nodes as g
 from flowedge.graph.floors import floors
+from flowedge.graph.guarantees import durable, guarantees
 from flowedge.types.schema import Stream
+from flowedge.types.spelling import seconds
 
 More = Callable[[g.Node], Sequence[str]]
 """What the compiler adds for a node: its kernel, and its state in bytes per key."""
@@ -30,6 +32,9 @@ def explain(graph: g.Graph, more: More | None = None) -> str:
         if isinstance(node, g.Sink):
             lines += _sink(graph, node, held[node.id], more)
             lines.append("")
+    promised = guarantees(graph)
+    if promised:
+        lines += [*promised, ""]
     for model in graph.models:
         digest = (
             f" sha256 {model.sha256}" if model.sha256 else " (no digest: the file is not checked)"
@@ -103,6 +108,8 @@ def _sink(graph: g.Graph, node: g.Sink, floor: float | None, more: More | None) 
     lines.append(f"    deadline {shortest}")
     if node.deadline_s is not None and node.otherwise is not None:
         lines.append(f"    asked    {seconds(node.deadline_s)}, else {node.otherwise[0]}")
+    if node.writes_files:
+        lines.append(f"    durable  {durable(node)}")
     return lines + [f"    {line}" for line in (more(node) if more is not None else ())]
 
 
@@ -117,13 +124,3 @@ def shape(stream: Stream) -> str:
     bound = f"   at up to {stream.rate_hz:g} Hz" if stream.rate_hz else ""
     time = "" if stream.has_time else "   there from the start"
     return f"rows{bound}{time}" + ("   each for (start, time]" if stream.spans else "")
-
-
-def seconds(value: float) -> str:
-    """A duration in the unit that reads best."""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if value >= size and value % size == 0:
-            return f"{value / size:g} {unit}"
-    if value == 0 or value >= 1:
-        return f"{value:.4g} s"
-    return f"{value * 1e3:.4g} ms" if value >= 1e-3 else f"{value * 1e6:.4g} us"

@@ -384,6 +384,9 @@ class Sink(Node):
     otherwise: tuple[str, str] | None = None
     priority: int = 0
     durability: str = "commit"
+    sync_s: float = 0.0
+    signed_by: str = ""
+    writes_files: bool = True
 
 
 def expressions_of(node: Node) -> tuple[Expr, ...]:

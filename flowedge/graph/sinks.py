@@ -11,6 +11,7 @@ from flowedge.graph.deadlines import policy
 from flowedge.graph.floors import floors
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.stages.frames import as_rows
+from flowedge.graph.strings import resolve
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
@@ -142,7 +143,8 @@ class Sinks:
             return
         out = flow.type
         c.put(g.Sink, (flow,), out, name=name, label=f"sink {opening.name}", span=tree.connector.span, connector=opening.name,
-                     address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise, **rest)  # fmt: skip
+                     address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise,
+              writes_files=opening.info is None or opening.info.writes_files, **rest)  # fmt: skip
 
     def _name(
         self, tree: st.Sink, given: st.Clause | None, opening: Opened | None
@@ -201,21 +203,34 @@ class Sinks:
                                 fix=did_you_mean(word, ("commit", "interval", "os")),
                             )
                         )
-                    elif word != "commit":
-                        self.c.not_yet(
-                            clause.span,
-                            f"`durability {word}`",
-                            "leave it away: files are synced when they are finished",
+                    else:
+                        rest["durability"] = word
+                    if clause.exprs and word != "interval":
+                        self.c.report(
+                            BadOption.at(
+                                clause.span,
+                                f"`durability {word}` takes no time",
+                                fix=f"write `durability {word}`, or `durability interval …`",
+                            )
                         )
-                    if clause.exprs:
-                        k.duration(
+                    elif clause.exprs:
+                        seconds = k.duration(
                             self.c, clause.exprs[0], k.place_of(scope), "an interval", positive=True
+                        )
+                        rest["sync_s"] = float(seconds or 0)
+                    elif word == "interval":
+                        self.c.report(
+                            BadOption.at(
+                                clause.span,
+                                "`durability interval` without an interval",
+                                fix="say how long rows may wait: `durability interval 500 ms`",
+                            )
                         )
                 case "buffer":
                     k.exact(self.c, clause.exprs[0], k.place_of(scope), "a size")
                     self.c.not_yet(clause.span, "`buffer … on disk`", "leave it away")
                 case "signed":
-                    self.c.not_yet(clause.span, "`signed by`", "leave it away")
+                    rest["signed_by"] = resolve(self.c, clause.texts[0], scope)
         return rest
 
     def _paths(self, tree: st.Sink, opening: Opened, name: str) -> None:

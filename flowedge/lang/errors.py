@@ -42,6 +42,10 @@ class StateHeldError(RunError):
     exit_code = 4
 
 
+class SecretError(RunError):
+    """A secret is not there, or is none; what it is stands in no message."""
+
+
 class InternalError(FlowEdgeError):
     """Our fault.
 
@@ -60,6 +64,6 @@ class InternalError(FlowEdgeError):
 
 
 __all__: Sequence[str] = (
-    "CheckpointError", "DigestError", "FlowEdgeError", "InternalError", "ModelError", "RunError", "SinkError",
+    "CheckpointError", "DigestError", "FlowEdgeError", "InternalError", "ModelError", "RunError", "SecretError", "SinkError",
     "SourceError", "StateHeldError",
 )  # fmt: skip

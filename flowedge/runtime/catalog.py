@@ -66,12 +66,17 @@ def _unit(text: str) -> Any:  # noqa: ANN401  # a Unit, imported only where ther
 class FileCatalog:
     """Answers by opening what the pipeline names; remembers what it was asked, for the plan cache.
 
+    Parameters
+    ----------
+    vet : called with each model and each imported file before it is read; may raise
+
     Attributes
     ----------
     asked : (kind, subject, digest of the answer), in order
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vet: Callable[[Path], None] | None = None) -> None:
+        self._vet = vet or (lambda _: None)
         self.asked: list[tuple[str, str, str]] = []
         self._known: dict[str, dict[str, ConnectorInfo]] = {}
 
@@ -103,12 +108,14 @@ class FileCatalog:
 
     def model(self, path: str) -> ModelShape | None:
         """Inputs and outputs of a model, from its file."""
+        self._vet(Path(path))
         digest, shape = describe_model(path)
         self.asked.append(("model", path, digest))
         return shape
 
     def text(self, path: str) -> str:
         """The text of an imported file."""
+        self._vet(Path(path))
         text = read_text(path)
         self.asked.append(("import", path, hashlib.sha256(text.encode()).hexdigest()))
         return text

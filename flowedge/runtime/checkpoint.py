@@ -1,31 +1,37 @@
 """The state of a run on disk, so that it goes on where it was killed and gives the same files.
 
-A checkpoint is a file of its own: the snapshot of the session, the position of each source, and how
-many rows each output had. Output rows are kept as Arrow streams beside it, one for each output and
-checkpoint, and become the output files at the end, all at once and through the same sinks; so a
-reader never sees part of an output, and the bytes do not depend on where a run was killed. All that
-a checkpoint speaks of is synced to the disk before it is (write, fsync, rename, fsync of the
-directory; Pillai et al., "All file systems are not created equal", OSDI 2014). The last three are
-kept; a damaged one is passed over for the one before.
+A checkpoint is one file: the state of the session, the position of each source, how far each output is,
+and the files that are complete and not shown yet. The order on the disk is what makes it exact (two-phase
+commit with the checkpoint as the decision; Pillai et al., "All file systems are not created equal", OSDI
+2014, for what has to be synced):
+
+1. rows and complete files are synced, the files under temporary names, then the names;
+2. the checkpoint is written beside, synced, renamed, its directory synced: from here on it counts;
+3. the complete files are listed, renamed to their own names, and the names synced;
+4. checkpoints before the last three, and rows that only they needed, are removed.
+
+A run that goes on takes the newest checkpoint that is whole, finishes its step 3, and cuts off what came
+later. The last three are kept; a damaged one gives way to the one before.
 """
 
 import contextlib
 import fcntl
 import os
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
-
+from flowedge import __version__
 from flowedge.lang.errors import CheckpointError, SinkError, StateHeldError
-from flowedge.session.snapshot import seal, unseal
-from flowedge.sinks.atomic import AtomicFile, explained, sync_directory
+from flowedge.runtime.rowlog import RowLog
+from flowedge.session.snapshot import CHECKPOINT, seal, unseal
+from flowedge.sinks import disk
+from flowedge.sinks.atomic import explained, replace, sync_directory
+from flowedge.types.encryption import Cipher
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 3
 """Checkpoints that are kept."""
 _NAME = re.compile(r"checkpoint-(\d{8})\.flowstate\Z")
@@ -40,19 +46,28 @@ class Saved:
     epoch : its number, from 1
     pipeline : digest of the program
     inputs : for each source, what its files looked like: (path, bytes, time of the last change [ns])
-    session : the snapshot of the session
+    session : the state of the session, None where it is finished
     sources : for each source, (file, row) behind the last row taken, rows pushed, and whether it ended
+    outputs : for each output, how far its log and its files are
     report : the counts of the report
-    is_finished : all rows are there; only the output files may be missing
+    is_finished : all rows are in complete files; only showing them may be missing
+    engine : the version of FlowEdge that made it
     """
 
     epoch: int
     pipeline: str
     inputs: dict[str, list[list[Any]]]
-    session: bytes
+    session: dict[str, Any] | None
     sources: dict[str, dict[str, Any]]
+    outputs: dict[str, dict[str, Any]]
     report: dict[str, Any]
     is_finished: bool = False
+    engine: str = __version__
+
+    @property
+    def needs(self) -> dict[str, int]:
+        """For each output the number of the first row of its log that going on from here needs."""
+        return {name: one["from"] for name, one in self.outputs.items()}
 
 
 @dataclass
@@ -62,6 +77,7 @@ class State:
     Parameters
     ----------
     root : the directory, made where it is missing
+    key : authenticates checkpoints; one that was not made with it is refused
 
     Raises
     ------
@@ -72,17 +88,17 @@ class State:
     """
 
     root: Path
-    _lock: IO[str] | None = None
-    _open: dict[str, tuple[AtomicFile, Any]] = field(default_factory=dict)
-    _places: dict[str, Path] = field(default_factory=dict)
+    key: bytes | None = field(default=None, repr=False)
     epoch: int = 0
+    _lock: IO[str] | None = None
+    _needs: list[dict[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Take hold of the directory."""
         if self.root.exists() and not self.root.is_dir():
             raise SinkError(f"`{self.root}` is a file; give a directory for the state")
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            disk.make_directories(self.root)
             self._lock = (self.root / "lock").open("a+", encoding="utf-8")
         except OSError as error:
             raise explained(self.root, error) from None
@@ -95,14 +111,21 @@ class State:
             raise StateHeldError(
                 f"the state in `{self.root}` is held by {holder}; wait for that run, or give another directory"
             ) from None
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()}\n")
-        self._lock.flush()
+        with contextlib.suppress(OSError):  # a full disk: only the holder's name is missing
+            self._lock.truncate(0)
+            self._lock.write(f"process {os.getpid()}\n")
+            self._lock.flush()
 
     # ---- going on
 
-    def newest(self) -> Saved | None:
-        """The newest checkpoint that is whole; rows of later ones are removed. None for a fresh start.
+    def newest(
+        self, is_usable: Callable[[Saved], bool] = lambda _: True
+    ) -> tuple[Saved | None, str]:
+        """The newest checkpoint that is whole, and why later ones were passed over; None to start afresh.
+
+        Parameters
+        ----------
+        is_usable : whether all that a checkpoint speaks of is there
 
         Raises
         ------
@@ -110,92 +133,86 @@ class State:
             there are checkpoints, but none that can be read
         """
         found = self._checkpoints()
-        problem = ""
+        problems: list[str] = []
+        whole: list[Saved] = []
         for epoch, path in reversed(found):
             try:
-                kept = unseal(path.read_bytes())
-                if kept.pop("format", None) != FORMAT:
-                    raise CheckpointError("it was made by another version of FlowEdge")
-                saved = Saved(**kept)
-            except (CheckpointError, OSError, TypeError) as error:
-                problem = str(error)
+                saved = read_checkpoint(path, self.key)
+            except CheckpointError as error:
+                problems.append(f"checkpoint {epoch}: {error}")
                 continue
-            self.epoch = epoch
-            self._forget_rows(after=epoch)
-            return saved
+            whole.append(saved)
+            if is_usable(saved):
+                return self._go_back_to(saved), "; ".join(problems)
+            problems.append(f"checkpoint {epoch}: rows that it speaks of are not there")
+        if whole:  # rows are lost, as far as the policy of their sink allows
+            return self._go_back_to(whole[0]), "; ".join(problems)
         if found:
             raise CheckpointError(
-                f"no checkpoint in `{self.root}` can be read ({problem}); remove the directory to start afresh"
+                f"no checkpoint in `{self.root}` can be read ({problems[0]}); remove the directory to start afresh"
             )
-        self._forget_rows(after=0)
-        return None
+        return None, ""
 
-    # ---- keeping rows
+    def _go_back_to(self, saved: Saved) -> Saved:
+        """Checkpoints after it are removed, before what they speak of is."""
+        self.epoch = saved.epoch
+        later = [path for epoch, path in self._checkpoints() if epoch > saved.epoch]
+        self._unlink(later)
+        return saved
 
-    def keep(self, output: str, batch: pa.RecordBatch) -> None:
-        """Add rows of an output to those of the checkpoint to come."""
-        if output not in self._open:
-            path = self._folder(output) / f"{self.epoch + 1:08d}.arrow"
-            file = AtomicFile(path)
-            self._open[output] = (file, pa.ipc.new_stream(file, batch.schema))
-        self._open[output][1].write_batch(batch)
+    # ---- keeping
 
-    def rows(self, output: str) -> Iterator[pa.RecordBatch]:
-        """All rows of an output that checkpoints speak of, in order."""
-        for path in sorted(self._folder(output).glob("*.arrow")):
-            if int(path.stem) <= self.epoch:
-                with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
-                    yield from stream
+    def log(self, output: str, sync_every_s: float = 0.0, cipher: Cipher | None = None) -> RowLog:
+        """The log of an output: a name may hold what a path may not."""
+        safe = "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):x}" for c in output)
+        return RowLog(self.root / "rows" / safe[:200], sync_every_s, cipher)
 
     def save(self, saved: Saved) -> None:
-        """Make a checkpoint last: first the rows that it speaks of, then itself.
+        """Make a checkpoint last; what it speaks of must be on the disk.
 
         Raises
         ------
         SinkError
             the disk is full or has failed; the checkpoint before stays
         """
-        folders = set()
-        for file, writer in self._open.values():
-            writer.close()
-            file.finish()
-            file.publish()
-            folders.add(file.path.parent)
-        self._open.clear()
-        for folder in folders:
-            sync_directory(folder)
-        file = AtomicFile(self.root / f"checkpoint-{saved.epoch:08d}.flowstate")
-        try:
-            file.write(seal({"format": FORMAT, **vars(saved)}))
-            file.finish()
-            file.publish()
-        except SinkError:
-            file.discard()
-            raise
-        sync_directory(self.root)
+        path = self.root / f"checkpoint-{saved.epoch:08d}.flowstate"
+        replace(path, seal({"format": FORMAT, **vars(saved)}, magic=CHECKPOINT, key=self.key))
         self.epoch = saved.epoch
-        for _, path in self._checkpoints()[:-KEPT]:
-            path.unlink(missing_ok=True)
+        self._needs = [*self._needs, saved.needs][-KEPT:]
+
+    def drop_old(self) -> dict[str, int]:
+        """Remove checkpoints before the last three; the first row of each log that is still needed."""
+        old = [path for _, path in self._checkpoints()[:-KEPT]]
+        self._unlink(old)
+        if len(self._needs) < KEPT:
+            return {}
+        return {name: min(needs.get(name, 0) for needs in self._needs) for name in self._needs[-1]}
 
     # ---- the end
 
     def clear(self) -> None:
         """The outputs are complete: forget all, so that the next run starts afresh.
 
-        Checkpoints go first, the last one at the end: killed in between, the outputs are made again.
+        Checkpoints go oldest first, the one that says so at the end.
         """
         for _, path in self._checkpoints():
-            path.unlink(missing_ok=True)
-        sync_directory(self.root)
-        self._forget_rows(after=0)
+            self._unlink([path])
+        rows = self.root / "rows"
+        if not rows.is_dir():
+            return
+        try:
+            for path in sorted(rows.glob("*/*")):
+                disk.calls.unlink(path)
+            for folder in (*rows.iterdir(), rows):
+                disk.calls.remove_directory(folder)
+        except OSError as error:
+            raise SinkError(f"cannot clean `{rows}`: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Let go of the directory; rows behind the last checkpoint are removed."""
-        for file, _ in self._open.values():
-            file.discard()
-        self._open.clear()
+        """Let go of the directory."""
         if self._lock is not None:
-            self._lock.truncate(0)
+            with contextlib.suppress(OSError):
+                self._lock.truncate(0)
             self._lock.close()
             self._lock = None
 
@@ -203,29 +220,42 @@ class State:
 
     def _checkpoints(self) -> list[tuple[int, Path]]:
         """(epoch, path), oldest first."""
-        found = ((_NAME.match(path.name), path) for path in self.root.iterdir())
-        return sorted((int(name.group(1)), path) for name, path in found if name)
+        return checkpoints_in(self.root)
 
-    def _folder(self, output: str) -> Path:
-        """Where the rows of an output are kept: a name may hold what a path may not."""
-        if output not in self._places:
-            safe = "".join(c if c.isalnum() or c in "-_." else f"%{ord(c):x}" for c in output)
-            self._places[output] = self.root / "rows" / safe.replace("..", "%2e%2e")
-        return self._places[output]
-
-    def _forget_rows(self, *, after: int) -> None:
-        rows = self.root / "rows"
-        if not rows.is_dir():
+    def _unlink(self, paths: list[Path]) -> None:
+        if not paths:
             return
-        try:
-            if after == 0:
-                shutil.rmtree(rows)
-                return
-            for path in rows.glob("*/*"):
-                if not path.name.endswith(".arrow") or int(path.stem) > after:
-                    path.unlink()
-        except (OSError, ValueError) as error:
-            raise SinkError(f"cannot clean `{rows}`: {error}") from None
+        for path in paths:
+            try:
+                disk.calls.unlink(path)
+            except OSError as error:
+                raise explained(path, error) from None
+        sync_directory(self.root)
+
+
+def checkpoints_in(root: Path) -> list[tuple[int, Path]]:
+    """The checkpoints in a directory: (epoch, path), oldest first."""
+    found = ((_NAME.match(path.name), path) for path in root.iterdir())
+    return sorted((int(name.group(1)), path) for name, path in found if name)
+
+
+def read_checkpoint(path: Path, key: bytes | None = None) -> Saved:
+    """One checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        it is damaged, of another version, or not made with the key
+    """
+    try:
+        kept = unseal(path.read_bytes(), magic=CHECKPOINT, key=key)
+        if kept.pop("format", None) != FORMAT:
+            raise CheckpointError("it was made by another version of FlowEdge")
+        return Saved(**kept)
+    except OSError as error:
+        raise CheckpointError(f"cannot read `{path}`: {error.strerror or error}") from None
+    except TypeError:
+        raise CheckpointError("it was made by another version of FlowEdge") from None
 
 
 def seen(paths: list[str]) -> list[list[Any]]:
@@ -244,15 +274,17 @@ def compare(saved: Saved, pipeline: str, inputs: dict[str, list[list[Any]]], roo
     Raises
     ------
     CheckpointError
-        the pipeline is another one, or a file has changed since
+        the pipeline is quite another one, or a file has changed since
     """
     way_out = f"run that one, or start afresh: remove `{root}`"
-    if saved.pipeline != pipeline:
+    if saved.pipeline != pipeline and (saved.is_finished or not set(saved.inputs) & set(inputs)):
         raise CheckpointError(
             f"the checkpoint in `{root}` was made by another pipeline, or with other parameters; {way_out}"
         )
     for name, files in inputs.items():
-        before = [list(x) for x in saved.inputs.get(name, [])]
+        if name not in saved.inputs:
+            continue
+        before = [list(x) for x in saved.inputs[name]]
         if before != files:
             changed = next((f[0] for f in files if f not in before), "its files")
             raise CheckpointError(

@@ -1,29 +1,134 @@
-"""Where the rows of a run go: sinks and quarantine files, now, behind on a thread, or at the end."""
+"""Where the rows of a run go: sinks and quarantine files, at once or with the checkpoints."""
 
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import SinkError
-from flowedge.runtime.checkpoint import State
+from flowedge.lang.errors import CheckpointError, SinkError
+from flowedge.runtime.checkpoint import Saved, State
+from flowedge.runtime.keys import SigningKey
 from flowedge.runtime.latency import Latencies, Receipts, first_times
-from flowedge.runtime.quarantine import Quarantine
+from flowedge.runtime.quarantine import quarantine_sink
 from flowedge.runtime.report import Report, SinkReport
+from flowedge.runtime.rowlog import RowLog
 from flowedge.runtime.threads import Behind
-from flowedge.sinks.contract import Sink
+from flowedge.session.mapping import EVERYTHING
+from flowedge.sinks.contract import Provenance, Ready, Resumed, Sink
+from flowedge.sources.contract import REJECTED
+from flowedge.types.encryption import Cipher
+from flowedge.types.metadata import UNIT
 
-BAD_ROWS = "quarantine "
-"""Rows for a quarantine file are kept with a checkpoint under this and its path."""
+_BAD_ROWS = "quarantine "
+"""A quarantine file is an output called this and its path."""
+_OUTPUT_ROWS = 65_536
+
+
+@dataclass
+class Outlet:
+    """One output of a run.
+
+    Without checkpoints rows go straight into the sink. With them they also go into a log, which a
+    checkpoint speaks of. A sink that rolls is filled at the same time, and its complete files are shown
+    with each checkpoint; any other shows its files at the end, and is filled from the log then.
+
+    Attributes
+    ----------
+    sink : not opened before `open`
+    log : None without checkpoints, and for a sink that writes no files
+    print : a digest of what it writes where
+    """
+
+    name: str
+    sink: Sink
+    log: RowLog | None = None
+    print: str = ""
+    resumed: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_late(self) -> bool:
+        """The sink gets its rows at the end."""
+        return self.log is not None and not self.sink.rolls
+
+    def recover(self, kept: dict[str, Any], *, is_finished: bool) -> None:
+        """Bring the files to where a checkpoint decided them to be; raises SinkError."""
+        self.resumed = kept
+        self.notes += self.sink.recover(_resumed(kept))
+        if self.log is not None and not is_finished:
+            lost = self.log.restore(kept["log"])
+            if lost and self.sink.durability == "commit":
+                raise CheckpointError(
+                    f"DATA LOSS: {lost:,} rows of `{self.name}` were synced to `{self.log.folder}` and are not "
+                    "there now; put them back, or start afresh without the state"
+                )
+            if lost:
+                self.notes.append(
+                    f"sink {self.name}: {lost:,} rows were not on the disk yet and are lost, as "
+                    f"`durability {self.sink.durability}` allows"
+                )
+
+    def open(self, schema: pa.Schema) -> None:
+        """Get ready for rows; raises SinkError."""
+        if self.resumed is None or self.is_late or self.log is None:
+            # What comes at the end begins with the first row of the log, files of its own run apart.
+            resumed = None if self.resumed is None else Resumed()
+            if self.resumed is None and self.log is not None:
+                self.log.clear()
+            self.sink.open(schema, resumed)
+            return
+        rows = self.log.read(self.resumed["from"])
+        self.sink.open(schema, _resumed(self.resumed, rows))
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take rows; raises SinkError."""
+        if self.log is not None:
+            self.log.append(batch)
+        if not self.is_late:
+            self.sink.write(batch)
+
+    def finish(self, stop: Callable[[], bool]) -> bool:
+        """Complete all files; False if it was asked to stop on the way."""
+        if self.is_late:
+            assert self.log is not None
+            self.log.mark()
+            for _, batch in self.log.read():
+                for at in range(0, batch.num_rows, _OUTPUT_ROWS):
+                    if stop():
+                        return False
+                    self.sink.write(batch.slice(at, _OUTPUT_ROWS))
+        self.sink.finish()
+        return True
+
+    def prepare(self) -> dict[str, Any]:
+        """Make all rows so far last; what the checkpoint says of this output. Raises SinkError."""
+        mark = {"segment": 0, "bytes": 0, "rows": 0} if self.log is None else self.log.mark()
+        committed = self.sink.shown
+        ready = self.sink.prepare()
+        state = None if self.is_late else self.sink.state()
+        first = 0 if state is None else state["from"]
+        told: dict[str, Any] = {"log": mark, "committed": committed, "print": self.print}
+        told["ready"] = [asdict(r) for r in ready]
+        return {**told, "state": state, "from": first}
+
+    def forget(self, before: int) -> None:
+        """No checkpoint needs rows before this one."""
+        if self.log is not None and not self.is_late:
+            self.log.forget(before)
+
+    def abort(self) -> None:
+        """Leave no trace of what is unfinished."""
+        self.sink.abort()
+        if self.log is not None:
+            self.log.close()
 
 
 class Outlets:
     """All outputs of a run.
-
-    Without a state directory rows are written as they come. With one they are kept with the
-    checkpoints, and written at the end: `finish` makes all outputs from what was kept.
 
     Parameters
     ----------
@@ -31,6 +136,7 @@ class Outlets:
     report : where rows, bytes, files and latencies are told
     state : the state directory, if the run keeps checkpoints
     behind : write on a thread of its own
+    provenance : what the files tell of where they come from
     """
 
     def __init__(
@@ -41,36 +147,117 @@ class Outlets:
         state: State | None,
         *,
         behind: bool,
+        provenance: Provenance | None = None,
     ) -> None:
-        self._program, self._schemas, self._report, self._state = program, schemas, report, state
-        self._sinks: dict[str, Sink] = {}
-        self._quarantines: dict[str, Quarantine] = {}
+        self._schemas, self._report, self._state = schemas, report, state
+        self._provenance = provenance or Provenance()
+        self._sinks: dict[str, Outlet] = {}
+        self._quarantines: dict[str, Outlet] = {}
         self._sources = {name: _sources_of(program, name) for name in schemas}
         self._latencies = {name: Latencies() for name in schemas}
+        self._behind: Behind | None = None
+        self._wants_thread = behind
         self.receipts: dict[str, Receipts] = {}
+        self.notes: list[str] = []
         for node in program.nodes:
             if isinstance(node, p.SinkSpec):
                 report.sinks[node.name] = SinkReport(node.connector, node.address)
-        # Opened at once also where they are written at the end: what is wrong shows before the work.
-        self._open()
-        self._behind = Behind() if behind else None
+                self._sinks[node.name] = self._outlet(node.name, _sink(node), node)
 
-    def _open(self) -> None:
-        from flowedge.sinks.catalog import get  # noqa: PLC0415
+    def _outlet(self, name: str, sink: Sink, node: p.SinkSpec | None = None) -> Outlet:
+        sink.provenance = self._provenance
+        if node is not None and node.signed_by:
+            sink.provenance = replace(self._provenance, sign=SigningKey.of(node.signed_by).sign)
+        key = sink.encryption_key
+        cipher = None if key is None else Cipher(key, "rows")
+        every_s = 0.0
+        if node is not None:
+            sink.durability = node.durability  # type: ignore[assignment]  # checked by the language
+            every_s = {"commit": 0.0, "interval": node.sync_ns / 1e9}.get(
+                node.durability, float("inf")
+            )
+        mark = "" if node is None else _print(node, self._schemas[name])
+        if self._state is None or not sink.writes_files:
+            return Outlet(name, sink, print=mark)
+        sink.holds_back = True
+        return Outlet(name, sink, self._state.log(name, every_s, cipher), print=mark)
 
-        try:
-            for node in self._program.nodes:
-                if not isinstance(node, p.SinkSpec):
-                    continue
-                found = get(node.connector)
+    @property
+    def _all(self) -> list[Outlet]:
+        return [*self._sinks.values(), *self._quarantines.values()]
+
+    # ---- the beginning
+
+    def holds(self, saved: Saved) -> bool:
+        """Whether all rows that a checkpoint speaks of are there."""
+        if saved.is_finished:
+            return True
+        for name, kept in saved.outputs.items():
+            outlet = self._sinks.get(name)
+            log = outlet.log if outlet is not None else None
+            if log is None and name.startswith(_BAD_ROWS) and self._state is not None:
+                log = self._state.log(name)
+            if log is not None and not log.holds(kept["log"]):
+                return False
+        return True
+
+    def recover(self, saved: Saved, discard: Collection[str] = ()) -> None:
+        """Finish what a checkpoint decided.
+
+        Parameters
+        ----------
+        discard : outputs whose rows that are in no file yet are given up: ``sink NAME``
+
+        Raises
+        ------
+        SinkError : what the checkpoint speaks of is not there
+        CheckpointError : an output has changed, and has rows that are in no file yet
+        """
+        self._compare(saved, discard)
+        for name, kept in saved.outputs.items():
+            gone = EVERYTHING in discard and name not in self._sinks
+            if _given_up(name) in discard or gone:
+                continue
+            if name.startswith(_BAD_ROWS):
+                outlet = self._quarantine(name.removeprefix(_BAD_ROWS))
+            else:
+                found = self._sinks.get(name)
                 if found is None:
-                    raise SinkError(f"this version has no sink `{node.connector}`")
-                sink = found(node.address, **node.options)
-                sink.open(self._schemas[node.name])
-                self._sinks[node.name] = sink
+                    continue
+                outlet = found
+            outlet.recover(kept, is_finished=saved.is_finished)
+            self.notes += outlet.notes
+
+    def _compare(self, saved: Saved, discard: Collection[str]) -> None:
+        """Refuse to go on where an output of before has gone, or is another one."""
+        wrong = []
+        for name, kept in saved.outputs.items():
+            if name.startswith(_BAD_ROWS) or _given_up(name) in discard:
+                continue
+            outlet = self._sinks.get(name)
+            if outlet is None and EVERYTHING not in discard:
+                wrong.append((name, f"- sink {name}: is no longer there"))
+            elif outlet is not None and outlet.print != kept["print"]:
+                wrong.append((name, f"~ sink {name}: writes other columns, or elsewhere"))
+        if wrong:
+            lines = "".join(f"    {line}\n" for _, line in wrong)
+            options = " ".join(f'--discard-state "{_given_up(name)}"' for name, _ in wrong)
+            raise CheckpointError(
+                f"the pipeline has changed since the checkpoint, and rows would be lost:\n{lines}"
+                f"run the pipeline of before, or give up the rows that are in no file yet with {options}"
+            )
+
+    def open(self) -> None:
+        """Get ready for rows: what is wrong with an output shows before the work. Raises SinkError."""
+        try:
+            for name, outlet in self._sinks.items():
+                outlet.open(self._schemas[name])
+            for outlet in self._quarantines.values():
+                outlet.open(REJECTED)
         except BaseException:
             self.abort()
             raise
+        self._behind = Behind() if self._wants_thread else None
 
     # ---- rows
 
@@ -86,10 +273,7 @@ class Outlets:
                 self._behind(lambda name=name, batch=batch: self._hand_over(name, batch))  # type: ignore[misc]
 
     def _hand_over(self, name: str, batch: pa.RecordBatch) -> None:
-        if self._state is None:
-            self._sinks[name].write(batch)
-        else:
-            self._state.keep(name, batch)
+        self._sinks[name].write(batch)
         now, times = time.monotonic_ns(), first_times(batch)
         known = [self.receipts[s] for s in self._sources[name] if s in self.receipts]
         if known and len(times):
@@ -99,44 +283,67 @@ class Outlets:
             longest.record(times, now, self._latencies[name])
 
     def keep_bad(self, path: str, rejected: pa.RecordBatch) -> None:
-        """Add rows to a quarantine file."""
+        """Add rows to a quarantine file, which is made when the first one comes."""
         if self._behind is None:
             self._keep_bad(path, rejected)
         else:
             self._behind(lambda: self._keep_bad(path, rejected))
 
     def _keep_bad(self, path: str, rejected: pa.RecordBatch) -> None:
-        if self._state is not None:
-            self._state.keep(BAD_ROWS + path, rejected)
-            return
         if path not in self._quarantines:
-            self._quarantines[path] = Quarantine(path)
-        self._quarantines[path].add(rejected)
+            self._quarantine(path).open(REJECTED)
+        self._quarantines[path].write(rejected)
 
-    # ---- the end
+    def _quarantine(self, path: str) -> Outlet:
+        outlet = self._outlet(_BAD_ROWS + path, quarantine_sink(path))
+        self._quarantines[path] = outlet
+        return outlet
+
+    # ---- checkpoints
 
     def drain(self) -> None:
         """Wait until all that was handed over is written."""
         if self._behind is not None:
             self._behind.drain()
 
-    def finish(self, quarantines: list[str]) -> None:
-        """Complete all files; `quarantines` are the paths that bad rows may have been kept for."""
+    def prepare(self) -> dict[str, dict[str, Any]]:
+        """Make all rows so far last; for each output what the checkpoint says. Raises SinkError."""
         self.drain()
-        if self._state is not None:
-            for name, sink in self._sinks.items():
-                for batch in self._state.rows(name):
-                    sink.write(batch)
-            for path in quarantines:
-                for rejected in self._state.rows(BAD_ROWS + path):
-                    self._quarantines.setdefault(path, Quarantine(path)).add(rejected)
-        for kept in self._quarantines.values():
-            kept.close()
-        for name, sink in self._sinks.items():
-            for written in sink.close():
+        return {outlet.name: outlet.prepare() for outlet in self._all}
+
+    def commit(self) -> None:
+        """Show the files that `prepare` made last; raises SinkError."""
+        for outlet in self._all:
+            outlet.sink.commit()
+
+    def forget(self, needed: Mapping[str, int]) -> None:
+        """Rows before these are needed by no checkpoint."""
+        for outlet in self._all:
+            if outlet.name in needed:
+                outlet.forget(needed[outlet.name])
+
+    # ---- the end
+
+    def finish(self, stop: Callable[[], bool]) -> bool:
+        """Complete all files; False if it was asked to stop on the way. Raises SinkError."""
+        self.drain()
+        done = all(outlet.finish(stop) for outlet in self._all)
+        self.tell()
+        return done
+
+    def settle(self) -> None:
+        """The run is complete, its files are shown: tell of them, and remove what they replace."""
+        read = {
+            name: {"address": f"{s.connector} {s.address}".strip(), "rows": s.rows_in}
+            for name, s in self._report.sources.items()
+        }
+        self._provenance.closing["sources"] = read
+        for outlet in self._all:
+            outlet.sink.settle()
+        for name, outlet in self._sinks.items():
+            for written in outlet.sink.files():
                 self._report.sinks[name].files.append(written.path)
                 self._report.sinks[name].bytes += written.size_bytes
-        self.tell()
         self._end_thread()
 
     def tell(self) -> None:
@@ -147,15 +354,38 @@ class Outlets:
     def abort(self) -> None:
         """Leave no trace of what is unfinished."""
         self._end_thread()
-        for sink in self._sinks.values():
-            sink.abort()
-        for kept in self._quarantines.values():
-            kept.abort()
+        for outlet in self._all:
+            outlet.abort()
 
     def _end_thread(self) -> None:
-        behind, self._behind = getattr(self, "_behind", None), None
+        behind, self._behind = self._behind, None
         if behind is not None:
             behind.close()
+
+
+def _given_up(name: str) -> str:
+    """What the user says to give up the rows of an output."""
+    return f"sink {name}"
+
+
+def _print(node: p.SinkSpec, schema: pa.Schema) -> str:
+    columns = [(f.name, str(f.type), (f.metadata or {}).get(UNIT)) for f in schema]
+    told = [node.connector, node.address, sorted(node.options.items()), columns]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _sink(node: p.SinkSpec) -> Sink:
+    from flowedge.sinks.catalog import get  # noqa: PLC0415
+
+    found = get(node.connector)
+    if found is None:
+        raise SinkError(f"this version has no sink `{node.connector}`")
+    return found(node.address, **node.options)
+
+
+def _resumed(kept: dict[str, Any], rows: Any = ()) -> Resumed:  # noqa: ANN401
+    ready = tuple(Ready(**one) for one in kept["ready"])
+    return Resumed(kept["committed"], ready, kept["state"], rows)
 
 
 def _sources_of(program: p.Program, sink: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,11 +51,15 @@ class Plan:
 
         return Session(self.program, models or {})
 
-    def restore(self, snapshot: bytes, models: Mapping[str, Any] | None = None) -> "Session":
-        """A session that goes on where a snapshot was taken; raises CheckpointError."""
+    def restore(
+        self, snapshot: bytes | dict[str, Any], models: Mapping[str, Any] | None = None
+    ) -> "Session":
+        """A session that goes on where a snapshot (or its plain data) was taken; raises CheckpointError."""
         from flowedge.session.session import Session  # noqa: PLC0415
 
-        return Session.restore(self.program, snapshot, models or {})
+        if isinstance(snapshot, bytes):
+            return Session.restore(self.program, snapshot, models or {})
+        return Session.from_state(self.program, snapshot, models or {})
 
     def run(
         self, tables: "Mapping[str, pa.Table]", models: Mapping[str, Any] | None = None
@@ -103,6 +107,7 @@ def compile_flow(
     catalog: "Catalog | None" = None,
     fuse: bool = True,
     use_cache: bool = True,
+    vet: Callable[[Path], None] | None = None,
 ) -> Plan:
     """Check a pipeline and compile it.
 
@@ -113,6 +118,7 @@ def compile_flow(
     catalog : what self-describing sources say; by default their files are opened
     fuse : put chains into one kernel; off, every stage is its own (the same rows, slower)
     use_cache : look for the finished plan in the cache, and keep it there
+    vet : called with each file that is run (pipeline, imports, models) before anything reads it; may raise
 
     Raises
     ------
@@ -126,18 +132,20 @@ def compile_flow(
         if path is None:
             message = "give a path or a text"
             raise TypeError(message)
+        if vet is not None:
+            vet(Path(path))
         text = read_flow(str(path))
     cacheable = use_cache and catalog is None
     key = _key(text, file, given, fuse=fuse)
     if cacheable:
-        kept = _from_cache(key)
+        kept = _from_cache(key, vet)
         if kept is not None:
             program, warnings = kept
             return Plan(program, warnings, from_cache=True, compile_s=time.perf_counter() - start)
     from flowedge.compile.builds import Builds  # noqa: PLC0415  # the cold path
 
     with Builds() as builds:
-        plan, asked = _compile(text, file, given, catalog, builds, fuse=fuse)
+        plan, asked = _compile(text, file, given, catalog, builds, fuse=fuse, vet=vet)
     if cacheable and asked is not None:
         default_cache().put(
             "plans", key, msgpack.packb([FORMAT, asked, plan.warnings, p.pack(plan.program)])
@@ -207,12 +215,16 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
-def _from_cache(key: str) -> tuple[p.Program, str] | None:
+def _from_cache(key: str, vet: Callable[[Path], None] | None) -> tuple[p.Program, str] | None:
     data = default_cache().get("plans", key)
     if data is None:
         return None
     try:
         format_, asked, warnings, packed = msgpack.unpackb(data)
+        if vet is not None:
+            for kind, subject, _ in asked:
+                if kind in ("import", "model"):
+                    vet(Path(subject))
         if format_ != FORMAT or not all(still_holds(*question) for question in asked):
             return None
         return p.unpack(packed), warnings
@@ -228,6 +240,7 @@ def _compile(
     builds: "Builds",
     *,
     fuse: bool,
+    vet: Callable[[Path], None] | None = None,
 ) -> tuple[Plan, list[tuple[str, str, str]] | None]:
     from flowedge.compile.emit.kernel import functions  # noqa: PLC0415
     from flowedge.compile.kernels.needed import needed  # noqa: PLC0415
@@ -238,7 +251,7 @@ def _compile(
     from flowedge.lang.render import render_all  # noqa: PLC0415
     from flowedge.operators import zones  # noqa: PLC0415
 
-    files = FileCatalog() if catalog is None else None
+    files = FileCatalog(vet) if catalog is None else None
     asked: list[tuple[str, str, str]] | None = files.asked if files is not None else None
     here = Path(file).parent
     read = files.text if files is not None else (lambda path: Path(path).read_text("utf-8"))

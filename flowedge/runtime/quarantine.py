@@ -7,71 +7,50 @@ from typing import Any
 import msgpack
 import pyarrow as pa
 
-from flowedge.lang.errors import FlowEdgeError
-from flowedge.sinks.atomic import AtomicFile, sync_directory
+from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.catalog import get
-from flowedge.sinks.contract import Sink
+from flowedge.sinks.files import FileSink, Writer
 from flowedge.sources.contract import REJECTED
 
 KINDS = {".arrow": "arrow", ".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 """Formats by the file's suffix; any other name holds a sequence of msgpack maps."""
 
 
-class Quarantine:
-    """The file that ``on error quarantine`` names; made when the first bad row comes.
+class Maps(FileSink):
+    """A sequence of msgpack maps, one for each row."""
+
+    name = "quarantine"
+
+    def writer(self, file: AtomicFile, schema: pa.Schema) -> Writer:
+        """Maps need no beginning."""
+        del schema
+        return _Maps(file)
+
+
+class _Maps:
+    def __init__(self, file: AtomicFile) -> None:
+        self._file = file
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        for row in batch.to_pylist():
+            self._file.write(msgpack.packb(row))
+
+    def close(self) -> None:
+        """Maps need no end."""
+
+
+def quarantine_sink(path: str) -> FileSink:
+    """What writes the file that ``on error quarantine`` names, for rows in the shape of `REJECTED`.
 
     Like any output it is seen once it is complete, and replaces that of an earlier run.
 
-    Parameters
-    ----------
-    path : where to
+    Raises
+    ------
+    SinkError : the path is none
     """
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-        self._sink: Sink | None = None
-        self._file: AtomicFile | None = None
-
-    def add(self, rejected: pa.RecordBatch) -> None:
-        """Keep rows in the shape of `REJECTED`; raises SinkError."""
-        kind = KINDS.get(self._path.suffix)
-        if kind is None:
-            if self._file is None:
-                self._file = AtomicFile(self._path)
-            for row in rejected.to_pylist():
-                self._file.write(msgpack.packb(row))
-            return
-        if self._sink is None:
-            self._sink = _sink(kind, self._path)
-        self._sink.write(rejected)
-
-    def close(self) -> None:
-        """Make the file last; raises SinkError."""
-        if self._sink is not None:
-            self._sink.close()
-        if self._file is not None:
-            self._file.finish()
-            self._file.publish()
-            sync_directory(self._path.parent)
-
-    def abort(self) -> None:
-        """Leave no trace."""
-        if self._sink is not None:
-            self._sink.abort()
-        if self._file is not None:
-            self._file.discard()
-
-
-def _sink(kind: str, path: Path) -> Sink:
-    found = get(kind)
-    assert found is not None, kind
-    sink = found(str(path), names=())
-    try:
-        sink.open(REJECTED)
-    except FlowEdgeError:
-        sink.abort()
-        raise
-    return sink
+    kind = KINDS.get(Path(path).suffix)
+    found: Any = Maps if kind is None else get(kind)
+    return found(path, names=())
 
 
 def turned_away(

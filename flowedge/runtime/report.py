@@ -59,7 +59,8 @@ class Report:
     version : of this layout
     is_complete : the sources came to their end; otherwise the counts are those of a run cut short
     hints : sinks that no row reached, and where the rows went
-    checkpoints, resumed_from : how many were made, and the one that the run went on from (0: none)
+    checkpoints, checkpoint_s : how many were made, and how long all of them took
+    resumed_from : the checkpoint that the run went on from (0: none)
     """
 
     version: int = 1
@@ -69,6 +70,7 @@ class Report:
     is_complete: bool = False
     hints: list[str] = field(default_factory=list)
     checkpoints: int = 0
+    checkpoint_s: float = 0.0
     resumed_from: int = 0
     wall_s: float = 0.0
     compile_s: float = 0.0

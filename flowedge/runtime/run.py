@@ -21,9 +21,12 @@ from flowedge.runtime.pace import Pace
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.quarantine import turned_away
 from flowedge.runtime.report import Report
+from flowedge.session.mapping import adapted
+from flowedge.sinks.contract import Provenance
 from flowedge.sources.contract import Position
 
 if TYPE_CHECKING:
+    from flowedge.runtime.keys import SigningKey
     from flowedge.session.session import Session
 
 Progress = Callable[[Report], None]
@@ -51,6 +54,8 @@ class Run:
         The rows do not depend on it.
     checkpoint : directory of the state, from which a killed run goes on; None: no checkpoints
     every_s : seconds between checkpoints
+    key : signs the files and authenticates the checkpoints
+    discard : nodes, streams or sinks whose state is given up where the pipeline has changed; "*" for all
     """
 
     plan: Plan
@@ -61,6 +66,8 @@ class Run:
     threads: int = 1
     checkpoint: Path | None = None
     every_s: float = 10.0
+    key: "SigningKey | None" = None
+    discard: tuple[str, ...] = ()
     _state: State | None = None
     _told: float = 0.0
     _saved_at: float = 0.0
@@ -76,31 +83,34 @@ class Run:
             feeds = open_feeds(self.plan.program)
             stack.callback(feeds.close)
             if self.checkpoint is not None:
-                self._state = State(self.checkpoint)
+                self._state = State(
+                    self.checkpoint, None if self.key is None else self.key.checkpoint_key()
+                )
                 stack.callback(self._state.close)
-            saved = self._state.newest() if self._state is not None else None
-            if saved is not None:
-                compare(saved, self._pipeline, _inputs(feeds), self._state.root)  # type: ignore[union-attr]
-                session = self.plan.restore(saved.session, models)
-            else:
-                session = self.plan.open(models)
+            session = self.plan.open(models)
             outlets = Outlets(
                 self.plan.program,
                 session.schemas,
                 self.report,
                 self._state,
                 behind=self.threads > 2,
+                provenance=Provenance(
+                    _header(self.plan.program), sign=None if self.key is None else self.key.sign
+                ),
             )
             for name, feed in feeds.by_name.items():
                 self.report.sources[name] = feed.report
-            if saved is not None:
-                self._go_on(saved, feeds)
             try:
+                saved = self._newest(feeds, outlets)
+                if saved is not None and saved.session is not None:
+                    value, notes = adapted(self.plan.program, saved.session, self._of_nodes(saved))
+                    session = self.plan.restore(value, models)
+                    self.report.hints += notes
                 if saved is None or not saved.is_finished:
+                    outlets.open()
                     self._read(session, feeds, outlets, stop)
-                self.report.streams = session.ledger()
-                self.report.hints = where_rows_went(self.plan.program, session)
-                outlets.finish([f.quarantine for f in feeds.by_name.values() if f.quarantine])
+                    self._finish(session, feeds, outlets, stop)
+                outlets.settle()
                 if self._state is not None:
                     self._state.clear()
                 self.report.is_complete = True
@@ -111,6 +121,47 @@ class Run:
                 self.report.wall_s = time.perf_counter() - started
                 self.report.finish()
         return self.report
+
+    def _newest(self, feeds: Feeds, outlets: Outlets) -> Saved | None:
+        """The checkpoint to go on from, once all that it decided is done; None to start afresh."""
+        if self._state is None:
+            return None
+        saved, passed_over = self._state.newest(outlets.holds)
+        if saved is None:
+            return None
+        compare(saved, self._pipeline, _inputs(feeds), self._state.root)
+        if saved.session is not None:
+            adapted(
+                self.plan.program, saved.session, self._of_nodes(saved)
+            )  # before a file is touched
+        outlets.recover(saved, self.discard)
+        self._go_on(saved, feeds)
+        if passed_over:
+            self.report.hints.append(f"went back to checkpoint {saved.epoch}: {passed_over}")
+        self.report.hints += outlets.notes
+        return saved
+
+    def _of_nodes(self, saved: Saved) -> set[str]:
+        """What is given up of the session's state; the others are sinks."""
+        sinks = {f"sink {name}" for name in saved.outputs}
+        return {name for name in self.discard if name not in sinks}
+
+    def _finish(
+        self, session: "Session", feeds: Feeds, outlets: Outlets, stop: Callable[[], bool]
+    ) -> None:
+        """All rows are read: complete the files, and show them."""
+        if self._state is not None:
+            self._save(session, feeds, outlets)
+        outlets.write(session.finish())
+        self.report.streams = session.ledger()
+        self.report.hints += where_rows_went(self.plan.program, session)
+        if not outlets.finish(stop):
+            self._interrupted()
+        if self._state is not None:
+            self._save(session, feeds, outlets, is_finished=True)
+        else:
+            outlets.prepare()
+            outlets.commit()
 
     # ---- reading
 
@@ -154,9 +205,6 @@ class Run:
                 self._save(session, feeds, outlets)
         if stop():
             self._stop(session, feeds, outlets)
-        outlets.write(session.finish())
-        if self._state is not None:
-            self._save(session, feeds, outlets, is_finished=True)
 
     def _turned_away(
         self,
@@ -207,9 +255,13 @@ class Run:
 
     def _stop(self, session: "Session", feeds: Feeds, outlets: Outlets) -> NoReturn:
         """End the run as asked, between two batches."""
+        if self._state is not None:
+            self._save(session, feeds, outlets)
+        self._interrupted()
+
+    def _interrupted(self) -> NoReturn:
         if self._state is None:
             raise Interrupted("interrupted; unfinished output was removed, finished output stays")
-        self._save(session, feeds, outlets)
         raise Interrupted(
             f"interrupted; the state is in `{self._state.root}`, run the same command again to go on"
         )
@@ -234,8 +286,11 @@ class Run:
         *,
         is_finished: bool = False,
     ) -> None:
+        """Make a checkpoint: all rows so far last, then it, then what it decides is shown."""
         assert self._state is not None
-        outlets.drain()
+        began = time.perf_counter()
+        outputs = outlets.prepare()
+        self.report.streams = session.ledger()  # and it adds up, or this is no state to keep
         sources = {
             name: {
                 "position": None if f.position is None else [f.position.file, f.position.row],
@@ -245,15 +300,20 @@ class Run:
         }  # fmt: skip
         self._state.save(
             Saved(
-                self._state.epoch + 1, self._pipeline, _inputs(feeds), session.snapshot(), sources,
+                self._state.epoch + 1, self._pipeline, _inputs(feeds), None if is_finished else session.state(),
+                sources, outputs,
                 {
                     "sources": {n: asdict(r) for n, r in self.report.sources.items()},
                     "sinks": {n: r.rows for n, r in self.report.sinks.items()},
+                    "streams": self.report.streams,
                 },
                 is_finished=is_finished,
             )
         )  # fmt: skip
+        outlets.commit()
+        outlets.forget(self._state.drop_old())
         self.report.checkpoints += 1
+        self.report.checkpoint_s += time.perf_counter() - began
         self._saved_at = time.monotonic()
 
     def _go_on(self, saved: Saved, feeds: Feeds) -> None:
@@ -269,6 +329,7 @@ class Run:
             feed.report.quarantine = before["quarantine"]
         for name, rows in saved.report["sinks"].items():
             self.report.sinks[name].rows = rows
+        self.report.streams = saved.report["streams"]
 
 
 def where_rows_went(program: p.Program, session: "Session") -> list[str]:
@@ -295,6 +356,12 @@ def where_rows_went(program: p.Program, session: "Session") -> list[str]:
             + (f" ({', '.join(lost)})" if lost else "")
         )
     return out
+
+
+def _header(program: p.Program) -> dict[str, Any]:
+    """What the files of a run tell of where they come from."""
+    models = {name: sha256 for name, _, _, sha256 in program.models if sha256}
+    return {"pipeline": program.digest, **({"models": models} if models else {})}
 
 
 def _inputs(feeds: Feeds) -> dict[str, list[list[Any]]]:

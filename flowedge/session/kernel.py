@@ -1,5 +1,6 @@
 """A node that is a generated kernel: it owns the kernel's memory and speaks its protocol."""
 
+import hashlib
 from array import array
 from typing import Any
 
@@ -88,7 +89,7 @@ class Memory:
         """The raw bytes of what `keys` keys use, with their layout."""
         spec = self.spec
         return {
-            "layout": [spec.record, spec.block, len(self.globals), spec.object],
+            "layout": [spec.record, spec.block, len(self.globals), _code(spec)],
             "keys": keys,
             "records": self.records[: keys * spec.record].tobytes(),
             "blocks": self.blocks[: keys * spec.block].tobytes(),
@@ -101,10 +102,10 @@ class Memory:
     def load(self, state: dict[str, Any]) -> None:
         """Take the bytes of a snapshot over."""
         spec = self.spec
-        if list(state["layout"]) != [spec.record, spec.block, len(self.globals), spec.object]:
+        if list(state["layout"]) != [spec.record, spec.block, len(self.globals), _code(spec)]:
             raise CheckpointError(
                 f"the snapshot's memory of `{spec.label or spec.name}` is laid out otherwise; "
-                "it was made by another version or on another kind of machine"
+                "it was made by another version"
             )
         self.make_room(max(1, state["keys"]))
         for name in ("records", "blocks", "touched", "globals"):
@@ -116,6 +117,11 @@ class Memory:
             self.grow_arena(len(arena) - len(self.arena))
         self.arena[: len(arena)] = arena
         self.counters[:] = state["counters"]
+
+
+def _code(spec: p.KernelSpec) -> str:
+    """What the layout belongs to: the same on all machines."""
+    return hashlib.sha256(spec.source.encode()).hexdigest()
 
 
 def _aligned(size: int) -> Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from flowedge.session.forget import held_in
 from flowedge.session.kernel import KernelNode
 from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
+from flowedge.session.mapping import shape_of
 from flowedge.session.merge import MergeNode
 from flowedge.session.model import Infers, ModelNode
 from flowedge.session.node import Node, Shared
@@ -279,22 +281,29 @@ class Session:
 
     def snapshot(self) -> bytes:
         """All state, as bytes; taken between any two calls."""
-        return seal(
-            {
-                "program": self.program.digest,
-                "finished": self._is_finished,
-                "pool": self._shared.pool.state(),
-                "tables": [t.state() for t in self.tables],
-                "nodes": {
-                    str(i): {
-                        "watermark": node.watermark,
-                        "counts": asdict(node.counts),
-                        "state": node.state(),
-                    }
-                    for i, node in self.nodes.items()
-                },
-            }
-        )
+        return seal(self.state())
+
+    def state(self) -> dict[str, Any]:
+        """All state, as plain data; taken between any two calls."""
+        return {
+            "program": self.program.digest,
+            "shape": self._shape,
+            "finished": self._is_finished,
+            "pool": self._shared.pool.state(),
+            "tables": [t.state() for t in self.tables],
+            "nodes": {
+                str(i): {
+                    "watermark": node.watermark,
+                    "counts": asdict(node.counts),
+                    "state": node.state(),
+                }
+                for i, node in self.nodes.items()
+            },
+        }
+
+    @cached_property
+    def _shape(self) -> dict[str, Any]:
+        return shape_of(self.program)
 
     @classmethod
     def restore(
@@ -312,7 +321,18 @@ class Session:
         CheckpointError
             the bytes are damaged, or come from another pipeline
         """
-        value = unseal(data)
+        return cls.from_state(program, unseal(data), models, seed=seed)
+
+    @classmethod
+    def from_state(
+        cls,
+        program: p.Program,
+        value: dict[str, Any],
+        models: Mapping[str, Infers] | None = None,
+        *,
+        seed: int = 0,
+    ) -> "Session":
+        """As `restore`, from what `state` (or `adapted`) gave; raises CheckpointError."""
         if value.get("program") != program.digest:
             raise CheckpointError(
                 "the snapshot was made by another pipeline, or by this one with other parameters; start afresh, or run "
@@ -320,15 +340,23 @@ class Session:
             )
         session = cls(program, models, seed=seed)
         try:
-            pool = StringPool.restore(value["pool"], seed)
+            pool = StringPool(program.literals, seed)
+            if value["pool"] is not None:
+                pool = StringPool.restore(value["pool"], seed)
             tables = [
-                KeyTable.restore(state, is_text, pool, limit, seed)
+                KeyTable(is_text, pool, limit, seed)
+                if state is None
+                else KeyTable.restore(state, is_text, pool, limit, seed)
                 for state, (is_text, limit) in zip(value["tables"], _tables(program), strict=True)
             ]
             session._build(pool, tables)
             session._is_finished = value["finished"]
             for i, node in session.nodes.items():
-                part = value["nodes"][str(i)]
+                part = value["nodes"].get(str(i))
+                if part is None and value.get("afresh"):
+                    continue
+                if part is None:
+                    raise KeyError(i)
                 node.watermark = part["watermark"]
                 node.counts = Counts(**part["counts"])
                 if isinstance(node, SourceNode):

@@ -1,61 +1,95 @@
-"""A session's state as bytes: versioned, checksummed, and bound to the plan that made it."""
+"""State as bytes: versioned, checksummed or authenticated, plain data all through.
 
+Layout, little endian: 8 bytes of magic, u32 version, u32 kind of check (0: CRC-32, 1: HMAC-SHA256), u64
+length of the body, 32 bytes of check over all of this but itself (a CRC fills the first 4), and the body:
+msgpack without extension types. Nothing in it is ever run, and it is checked before it is unpacked.
+"""
+
+import hashlib
+import hmac
 import zlib
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 
 from flowedge.lang.errors import CheckpointError
 
-VERSION = 2
-_MAGIC = b"FLOWSNAP"
-_HEAD = len(_MAGIC) + 4 + 4 + 8
+VERSION = 3
+SNAPSHOT = b"FLOWSNAP"
+CHECKPOINT = b"FLOWCKP1"
+_CRC, _HMAC = 0, 1
+_FRONT = 8 + 4 + 4 + 8
+_HEAD = _FRONT + 32
 _MOST = 1 << 30
 """msgpack takes at most 4 GiB in one piece; longer bytes travel in pieces of this size."""
 
 
-def seal(state: dict[str, Any]) -> bytes:
-    """State, plain data all through, as bytes."""
+def seal(state: dict[str, Any], *, magic: bytes = SNAPSHOT, key: bytes | None = None) -> bytes:
+    """State, plain data all through, as bytes; with a key, nobody without it can make such bytes."""
     body = msgpack.packb(_cut(state))
-    head = _MAGIC + VERSION.to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little")
-    return head + len(body).to_bytes(8, "little") + body
+    kind = _CRC if key is None else _HMAC
+    front = magic + VERSION.to_bytes(4, "little") + kind.to_bytes(4, "little")
+    front += len(body).to_bytes(8, "little")
+    return front + _check(front, body, key) + body
 
 
-def unseal(data: bytes) -> dict[str, Any]:
+def unseal(data: bytes, *, magic: bytes = SNAPSHOT, key: bytes | None = None) -> dict[str, Any]:
     """The state back from `seal`.
 
     Raises
     ------
     CheckpointError
-        the bytes are no snapshot, of another version, cut short or damaged
+        the bytes are no snapshot, of another version, cut short or damaged, or not made with the key
     """
-    if data[: len(_MAGIC)] != _MAGIC or len(data) < _HEAD:
+    if data[:8] != magic or len(data) < _HEAD:
         raise CheckpointError("these bytes are not a snapshot of a session")
-    version = int.from_bytes(data[8:12], "little")
+    version, kind = int.from_bytes(data[8:12], "little"), int.from_bytes(data[12:16], "little")
     if version != VERSION:
         raise CheckpointError(
             f"the snapshot has format {version}, this version of FlowEdge reads {VERSION}"
         )
-    body = data[_HEAD:]
+    body = memoryview(data)[_HEAD:]
     if len(body) != int.from_bytes(data[16:24], "little"):
         raise CheckpointError("the snapshot is cut short; use an older one")
-    if zlib.crc32(body) != int.from_bytes(data[12:16], "little"):
+    if kind == _HMAC and key is None:
+        raise CheckpointError("the snapshot is authenticated; give the key that it was made with")
+    if kind != _HMAC and key is not None:
+        raise CheckpointError("the snapshot is not authenticated, and a key was given")
+    if not hmac.compare_digest(_check(data[:_FRONT], body, key), data[_FRONT:_HEAD]):
         raise CheckpointError(
             "the snapshot is damaged: its checksum does not match; use an older one"
+            if key is None
+            else "the snapshot is damaged, changed, or made with another key"
         )
     try:
         state = msgpack.unpackb(
             body,
             strict_map_key=False,
+            ext_hook=_refuse,
             max_bin_len=len(body),
+            max_str_len=len(body),
             max_array_len=len(body),
             max_map_len=len(body),
+            max_ext_len=0,
         )
     except (ValueError, msgpack.UnpackException) as error:
         raise CheckpointError("the snapshot is damaged: it cannot be unpacked") from error
     if not isinstance(state, dict):
         raise CheckpointError("the snapshot is damaged: it holds no state")
     return _joined(state)
+
+
+def _check(front: bytes, body: bytes | memoryview, key: bytes | None) -> bytes:
+    if key is None:
+        return zlib.crc32(body, zlib.crc32(front)).to_bytes(4, "little") + bytes(28)
+    made = hmac.new(key, front, hashlib.sha256)
+    made.update(body)
+    return made.digest()
+
+
+def _refuse(code: int, data: bytes) -> NoReturn:
+    message = f"extension type {code} of {len(data)} bytes"
+    raise ValueError(message)
 
 
 _LONG = "\0long"

@@ -3,24 +3,42 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 from pathlib import Path
-from typing import BinaryIO
 
 from flowedge.lang.errors import SinkError
+from flowedge.sinks import disk
 
 _BUFFER = 1 << 16
+_UNSEEN = ".inprogress"
+
+
+def temporary_of(path: Path) -> Path:
+    """The name of a file until it is complete: hidden, beside its own."""
+    return path.with_name(f".{path.name}{_UNSEEN}")
+
+
+def final_of(temporary: Path) -> Path | None:
+    """The inverse of `temporary_of`; None for any other name."""
+    name = temporary.name
+    if not name.startswith(".") or not name.endswith(_UNSEEN) or len(name) <= len(_UNSEEN) + 1:
+        return None
+    return temporary.with_name(name[1 : -len(_UNSEEN)])
 
 
 class AtomicFile:
     """A file under a temporary name beside its own, for writers of any format to write into.
 
     `write` may be called by a library that loses the error, as Parquet's writer does when it
-    closes on a full disk; so the first error is kept, and nothing is published after it.
+    closes on a full disk; so the first error is kept, and nothing is published after it. A failed
+    fsync is never tried again: the system may have dropped the pages and forgotten that it did
+    (Rebello et al., "Can applications recover from fsync failures?", USENIX ATC 2020).
 
     Parameters
     ----------
     path : the name under which it becomes visible; missing directories are made
+    syncs : whether `finish` waits until the bytes are safe from a loss of power
 
     Raises
     ------
@@ -30,13 +48,16 @@ class AtomicFile:
     closed = False
     """What libraries ask of a file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, syncs: bool = True) -> None:
         self.path = path
-        self.temporary = path.with_name(f".{path.name}.inprogress")
+        self.temporary = temporary_of(path)
+        self.syncs = syncs
         self.size_bytes = 0
         self.error: SinkError | None = None
+        self._digest = hashlib.sha256()
         self._made: list[Path] = []
         self._discarded = False
+        self._descriptor = -1
         try:
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "is a directory")
@@ -46,20 +67,30 @@ class AtomicFile:
                 raise SinkError(
                     f"`{path}` is a device or a pipe, and a sink makes a file of its own; give it another name"
                 )
-            self._made = make_directories(path.parent)
-            descriptor = os.open(self.temporary, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-            self._file: BinaryIO | None = os.fdopen(descriptor, "wb", _BUFFER)
+            self._made = disk.make_directories(path.parent)
+            self._descriptor = disk.calls.create(self.temporary)
         except OSError as error:
-            remove_directories(self._made)
+            disk.remove_directories(self._made)
             raise explained(path, error) from None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
+            self._close()
             raise SinkError(
                 f"another run is writing `{path}` now; wait for it, or write elsewhere"
             ) from None
-        self._file.truncate()
+        try:
+            if os.fstat(self._descriptor).st_size:  # of a run that was killed
+                disk.calls.truncate(self._descriptor, 0)
+        except OSError as error:
+            self._close()
+            raise explained(path, error) from None
+        self._waiting = bytearray()
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all bytes so far, in hexadecimal."""
+        return self._digest.hexdigest()
 
     def write(self, data: bytes | memoryview) -> int:
         """Append; raises the first error again, each time. What comes after `discard` is lost."""
@@ -68,12 +99,17 @@ class AtomicFile:
             return size
         if self.error is not None:
             raise self.error
-        assert self._file is not None
         try:
-            self._file.write(data)
+            if size >= _BUFFER or len(self._waiting) + size > _BUFFER:
+                self._flush()
+            if size >= _BUFFER:
+                disk.write_all(self._descriptor, data)
+            else:
+                self._waiting += data
         except OSError as error:
             self.error = explained(self.path, error)
             raise self.error from None
+        self._digest.update(data)
         self.size_bytes += size
         return size
 
@@ -104,19 +140,19 @@ class AtomicFile:
         """
         if self.error is not None:
             raise self.error
-        if self._file is None:
+        if self._descriptor < 0:
             return
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._flush()
+            if self.syncs:
+                disk.calls.sync(self._descriptor)
             # The disk may have filled up behind a buffered write.
-            if os.fstat(self._file.fileno()).st_size != self.size_bytes:
+            if os.fstat(self._descriptor).st_size != self.size_bytes:
                 raise OSError(errno.EIO, "fewer bytes on the disk than were written")
-            self._file.close()
         except OSError as error:
             self.error = explained(self.path, error)
             raise self.error from None
-        self._file = None
+        self._close()
 
     def publish(self) -> None:
         """Rename the finished file to its own name; `sync_directory` makes that last.
@@ -125,9 +161,9 @@ class AtomicFile:
         ------
         SinkError : the name is taken by a directory, or the directory has gone
         """
-        assert self._file is None, "publish before finish"
+        assert self._descriptor < 0, "publish before finish"
         try:
-            self.temporary.replace(self.path)
+            disk.calls.rename(self.temporary, self.path)
         except OSError as error:
             self.error = explained(self.path, error)
             raise self.error from None
@@ -135,50 +171,46 @@ class AtomicFile:
     def discard(self) -> None:
         """Remove what was written, and the directories that were made for it. Never raises."""
         self._discarded = True
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # fails on a full disk; the bytes are not wanted
-                self._file.close()
-            self._file = None
-        try:
-            self.temporary.unlink(missing_ok=True)
-        except OSError:
-            return
-        remove_directories(self._made)
+        self._close()
+        disk.remove(self.temporary)
+        disk.remove_directories(self._made)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            disk.write_all(self._descriptor, bytes(self._waiting))
+            self._waiting.clear()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):  # the bytes are synced, or not wanted
+                os.close(self._descriptor)
+            self._descriptor = -1
 
 
-def make_directories(path: Path) -> list[Path]:
-    """Make a directory and its parents; gives those that were not there, the innermost first."""
-    made = []
-    at = path
-    while not at.exists() and at != at.parent:
-        made.append(at)
-        at = at.parent
-    path.mkdir(parents=True, exist_ok=True)
-    return made
+def replace(path: Path, data: bytes) -> None:
+    """Put a small file in its place, to last: written, synced, renamed, its directory synced.
 
-
-def remove_directories(made: list[Path]) -> None:
-    """Remove directories as far as they are empty."""
-    for one in made:
-        try:
-            one.rmdir()
-        except OSError:
-            return
+    Raises
+    ------
+    SinkError : it could not be; the file of before is still there
+    """
+    file = AtomicFile(path)
+    try:
+        file.write(data)
+        file.finish()
+        file.publish()
+    except SinkError:
+        file.discard()
+        raise
+    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:
-    """Make renames in a directory last through a loss of power."""
+    """Make renames in a directory last through a loss of power; raises SinkError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        disk.calls.sync_directory(path)
     except OSError as error:
         raise explained(path, error) from None
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems cannot sync a directory
-            raise explained(path, error) from None
-    finally:
-        os.close(descriptor)
 
 
 def explained(path: Path, error: OSError) -> SinkError:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from flowedge.lang.errors import SinkError
 from flowedge.sinks.cells import flat
-from flowedge.sinks.contract import Sink, WrittenFile, connector
+from flowedge.sinks.contract import Resumed, Sink, connector
 from flowedge.types.connectors import Option, Signature
 
 
@@ -24,7 +24,7 @@ class Console(Sink):
         (Option("rows", "integer", 0, "print at most so many rows; 0: all", positional=True),)
     )
 
-    def open(self, schema: pa.Schema) -> None:
+    def open(self, schema: pa.Schema, resumed: Resumed | None = None) -> None:
         """Nothing is printed before the first row."""
         self._widths: list[int] = []
         self._printed = self._left_out = 0
@@ -49,11 +49,10 @@ class Console(Sink):
         self._printed += shown.num_rows
         self._say("".join(lines))
 
-    def close(self) -> list[WrittenFile]:
+    def finish(self) -> None:
         """Say how many rows were not printed."""
         if self._left_out:
             self._say(f"… and {self._left_out} more rows\n")
-        return []
 
     def abort(self) -> None:
         """What is printed stays."""

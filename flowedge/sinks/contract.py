@@ -1,15 +1,17 @@
-"""What a sink owes: it takes rows in order, and shows nothing until they are safe."""
+"""What a sink owes: it takes rows in order, and shows nothing until it is safe."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
 from flowedge.lang.errors import SinkError
 from flowedge.types.connectors import OptionError, Signature
 from flowedge.types.folder import Folder
+
+Durability = Literal["commit", "interval", "os"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,57 @@ class WrittenFile:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A file that is complete under a temporary name, and waits to be shown."""
+
+    path: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What a checkpoint says of a sink that goes on.
+
+    Attributes
+    ----------
+    committed : files shown before
+    ready : files to be shown with it
+    state : what `Sink.state` gave
+    rows : the stream's rows from ``state["from"]`` on, each batch with the number of its first row
+    """
+
+    committed: int = 0
+    ready: tuple[Ready, ...] = ()
+    state: dict[str, Any] | None = None
+    rows: Iterable[tuple[int, pa.RecordBatch]] = ()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the files of a run tell of where they come from.
+
+    Attributes
+    ----------
+    header : the pipeline's digest, those of its models
+    closing : what is known at the end: the rows of each source
+    sign : makes the signature of a message; None: unsigned
+    """
+
+    header: dict[str, Any] = field(default_factory=dict)
+    closing: dict[str, Any] = field(default_factory=dict)
+    sign: Callable[[bytes], dict[str, str]] | None = None
+
+
 class Sink(ABC):
-    """Rows go in with `write`; `close` makes them last, `abort` leaves no trace.
+    """Rows go in with `write`; what is complete is shown by `commit`; `abort` leaves no trace.
+
+    The life of a sink: `open`, any number of `write`, `finish`. In between, at every checkpoint,
+    `prepare` and then, once the checkpoint is on the disk, `commit` (two-phase commit, with the
+    checkpoint as its decision: Gray, "Notes on data base operating systems", 1978). A run without
+    checkpoints calls `close`, which is `finish`, `prepare` and `commit`.
 
     Batches are kept until a whole block can be written, so they must not change after `write`.
 
@@ -42,6 +93,12 @@ class Sink(ABC):
     extra: ClassVar[str | None] = None
     needs_address: ClassVar[bool] = True
     writes_files: ClassVar[bool] = True
+    """Nothing is seen before `commit`, so that with checkpoints each row is there exactly once."""
+
+    holds_back = False
+    """Set by a run with checkpoints: what is complete waits for `commit`."""
+    durability: Durability = "commit"
+    provenance = Provenance()
 
     def __init__(
         self,
@@ -58,17 +115,36 @@ class Sink(ABC):
             fix = f"; {error.fix}" if error.fix else ""
             raise SinkError(f"`{self.name}` {error.message}{fix}") from None
 
+    @property
+    def rolls(self) -> bool:
+        """Files become complete in the course of the stream, and not all at its end."""
+        return False
+
     @abstractmethod
-    def open(self, schema: pa.Schema) -> None:
+    def open(self, schema: pa.Schema, resumed: Resumed | None = None) -> None:
         """Get ready for rows of this schema; metadata of fields and schema are kept in the files.
 
         A text column may carry its known texts as a JSON list under ``flowedge.labels``; they
         become the beginning of its dictionary.
 
+        Parameters
+        ----------
+        resumed : go on from a checkpoint, after `recover`
+
         Raises
         ------
         SinkError : the output cannot be written
         """
+
+    def recover(self, resumed: Resumed) -> list[str]:
+        """Finish the commit that a checkpoint decided; what had to be done besides, as sentences.
+
+        Raises
+        ------
+        SinkError : "DATA LOSS": what the checkpoint speaks of is gone
+        """
+        del resumed
+        return []
 
     @abstractmethod
     def write(self, batch: pa.RecordBatch) -> None:
@@ -80,6 +156,38 @@ class Sink(ABC):
         """
 
     @abstractmethod
+    def finish(self) -> None:
+        """No more rows: complete all files; raises SinkError."""
+
+    def prepare(self) -> list[Ready]:
+        """Files that are complete, safe on the disk under temporary names; raises SinkError."""
+        return []
+
+    def commit(self) -> list[WrittenFile]:
+        """Show what `prepare` gave, and make that last; raises SinkError."""
+        return []
+
+    def settle(self) -> None:  # noqa: B027  # what shows nothing has nothing to settle
+        """The run is complete: what runs before have left is removed; raises SinkError."""
+
+    @property
+    def encryption_key(self) -> bytes | None:
+        """What its rows are encrypted with; raises SecretError."""
+        return None
+
+    @property
+    def shown(self) -> int:
+        """How many files of this run are shown."""
+        return 0
+
+    def files(self) -> list[WrittenFile]:
+        """The files of this run that are shown."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """What `open` needs to go on, plain data; ``from`` is the first row that it needs again."""
+        return {"from": 0}
+
     def close(self) -> list[WrittenFile]:
         """Write what is left, sync, and make everything visible at once.
 
@@ -87,6 +195,15 @@ class Sink(ABC):
         ------
         SinkError : nothing became visible
         """
+        try:
+            self.finish()
+            self.prepare()
+            written = self.commit()
+            self.settle()
+        except SinkError:
+            self.abort()
+            raise
+        return written
 
     @abstractmethod
     def abort(self) -> None:

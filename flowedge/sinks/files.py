@@ -1,21 +1,30 @@
-"""What all file sinks share: exact blocks, one file or many, and all of them visible at once."""
+"""What all file sinks share: exact blocks, one file or many, and nothing seen before it is committed."""
 
+import fcntl
+import hashlib
 import os
 from abc import abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from flowedge.lang.errors import SinkError
+from flowedge.sinks import disk
 from flowedge.sinks.atomic import (
     AtomicFile,
-    make_directories,
-    remove_directories,
+    explained,
+    final_of,
     sync_directory,
+    temporary_of,
 )
 from flowedge.sinks.blocks import Blocks
-from flowedge.sinks.contract import Sink, WrittenFile
+from flowedge.sinks.contract import Ready, Resumed, Sink, WrittenFile
+from flowedge.sinks.manifest import ASIDE, Listed, Manifest
 from flowedge.sinks.template import Template
 
 _ROUTED_ROWS = 65_536
@@ -23,6 +32,13 @@ _PENDING_ROWS = 1 << 19
 _OPEN_FILES = 256
 """Rows that are routed at once; rows that wait in all files together; files open at once. Each is
 looked at only at the end of a routed block, so that it does not depend on how rows are pushed."""
+_LOGGED_ROWS = 1 << 22
+"""Rows that may have come after the first row of a file that rolls, beside four times those that open files
+hold: a checkpoint keeps the rows from the first one on that no complete file has."""
+
+Values = tuple[str | None, ...]
+At = range | npt.NDArray[np.int64]
+"""The numbers of rows in the stream of the sink, from 0: a range, or an array."""
 
 
 class Writer(Protocol):
@@ -36,19 +52,27 @@ class Writer(Protocol):
 
 
 class Part:
-    """One file that is being filled."""
+    """One file that is being filled.
 
-    def __init__(self, sink: "FileSink", path: Path, schema: pa.Schema) -> None:
-        self.path, self.rows = path, 0
+    Attributes
+    ----------
+    first : number of its first row in the stream of the sink
+    cuts : rows of each block that was written
+    used : when it was last given rows
+    """
+
+    def __init__(self, sink: "FileSink", path: Path, schema: pa.Schema, first: int) -> None:
+        self.path, self.rows, self.first = path, 0, first
         self.blocks = Blocks(schema, sink.block_rows)
         self.file: AtomicFile | None = None
         self.used = 0
+        self.cuts: list[int] = []
         self._sink = sink
         self._writer: Writer | None = None
 
     def open(self) -> None:
         """Make the file and write its beginning."""
-        self.file = AtomicFile(self.path)
+        self.file = AtomicFile(self.path, syncs=self._sink.durability != "os")
         self._guard(self._start)
 
     def _start(self) -> None:
@@ -59,6 +83,19 @@ class Part:
         """Take rows; write the blocks that are full."""
         for block in self.blocks.push(batch):
             self._put(block)
+
+    def push_again(self, batch: pa.RecordBatch, cuts: deque[int]) -> None:
+        """Take rows that an earlier run took, cut where it cut them; `cuts` are used up."""
+        at = 0
+        while at < batch.num_rows:
+            room = cuts[0] - self.blocks.pending_rows if cuts else batch.num_rows
+            before = len(self.cuts)
+            self.push(batch.slice(at, room))
+            if cuts and self.blocks.pending_rows == cuts[0]:
+                self.flush()
+            if cuts and len(self.cuts) > before:
+                cuts.popleft()
+            at += room
 
     def flush(self) -> None:
         """Write the rows that wait, as a shorter block."""
@@ -84,6 +121,7 @@ class Part:
         writer = self._writer
         self._guard(lambda: writer.write_batch(block))
         self.rows += block.num_rows
+        self.cuts.append(block.num_rows)
 
     def _guard(self, act: Any) -> None:  # noqa: ANN401  # any callable
         """What a library raises becomes one sentence; the file's own error goes first."""
@@ -114,13 +152,15 @@ class FileSink(Sink):
         if "\0" in address:
             raise SinkError(f"the address {address!r} contains a NUL character")
         self.template = Template.of(address, self.wanted_names)
-        self._parts: dict[tuple[str | None, ...], Part] = {}
+        self._parts: dict[Values, Part] = {}
         self._done: list[Part] = []
-        self._published: list[WrittenFile] = []
+        self._ready: list[Ready] = []
         self._made: list[Path] = []
         self._router: Blocks | None = None
         self._schema: pa.Schema | None = None
         self._error: SinkError | None = None
+        self._manifest: Manifest | None = None
+        self._taken = 0
         self._turn = 0
 
     @abstractmethod
@@ -131,104 +171,271 @@ class FileSink(Sink):
         """The address."""
         return [self.address]
 
-    def path_of(self, values: tuple[str | None, ...]) -> Path:
+    def path_of(self, values: Values) -> Path:
         """Where the rows with these values go."""
         return Path(self.template.fill(values))
+
+    def owns(self, path: Path) -> bool:
+        """Whether a file with these values could be called that."""
+        return self.template.matches(str(path))
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         """The schema as the file has it; all of it by default."""
         return schema
 
-    def open(self, schema: pa.Schema) -> None:
+    @property
+    def place(self) -> tuple[Path, str]:
+        """The folder that holds all files whatever their values, and what they are called in it."""
+        text = self.address.rstrip("/")
+        plain = text.split("{", 1)[0] + "x" if self.template.names else text
+        base = Path(plain).parent
+        return base, os.path.relpath(text, base)
+
+    @property
+    def listed_as(self) -> str:
+        """A glob for all files that this sink could write, in the folder of `place`."""
+        name = self.place[1]
+        return self.template.glob(name)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The list of the files, in the folder that holds them all."""
+        if self._manifest is None:
+            base, name = self.place
+            told = self.provenance
+            header = {"pattern": self.listed_as, **told.header}
+            self._manifest = Manifest(base, name, header, told.sign)
+        return self._manifest
+
+    # ---- from the beginning, or from a checkpoint
+
+    def recover(self, resumed: Resumed) -> list[str]:
+        """Show what the checkpoint decided to show; put aside what it does not know of."""
+        count = resumed.committed + len(resumed.ready)
+        told: list[str] = []
+        waiting = [one for one in resumed.ready if self._waits(one, told)]
+        if len(self.manifest.files_on_disk()) < count:  # killed between the checkpoint and the list
+            self.manifest.resume(resumed.committed)
+            self._announce(resumed.ready)
+        later = self.manifest.resume(count)
+        self._show(waiting)
+        self._sync_names(resumed.ready)  # also of those that were renamed, and perhaps not to last
+        if later:
+            moved = [name for one in later if (name := self._put_aside(one))]
+            self.manifest.write(is_complete=False)
+            if moved:
+                told.append(
+                    f"files of a later checkpoint, which could not be used, were moved to "
+                    f"`{self.manifest.base / ASIDE}`: {', '.join(moved)}"
+                )
+        return told
+
+    def open(self, schema: pa.Schema, resumed: Resumed | None = None) -> None:
         """Make the file now, so that a place that cannot be written is found before the run."""
         self._schema = schema
         self.template.check(schema)
+        if resumed is None:
+            self.manifest.begin()
+            if self.holds_back and self.manifest.earlier:  # before a checkpoint counts the files
+                self.manifest.write(is_complete=False)
+        if self.template.names or self.splits_files:
+            self._sweep()
         if self.template.names:
             self._router = Blocks(schema, _ROUTED_ROWS)
-            base = Path(self.template.text.split("{", 1)[0] + "x").parent
-            self._made = _probe(base)
-        else:
-            self._guarded_part(()).open()
+            self._made = _probe(self.manifest.base)
+        if resumed is not None and resumed.state:
+            self._go_on(resumed)
+        elif not self.template.names:
+            self._guarded_part((), 0).open()
+
+    def state(self) -> dict[str, Any]:
+        """How far the files are that are not complete."""
+        routed = self._taken - (self._router.pending_rows if self._router is not None else 0)
+        return {
+            "from": min((p.first for p in self._parts.values()), default=routed),
+            "taken": self._taken,
+            "routed": routed,
+            "turn": self._turn,
+            "parts": [[list(v), p.first, p.cuts, p.used] for v, p in self._parts.items()],
+        }
+
+    def _go_on(self, resumed: Resumed) -> None:
+        """Fill the files that were not complete with the rows that they had, in the same blocks."""
+        assert resumed.state is not None
+        assert self._schema is not None
+        state = resumed.state
+        self._taken, self._turn = state["taken"], state["turn"]
+        cuts: dict[Values, deque[int]] = {}
+        for values, first, lengths, used in state["parts"]:
+            key = tuple(values)
+            part = Part(self, self.path_of(key), self.stored(self._schema), first)
+            part.used = used
+            self._parts[key], cuts[key] = part, deque(lengths)
+        for first, batch in resumed.rows:
+            routed = min(max(state["routed"] - first, 0), batch.num_rows)
+            for values, rows, at in self._split(batch.slice(0, routed), first):
+                found = self._parts.get(values)
+                if found is not None:
+                    mine = int(np.searchsorted(np.asarray(at), found.first))
+                    found.push_again(self._kept(rows).slice(mine), cuts[values])
+            if routed < batch.num_rows:
+                assert self._router is not None
+                for block in self._router.push(batch.slice(routed)):
+                    raise SinkError(
+                        f"`{self.address}`: the checkpoint holds {block.num_rows} rows too many"
+                    )
+
+    def _split(
+        self, block: pa.RecordBatch, first: int
+    ) -> Iterator[tuple[Values, pa.RecordBatch, At]]:
+        """Rows by their values, each with its number in the stream."""
+        if self._router is None:
+            if block.num_rows:
+                yield (), block, range(first, first + block.num_rows)
+            return
+        for values, rows, order in self.template.split(block):
+            yield values, rows, first + order
+
+    def _kept(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns that are stored."""
+        names = self.stored(rows.schema).names
+        return rows if len(names) == rows.num_columns else rows.select(names)
+
+    # ---- rows
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows."""
         self._refuse_after_error()
         try:
+            first = self._taken
+            self._taken += batch.num_rows
             if self._router is None:
-                self.fill((), batch)
+                if batch.num_rows:
+                    self.fill((), batch, range(first, self._taken))
                 return
+            first -= self._router.pending_rows
             for block in self._router.push(batch):
-                self._route(block)
+                self._route(block, first)
+                first += block.num_rows
         except SinkError as error:
             self._error = error
             raise
 
-    def close(self) -> list[WrittenFile]:
-        """Finish every file, then rename them all."""
+    def fill(self, values: Values, rows: pa.RecordBatch, at: At) -> None:
+        """Rows with these values, in order."""
+        self._guarded_part(values, at[0]).push(self._kept(rows))
+
+    def complete(self, values: Values) -> None:
+        """The file of these values is complete."""
+        part = self._parts.pop(values)
+        self._done.append(part)  # before it may fail, so that `abort` finds it
+        part.finish()
+
+    # ---- the end of files
+
+    def finish(self) -> None:
+        """Complete every file."""
         self._refuse_after_error()
         try:
             if self._router is not None:
                 rest = self._router.rest()
                 if rest is not None:
-                    self._route(rest)
+                    self._route(rest, self._taken - rest.num_rows)
             for values in list(self._parts):
-                self.finish(values)
-            self.publish()
+                self.complete(values)
         except SinkError as error:
             self._error = error
-            self.abort()
             raise
-        return self._published
+
+    def prepare(self) -> list[Ready]:
+        """Make the temporary names last: the bytes are synced."""
+        if self.durability != "os":
+            for folder in dict.fromkeys(part.path.parent for part in self._done):
+                sync_directory(folder)
+        for part in self._done:
+            assert part.file is not None
+            digest = part.file.sha256
+            self._ready.append(Ready(str(part.path), part.rows, part.file.size_bytes, digest))
+        self._done = []
+        return list(self._ready)
+
+    def commit(self) -> list[WrittenFile]:
+        """List the files, rename them, and make the renames last."""
+        if not self._ready:
+            return []
+        self._announce(self._ready)
+        self._show(self._ready)
+        self._sync_names(self._ready)
+        shown = [WrittenFile(one.path, one.rows, one.size_bytes) for one in self._ready]
+        self._ready = []
+        return shown
+
+    def _announce(self, ready: Iterable[Ready]) -> None:
+        told = [(Path(r.path), r.size_bytes, r.rows, r.sha256) for r in ready]
+        self.manifest.announce(told)
+
+    def _show(self, ready: Iterable[Ready]) -> None:
+        """Rename files to their own names."""
+        for one in ready:
+            path = Path(one.path)
+            try:
+                disk.calls.rename(temporary_of(path), path)
+            except OSError as error:
+                raise explained(path, error) from None
+
+    def _sync_names(self, ready: Iterable[Ready]) -> None:
+        if self.durability != "os":
+            for folder in dict.fromkeys(Path(one.path).parent for one in ready):
+                sync_directory(folder)
+
+    @property
+    def shown(self) -> int:
+        """As the list has it."""
+        return len(self.manifest.files)
+
+    def files(self) -> list[WrittenFile]:
+        """As the list has them."""
+        base = self.manifest.base
+        return [WrittenFile(str(base / f.path), f.rows, f.size_bytes) for f in self.manifest.files]
+
+    def settle(self) -> None:
+        """Parts that runs before have left are removed; files of other values stay."""
+        self.manifest.tell(self.provenance.closing)
+        self.manifest.settle(removes=self.splits_files)
 
     def abort(self) -> None:
         """Remove all temporaries, and directories that were made and are empty."""
         for part in (*self._parts.values(), *self._done):
             if part.file is not None:
                 part.file.discard()
-        self._parts, self._done = {}, []
-        remove_directories(self._made)
+        if not self.holds_back:
+            for one in self._ready:
+                disk.remove(temporary_of(Path(one.path)))
+        self._parts, self._done, self._ready = {}, [], []
+        disk.remove_directories(self._made)
         self._error = self._error or SinkError(f"`{self.address}` was given up")
 
-    def fill(self, values: tuple[str | None, ...], rows: pa.RecordBatch) -> None:
-        """Rows with these values, in order."""
-        self._guarded_part(values).push(rows)
+    # ---- parts
 
-    def finish(self, values: tuple[str | None, ...]) -> None:
-        """The file of these values is complete."""
-        part = self._parts.pop(values)
-        self._done.append(part)  # before it may fail, so that `abort` finds it
-        part.finish()
-
-    def publish(self) -> None:
-        """Make the finished files visible, and the renames last."""
-        for part in self._done:
-            assert part.file is not None
-            part.file.publish()
-            self._published.append(WrittenFile(str(part.path), part.rows, part.file.size_bytes))
-        for directory in dict.fromkeys(
-            at for part in self._done for at in (part.path.parent, part.path.parent.parent)
-        ):
-            sync_directory(directory)
-        self._done = []
-
-    def _guarded_part(self, values: tuple[str | None, ...]) -> Part:
+    def _guarded_part(self, values: Values, first: int | np.int64) -> Part:
         """The file of these values, begun if need be."""
         part = self._parts.get(values)
         if part is None:
             assert self._schema is not None
-            part = Part(self, self.path_of(values), self.stored(self._schema))
+            part = Part(self, self.path_of(values), self.stored(self._schema), int(first))
             self._parts[values] = part
         self._turn += 1
         part.used = self._turn
         return part
 
-    def _route(self, block: pa.RecordBatch) -> None:
-        """Give the rows of a block to their files, and hold the bounds on memory and files."""
-        assert self._schema is not None
-        for values, rows in self.template.split(block):
-            self.fill(values, rows)
+    def _route(self, block: pa.RecordBatch, first: int) -> None:
+        """Give the rows of a block to their files, and hold the bounds on memory, files and rows."""
+        for values, rows, at in self._split(block, first):
+            self.fill(values, rows, at)
         self._bound_memory()
         self._bound_files()
+        if self.rolls:
+            self._bound_log(first + block.num_rows)
 
     def _bound_memory(self) -> None:
         waiting = sum(p.blocks.pending_rows for p in self._parts.values())
@@ -251,12 +458,92 @@ class FileSink(Sink):
                 "use fewer values, or `parquet` with `partition=[…]`"
             )
         for _, values in sorted(opened)[: len(opened) - _OPEN_FILES // 2]:
-            self.finish(values)
+            self.complete(values)
+
+    def _bound_log(self, routed: int) -> None:
+        """Complete the files of values that have fallen silent, or their first rows are kept for ever."""
+        held = sum(p.rows + p.blocks.pending_rows for p in self._parts.values())
+        for values, part in sorted(self._parts.items(), key=lambda p: (p[1].first, p[1].used)):
+            if routed - part.first <= _LOGGED_ROWS + 4 * held:
+                return
+            held -= part.rows + part.blocks.pending_rows
+            self.complete(values)
 
     def _refuse_after_error(self) -> None:
         if self._error is not None:
             raise self._error
         assert self._schema is not None, "write before open"
+
+    # ---- cleaning up after others
+
+    def _waits(self, one: Ready, told: list[str]) -> bool:
+        """Whether a file that a checkpoint decided to show is still to be shown."""
+        path = Path(one.path)
+        try:
+            if _is_whole(temporary_of(path), one):
+                return True
+            if _is_whole(path, one):
+                return False
+        except OSError as error:
+            raise explained(path, error) from None
+        lost = (
+            f"`{path}` ({one.rows:,} rows) was written before the checkpoint and is not there now"
+        )
+        if self.durability != "os":
+            raise SinkError(f"DATA LOSS: {lost}; put it back, or start afresh without the state")
+        told.append(f"{lost}, as `durability os` allows")
+        return False
+
+    def _put_aside(self, one: Listed) -> str:
+        """Move a file of a later checkpoint out of the readers' sight; its name, if it was there."""
+        path = self.manifest.base / one.path
+        aside = self.manifest.base / ASIDE / one.path
+        try:
+            if not path.is_file():
+                return ""
+            disk.make_directories(aside.parent)
+            disk.calls.rename(path, aside)
+        except OSError as error:
+            raise explained(path, error) from None
+        sync_directory(aside.parent)
+        sync_directory(path.parent)
+        return one.path
+
+    def _sweep(self) -> None:
+        """Remove unfinished files of runs that were killed; those of a run at work are locked."""
+        base = self.manifest.base
+        depth = len(Path(os.path.relpath(self.template.text, base)).parts)
+        for folder, below, names in os.walk(base):
+            if len(Path(folder).relative_to(base).parts) >= depth:
+                below.clear()
+            for name in names:
+                temporary = Path(folder) / name
+                final = final_of(temporary)
+                if final is not None and self.owns(final) and not _is_held(temporary):
+                    disk.remove(temporary)
+
+
+def _is_whole(path: Path, one: Ready) -> bool:
+    """Whether a file has the bytes that it had when it was complete."""
+    if not path.is_file() or path.stat().st_size != one.size_bytes:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == one.sha256
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a run is writing this file now."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _probe(directory: Path) -> list[Path]:
@@ -264,4 +551,9 @@ def _probe(directory: Path) -> list[Path]:
     from_nothing = not directory.exists()
     probe = AtomicFile(directory / f"probe-{os.getpid()}")
     probe.discard()
-    return make_directories(directory) if from_nothing else []
+    if not from_nothing:
+        return []
+    try:
+        return disk.make_directories(directory)
+    except OSError as error:
+        raise explained(directory, error) from None

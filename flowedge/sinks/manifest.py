@@ -1,78 +1,216 @@
-"""Which files in a directory are ours, so that a new run replaces them and no others."""
+"""What a sink has written: each file with its size, rows and digest, in the order of completion.
 
+The list lies beside the files, in ``_manifest/``, a folder that tools which read directories of Parquet
+pass over. A file is listed before it becomes visible, so whatever moment a run is killed in, every visible
+file is either on the list with its digest or belongs to somebody else. Files of runs before stay listed as
+`earlier` until a new run has replaced them; parts of a directory that it did not replace are removed when
+it is complete.
+
+Each file carries a *link*: sha256 over the link before it and its own line. So the last link stands for
+the whole list in its order, and is what a signature signs (a hash chain: Haber and Stornetta, "How to
+time-stamp a digital document", Journal of Cryptology 3, 1991).
+"""
+
+import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from flowedge.sinks.atomic import AtomicFile, explained, sync_directory
+from flowedge.lang.errors import SinkError
+from flowedge.sinks import disk
+from flowedge.sinks.atomic import explained, replace, sync_directory
 
-NAME = ".flowedge-files"
+FOLDER = "_manifest"
+ASIDE = "_quarantine"
+"""Where files go that a run wrote after the checkpoint it had to go back to."""
+FORMAT = 1
+_LONGEST = 180
+
+Sign = Callable[[bytes], dict[str, str]]
+"""What makes the signature of a message, as the manifest keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file: its path relative to the folder that `_manifest` lies in, what it holds, its link."""
+
+    path: str
+    size_bytes: int
+    rows: int
+    sha256: str
+    link: str = ""
+
+    def after(self, link: str) -> "Listed":
+        """The same with its link, behind that of the file before."""
+        told = json.dumps([self.path, self.size_bytes, self.rows, self.sha256])
+        digest = hashlib.sha256(f"{link}\n{told}".encode()).hexdigest()
+        return Listed(self.path, self.size_bytes, self.rows, self.sha256, digest)
 
 
 class Manifest:
-    """A list of the files that runs have written into a directory, one relative path a line.
-
-    It is a hidden file, which tools that read directories of Parquet pass over.
+    """The list of one sink.
 
     Parameters
     ----------
-    directory : where it lies; it need not exist yet
+    base : the folder of the files; it need not exist yet
+    name : of the sink's files, one for each sink of the folder
+    header : what else is told: the pipeline's digest, those of its models
+    sign : makes the signature; None: unsigned
+
+    Attributes
+    ----------
+    files : of this run
+    earlier : of runs before, as long as this one is not complete
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._before = self._read()
-        self._listed = set(self._before)
+    def __init__(
+        self, base: Path, name: str, header: dict[str, Any] | None = None, sign: Sign | None = None
+    ) -> None:
+        self.base = base
+        self.path = base / FOLDER / f"{_shortened(name)}.json"
+        self.files: list[Listed] = []
+        self.earlier: list[Listed] = []
+        self._header, self._sign = header or {}, sign
 
-    def announce(self, paths: Sequence[Path]) -> None:
-        """Files that are about to become visible.
+    def begin(self) -> None:
+        """A new run: what is listed is of runs before."""
+        before = read(self.path)
+        self.files = []
+        self.earlier = _once([*_listed(before, "files"), *_listed(before, "earlier")])
+
+    def files_on_disk(self) -> list[Listed]:
+        """What is listed now for the run that wrote last."""
+        return _listed(read(self.path), "files")
+
+    def resume(self, count: int) -> list[Listed]:
+        """Go on behind the first `count` files; gives those behind them, which are listed no more.
+
+        Raises
+        ------
+        SinkError : fewer are listed
+        """
+        before = read(self.path)
+        files = _listed(before, "files")
+        if len(files) < count:
+            raise SinkError(
+                f"DATA LOSS: `{self.path}` lists {len(files)} files, and the checkpoint speaks of {count}; "
+                "put the list back, or start afresh without the state"
+            )
+        self.files, later = files[:count], files[count:]
+        self.earlier = _listed(before, "earlier")
+        return later
+
+    def announce(self, new: Sequence[tuple[Path, int, int, str]]) -> None:
+        """Files that are about to become visible: (path, bytes, rows, sha256).
 
         Raises
         ------
         SinkError : the list cannot be written
         """
-        new = {self._relative(p) for p in paths} - self._listed
-        if new:
-            self._listed |= new
-            self._write(self._listed)
+        link = self.files[-1].link if self.files else ""
+        for path, size, rows, sha256 in new:
+            one = Listed(self.relative(path), size, rows, sha256).after(link)
+            self.files.append(one)
+            link = one.link
+        self.write(is_complete=False)
 
-    def settle(self, paths: Sequence[Path]) -> None:
-        """The run is complete: remove what earlier runs wrote and this one did not.
+    def settle(self, *, removes: bool) -> None:
+        """The run is complete; `removes`: what earlier runs wrote and this one did not goes.
 
         Raises
         ------
-        SinkError : a file of the earlier run cannot be removed
+        SinkError : a file of an earlier run cannot be removed
         """
-        now = {self._relative(p) for p in paths}
-        for name in sorted(self._before - now):
-            path = self.directory / name
+        now = {one.path for one in self.files}
+        self.earlier = [one for one in self.earlier if one.path not in now]
+        folders = set()
+        for one in self.earlier if removes else ():
+            path = self.base / one.path
             try:
-                path.unlink(missing_ok=True)
-                if path.parent != self.directory and not any(path.parent.iterdir()):
-                    path.parent.rmdir()
-            except FileNotFoundError:
-                continue
+                disk.calls.unlink(path)
             except OSError as error:
-                raise explained(path, error) from None
-        self._listed = now
-        self._write(now)
+                if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                    raise explained(path, error) from None
+            folders.add(path.parent)
+        if removes:
+            self.earlier = []
+        self.write(is_complete=True)
+        for folder in sorted(folders, reverse=True):
+            if folder != self.base:
+                disk.remove_directories([folder])
+            if folder.is_dir():
+                sync_directory(folder)
 
-    def _relative(self, path: Path) -> str:
-        return os.path.relpath(path, self.directory)
+    def tell(self, more: dict[str, Any]) -> None:
+        """Add to the header what is known at the end."""
+        self._header = {**self._header, **more}
 
-    def _read(self) -> set[str]:
-        """The list; a name that leads out of the directory is none of ours."""
+    def write(self, *, is_complete: bool) -> None:
+        """Put the list on the disk; raises SinkError."""
+        told: dict[str, Any] = {"format": FORMAT, "complete": is_complete, **self._header}
+        if self._sign is not None:
+            told["signature"] = self._sign(signed_text(told, self.files, self.earlier))
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in told.items()]
+        for key, files in (("files", self.files), ("earlier", self.earlier)):
+            rows = ",\n".join(f"    {json.dumps(asdict(one))}" for one in files)
+            lines.append(f'  "{key}": [{f"{chr(10)}{rows}{chr(10)}  " if rows else ""}],')
+        text = "{\n" + "\n".join(lines).rstrip(",") + "\n}\n"
+        replace(self.path, text.encode("utf-8", "surrogateescape"))
+
+    def relative(self, path: Path) -> str:
+        """A path as it is listed."""
+        return os.path.relpath(path, self.base)
+
+
+def signed_text(told: dict[str, Any], files: Sequence[Listed], earlier: Sequence[Listed]) -> bytes:
+    """What a signature signs: the header without the signature, the number of files, the last link."""
+    header = {k: v for k, v in told.items() if k not in ("signature", "files", "earlier")}
+    last = files[-1].link if files else ""
+    before = [[one.path, one.sha256] for one in earlier]
+    whole = ["flowedge manifest", header, len(files), last, before]
+    return json.dumps(whole, sort_keys=True).encode()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A list as it stands; empty where there is none or it cannot be read."""
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
+
+
+def _listed(found: dict[str, Any], key: str) -> list[Listed]:
+    """The files under a key; a name that leads out of the folder is none of ours."""
+    out = []
+    for one in found.get(key) or ():
         try:
-            text = (self.directory / NAME).read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            return set()
-        return {n for n in text.splitlines() if n and ".." not in Path(n).parts and n[0] != "/"}
+            listed = Listed(**one)
+            parts = Path(listed.path).parts
+        except TypeError:
+            continue
+        if parts and ".." not in parts and not Path(listed.path).is_absolute():
+            out.append(listed)
+    return out
 
-    def _write(self, names: set[str]) -> None:
-        file = AtomicFile(self.directory / NAME)
-        file.write(
-            "".join(f"{name}\n" for name in sorted(names)).encode("utf-8", "surrogateescape")
-        )
-        file.finish()
-        file.publish()
-        sync_directory(self.directory)
+
+listed = _listed
+
+
+def _once(files: list[Listed]) -> list[Listed]:
+    """The newest of each path."""
+    by_path: dict[str, Listed] = {}
+    for one in files:
+        by_path.setdefault(one.path, one)
+    return list(by_path.values())
+
+
+def _shortened(name: str) -> str:
+    """A name that fits into a directory, and is no path."""
+    plain = name.replace("/", "+")
+    if len(os.fsencode(plain)) <= _LONGEST:
+        return plain
+    return hashlib.sha256(os.fsencode(plain)).hexdigest()[:32]

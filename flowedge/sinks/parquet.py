@@ -1,5 +1,6 @@
 """Parquet: one file, or a directory of them, partitioned and rolled."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import pyarrow.parquet as pq
 
 from flowedge.lang.errors import SinkError
 from flowedge.sinks.atomic import AtomicFile
-from flowedge.sinks.contract import WrittenFile, connector
-from flowedge.sinks.files import FileSink, Writer
-from flowedge.sinks.manifest import Manifest
+from flowedge.sinks.contract import Resumed, WrittenFile, connector
+from flowedge.sinks.files import At, FileSink, Values, Writer
 from flowedge.sinks.template import Template
 from flowedge.types.compute import pc
 from flowedge.types.connectors import Option, Signature
+from flowedge.types.encryption import encryption_key, parquet_encryption
 
-Values = tuple[str | None, ...]
+_PART = re.compile(r"part-\d{5,}\.parquet")
 
 
 @connector("parquet")
@@ -37,6 +38,7 @@ class Parquet(FileSink):
         (
             Option("partition", "names", (), "columns, or parts of the time, that make folders"),
             Option("roll", "limit", None, "size or event time after which a new part begins"),
+            Option("encrypt", "secret", None, "where the key lies that encrypts it (AES-GCM, 256 bits)"),
             Option(
                 "compression", "text", "zstd", "of the pages: none, snappy, lz4, zstd or gzip",
                 choices=("none", "snappy", "lz4", "zstd", "gzip"),
@@ -58,18 +60,61 @@ class Parquet(FileSink):
             self.template = Template(address.rstrip("/") + folders, names)
         self._numbers: dict[Values, int] = {}
         self._bucket: dict[Values, int] = {}
-        self._manifest: Manifest | None = None
+        self._shown: list[WrittenFile] = []
+        self._key: bytes | None = None
 
-    def open(self, schema: pa.Schema) -> None:
-        """Look at what an earlier run has left, then as for every file."""
-        if self.splits_files:
-            base = Path(self.template.text.split("{", 1)[0])
-            if self.template.names and not self.template.text.startswith(f"{base}/{{"):
-                base = base.parent  # the text before the brace is the beginning of a folder's name
-            self._manifest = Manifest(base)
-        super().open(schema)
+    @property
+    def rolls(self) -> bool:
+        """With `roll`."""
+        return self.given["roll"] is not None
+
+    @property
+    def encryption_key(self) -> bytes | None:
+        """The one that `encrypt` refers to."""
+        if self._key is None and self.given["encrypt"]:
+            self._key = encryption_key(self.given["encrypt"])
+        return self._key
+
+    @property
+    def listed_as(self) -> str:
+        """Parts in any folder."""
+        if not self.splits_files:
+            return super().listed_as
+        name = self.place[1]
+        return self.template.glob(name.removesuffix("part")) + "**/part-*.parquet"
+
+    @property
+    def place(self) -> tuple[Path, str]:
+        """A directory of parts holds its own list, however it is partitioned."""
+        if not self.splits_files:
+            return super().place
+        if "{" not in self.address:
+            return Path(self.address), "part"
+        base, name = super().place
+        return base, f"{name}/part"
+
+    def open(self, schema: pa.Schema, resumed: Resumed | None = None) -> None:
+        """As for every file."""
+        if resumed is not None and resumed.state:
+            self._numbers = {tuple(v): n for v, n in resumed.state["numbers"]}
+            self._bucket = {tuple(v): n for v, n in resumed.state["intervals"]}
+        super().open(schema, resumed)
         if self.given["roll"] and self.given["roll"].seconds and "time" not in schema.names:
             raise SinkError(f"`{self.address}`: `roll` by time needs a column `time`")
+
+    def state(self) -> dict[str, Any]:
+        """Also the numbers of the parts, and the intervals that they are in."""
+        return {
+            **super().state(),
+            "numbers": [[list(v), n] for v, n in self._numbers.items()],
+            "intervals": [[list(v), n] for v, n in self._bucket.items()],
+        }
+
+    def owns(self, path: Path) -> bool:
+        """Whether it is a part of ours."""
+        if not self.splits_files:
+            return super().owns(path)
+        return bool(_PART.fullmatch(path.name)) and self.template.matches(str(path.parent))
 
     def path_of(self, values: Values) -> Path:
         """The file itself, or the next part in its folder."""
@@ -87,7 +132,7 @@ class Parquet(FileSink):
 
     def writer(self, file: AtomicFile, schema: pa.Schema) -> Writer:
         """One row group for each block."""
-        compression = self.given["compression"]
+        compression, key = self.given["compression"], self.encryption_key
         return _RowGroups(
             pq.ParquetWriter(
                 pa.PythonFile(file, "w"),
@@ -96,67 +141,62 @@ class Parquet(FileSink):
                 write_page_checksum=True,
                 version="2.6",
                 store_schema=True,
+                encryption_properties=None if key is None else parquet_encryption(key),
             )
         )
 
-    def fill(self, values: Values, rows: pa.RecordBatch) -> None:
+    def fill(self, values: Values, rows: pa.RecordBatch, at: At) -> None:
         """Rows of one folder; a new part begins where `roll` says so."""
-        kept = rows.select(self.stored(rows.schema).names)
         roll = self.given["roll"]
         if roll is None:
-            super().fill(values, kept)
+            super().fill(values, rows, at)
         elif roll.seconds:
-            self._fill_by_time(values, rows, kept, round(roll.seconds * 1e9))
+            self._fill_by_time(values, rows, at, round(roll.seconds * 1e9))
         else:
-            self._fill_by_size(values, kept, roll.size_bytes)
+            self._fill_by_size(values, rows, at, roll.size_bytes)
 
-    def finish(self, values: Values) -> None:
+    def complete(self, values: Values) -> None:
         """The part is complete, and the next has the next number; rolled parts become visible."""
-        super().finish(values)
+        super().complete(values)
         self._numbers[values] = self._numbers.get(values, 0) + 1
-        if self.given["roll"]:
-            self.publish()
+        if self.rolls and not self.holds_back:
+            self.prepare()
+            self._shown += super().commit()
 
-    def publish(self) -> None:
-        """Note the new names first, so that no crash leaves a part that nobody knows."""
-        if self._manifest is not None:
-            self._manifest.announce([part.path for part in self._done])
-        super().publish()
+    def commit(self) -> list[WrittenFile]:
+        """Also what was shown since the last time."""
+        shown, self._shown = self._shown, []
+        return shown + super().commit()
 
-    def close(self) -> list[WrittenFile]:
-        """As for every file; then remove the parts of the run before that were not replaced."""
+    def finish(self) -> None:
+        """As for every file; a stream without rows still leaves its schema."""
         if self.splits_files and not self.template.names and not self._parts and not self._numbers:
-            self._guarded_part(())  # a stream without rows still leaves its schema
-        written = super().close()
-        if self._manifest is not None:
-            self._manifest.settle([Path(one.path) for one in written])
-        return written
+            self._guarded_part((), 0)
+        super().finish()
 
-    def _fill_by_size(self, values: Values, rows: pa.RecordBatch, limit: int) -> None:
-        at = 0
-        while at < rows.num_rows:
-            part = self._guarded_part(values)
+    def _fill_by_size(self, values: Values, rows: pa.RecordBatch, at: At, limit: int) -> None:
+        done = 0
+        while done < rows.num_rows:
+            part = self._guarded_part(values, at[done])
             room = self.block_rows - part.blocks.pending_rows
-            super().fill(values, rows.slice(at, room))
-            at += room
+            super().fill(values, rows.slice(done, room), at[done : done + room])
+            done += room
             if part.file is not None and part.file.size_bytes >= limit:
-                self.finish(values)
+                self.complete(values)
 
-    def _fill_by_time(
-        self, values: Values, rows: pa.RecordBatch, kept: pa.RecordBatch, width_ns: int
-    ) -> None:
+    def _fill_by_time(self, values: Values, rows: pa.RecordBatch, at: At, width_ns: int) -> None:
         times = pc.cast(rows.column("time"), pa.timestamp("ns", "UTC")).cast(pa.int64())
         bucket = times.to_numpy(zero_copy_only=False) // width_ns
         first = self._bucket.get(values, int(bucket[0]) if len(bucket) else 0)
         newest = np.maximum.accumulate(np.concatenate([[first], bucket]))
         cuts = np.flatnonzero(np.diff(newest))
-        at = 0
+        done = 0
         for cut in (*cuts.tolist(), rows.num_rows):
-            if cut > at:
-                super().fill(values, kept.slice(at, cut - at))
+            if cut > done:
+                super().fill(values, rows.slice(done, cut - done), at[done:cut])
             if cut < rows.num_rows and values in self._parts:
-                self.finish(values)
-            at = cut
+                self.complete(values)
+            done = cut
         self._bucket[values] = int(newest[-1])
 
 

@@ -1,5 +1,6 @@
 """Names in braces in an address: which rows go into which file."""
 
+import glob
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -68,10 +69,42 @@ class Template:
 
         return _NAME.sub(put, self.text)
 
+    def matches(self, path: str) -> bool:
+        """Whether some values make this path.
+
+        Examples
+        --------
+        >>> Template("out/{device}.csv", ("device",)).matches("out/17.csv")
+        True
+        """
+        parts = _NAME.split(self.text)
+        pattern = "".join(
+            re.escape(part) if k % 2 == 0
+            else "[^/]+" if part in self.names
+            else re.escape(f"{{{part}}}")
+            for k, part in enumerate(parts)
+        )  # fmt: skip
+        return re.fullmatch(pattern, path) is not None
+
+    def glob(self, text: str) -> str:
+        """A pattern for all paths that a text with the names may stand for.
+
+        Examples
+        --------
+        >>> Template("out/{device}.csv", ("device",)).glob("{device}.csv")
+        '*.csv'
+        """
+        return "".join(
+            glob.escape(part) if k % 2 == 0
+            else "*" if part in self.names
+            else f"{{{part}}}"
+            for k, part in enumerate(_NAME.split(text))
+        )  # fmt: skip
+
     def split(
         self, block: pa.RecordBatch
-    ) -> Iterator[tuple[tuple[str | None, ...], pa.RecordBatch]]:
-        """The rows of each combination of values, in order of first appearance."""
+    ) -> Iterator[tuple[tuple[str | None, ...], pa.RecordBatch, npt.NDArray[np.int64]]]:
+        """The rows of each combination of values in order of first appearance, with their places."""
         if block.num_rows == 0:
             return
         codes: npt.NDArray[np.int64] = np.zeros(block.num_rows, np.int64)
@@ -93,7 +126,7 @@ class Template:
                 values.insert(0, column_texts[code % n])
                 code //= n
             whole = len(rows) == block.num_rows
-            yield tuple(values), block if whole else block.take(pa.array(rows))
+            yield tuple(values), block if whole else block.take(pa.array(rows)), rows
 
     def _text(self, block: pa.RecordBatch, name: str) -> pa.Array:
         if name not in block.schema.names:

@@ -15,6 +15,7 @@ from flowedge.sources.contract import BATCH_ROWS, Comparison, Predicate, connect
 from flowedge.sources.files import FileSource, first_line, no_column
 from flowedge.sources.paths import Found, check_file, find
 from flowedge.types.connectors import Option, Signature
+from flowedge.types.encryption import encryption_key, parquet_decryption
 
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
@@ -31,9 +32,12 @@ class Parquet(FileSource):
     options = Signature(
         (
             Option("columns", "names", (), "read only these columns"),
+            Option("decrypt", "secret", None, "where the key of encrypted files lies"),
             Option("hive", "flag", default=True, doc="folders named key=value are columns"),
         )
     )
+
+    _key: bytes | None = None
 
     @cached_property
     def found(self) -> list[Found]:
@@ -56,7 +60,7 @@ class Parquet(FileSource):
 
     def schema_of(self, path: str) -> pa.Schema:
         """The Arrow schema of the file's footer."""
-        with _open(path) as file:
+        with self._open(path) as file:
             schema: pa.Schema = file.schema_arrow
         for name in self.given["columns"]:
             if name not in schema.names:
@@ -65,11 +69,18 @@ class Parquet(FileSource):
             return pa.schema([schema.field(n) for n in self.given["columns"]], schema.metadata)
         return schema
 
+    def _open(self, path: str) -> pq.ParquetFile:
+        if self.given["decrypt"] is None:
+            return _open(path, None)
+        if self._key is None:
+            self._key = encryption_key(self.given["decrypt"])
+        return _open(path, self._key)
+
     def read(
         self, path: str, columns: list[str] | None, predicate: Predicate | None, skip: int
     ) -> Iterator[pa.RecordBatch]:
         """One row group after the other; of those that cannot pass only what every row needs."""
-        with _open(path) as file:
+        with self._open(path) as file:
             schema = file.schema_arrow
             names = (
                 columns if columns is not None else (list(self.given["columns"]) or schema.names)
@@ -91,19 +102,24 @@ class Parquet(FileSource):
                     yield _shaped(rest, names, schema)
 
 
-def _open(path: str) -> pq.ParquetFile:
+def _open(path: str, key: bytes | None) -> pq.ParquetFile:
     with Path(path).open("rb") as file:
         head = file.read(6)
     if head[:6] == b"ARROW1":
         raise SourceError(f"`{path}` is an Arrow file, not Parquet; read it with `arrow(…)`")
     if head[:4] not in (b"PAR1", b"PARE"):
         raise SourceError(f"`{path}` is not a Parquet file: it begins with {head!r}")
+    if head[:4] == b"PARE" and key is None:
+        raise SourceError(
+            f'`{path}` is encrypted; say where its key lies: `decrypt=secret("file:KEY")`'
+        )
     try:
         # Streams through 1 MiB buffers: with a whole column chunk in memory, or the file mapped,
         # the memory would grow with the size of a row group.
         return pq.ParquetFile(
-            path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
-        )
+            path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True,
+            decryption_properties=None if key is None else parquet_decryption(key),
+        )  # fmt: skip
     except (pa.ArrowException, OSError) as error:
         with Path(path).open("rb") as file:
             file.seek(-4, os.SEEK_END)

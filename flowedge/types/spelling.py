@@ -65,3 +65,13 @@ def nearest(text: str) -> str | None:
     low = [unit for unit in known if unit.lower() == text.lower()]
     found = low or difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     return one_word(found[0]) if found else None
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that reads best."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if value >= size and value % size == 0:
+            return f"{value / size:g} {unit}"
+    if value == 0 or value >= 1:
+        return f"{value:.4g} s"
+    return f"{value * 1e3:.4g} ms" if value >= 1e-3 else f"{value * 1e6:.4g} us"

@@ -1,16 +1,25 @@
 """What a file holds, told in a few lines."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowedge.lang.errors import RunError
+from flowedge.session.ledger import Counts
+from flowedge.types.encryption import encryption_key, parquet_decryption
 from flowedge.types.metadata import UNIT
 
 
-def describe(path: Path, rows: int) -> str:
+def describe(path: Path, rows: int, key: str | None = None) -> str:
     """Schema with units, number of rows, provenance and the first rows of a file.
+
+    Parameters
+    ----------
+    path : an Arrow or Parquet file, a directory of Parquet, a recording, a model, a quarantine file
+    rows : how many to show
+    key : where the key of an encrypted file lies
 
     Raises
     ------
@@ -23,14 +32,17 @@ def describe(path: Path, rows: int) -> str:
         parts = sorted(path.rglob("*.parquet"))
         if not parts:
             raise RunError(f"`{path}` is a directory without Parquet files; give a file")
-        return f"{path}: {len(parts)} Parquet files; the first:\n" + describe(parts[0], rows)
+        return f"{path}: {len(parts)} Parquet files; the first:\n" + describe(parts[0], rows, key)
     try:
         head = path.open("rb").read(8)
     except OSError as error:
         raise RunError(f"cannot read `{path}`: {error.strerror}") from None
     try:
-        if head.startswith(b"PAR1"):
-            table = pq.ParquetFile(path)
+        if head.startswith((b"PAR1", b"PARE")):
+            if head.startswith(b"PARE") and key is None:
+                raise RunError(f"`{path}` is encrypted; say where its key lies: `--key KEY`")
+            opened = None if key is None else parquet_decryption(encryption_key(key))
+            table = pq.ParquetFile(path, decryption_properties=opened)
             return _table(
                 path,
                 table.schema_arrow,
@@ -63,6 +75,65 @@ SOURCES = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".wav": "wav", ".flac": "flac", ".npz": "npz", ".hea": "wfdb",
 }  # fmt: skip
 """Other files that a source reads, by suffix."""
+
+
+def ledger(path: Path, key: bytes | None = None) -> str:
+    """What became of the rows of each stage, as a report or a checkpoint tells it.
+
+    Parameters
+    ----------
+    path : a report (``run --report``), a checkpoint, or a directory of checkpoints
+    key : of authenticated checkpoints
+
+    Raises
+    ------
+    RunError
+        it holds no ledger
+    """
+    if not path.exists():
+        raise RunError(f"there is no file `{path}`")
+    head, streams = _streams(path, key)
+    if not streams:
+        raise RunError(f"`{path}` tells of no rows")
+    fates = ("used", "filtered", "late", "duplicate", "rejected", "shed", "incomplete", "held")
+    names = ("rows_in", "rows_out", *fates)
+    wrong = [n for n, c in streams.items() if c["rows_in"] != sum(c[f] for f in fates)]
+    rows: list[tuple[str, ...]] = [("stage", "in", "out", *fates)]
+    rows += [(name, *(f"{c[n]:,}" for n in names)) for name, c in streams.items()]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = [head]
+    for row in rows:
+        cells = (c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
+    lines.append(
+        f"DOES NOT ADD UP: {', '.join(wrong)}"
+        if wrong
+        else "each row that went in has one fate: in = " + " + ".join(fates)
+    )
+    return "\n".join(lines)
+
+
+def _streams(path: Path, key: bytes | None) -> tuple[str, dict[str, dict[str, int]]]:
+    """Where the counts come from, and the counts."""
+    from flowedge.runtime.checkpoint import checkpoints_in, read_checkpoint  # noqa: PLC0415
+
+    if path.is_dir():
+        found = checkpoints_in(path)
+        if not found:
+            raise RunError(
+                f"`{path}` holds no checkpoint; a run that came to its end tells its ledger with `--report`"
+            )
+        path = found[-1][1]
+    if path.suffix == ".flowstate":
+        saved = read_checkpoint(path, key)
+        return f"{path}: checkpoint {saved.epoch}", saved.report["streams"]
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        streams = told["streams"]
+        counts = {name: Counts(**one).as_dict() for name, one in streams.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise RunError(f"`{path}` is neither a report nor a checkpoint") from None
+    return f"{path}: the whole run" if told["is_complete"] else f"{path}: a run cut short", counts
 
 
 def _source(connector: str, path: Path, rows: int) -> str:

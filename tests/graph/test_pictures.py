@@ -42,7 +42,35 @@ def test_explain_tells_shape_columns_delay_wait_and_floor():
         "    columns  time, start: time, most: f64 [mV^2]\n"
         "    deadline 2.1 s or more can be promised\n"
         "    asked    5 s, else drop\n"
+        "    durable  synced at every checkpoint, and before a file is shown\n"
+        "\n"
+        "guarantees with `run --checkpoint DIR`; without, a killed run begins again\n"
+        "    from  to            killed        power lost\n"
+        "    ecg   energy_arrow  exactly once  exactly once\n"
     )
+
+
+def test_what_is_promised_depends_on_the_sink():
+    text = SOURCES + (
+        'sink a to arrow("a.arrow") durability interval 5 s\n'
+        'sink b to csv("b.csv") durability os\n'
+        "sink a | where v > 0 to console as shown\n"
+    )
+    told = explain(graph_of(text))
+    table = told[told.index("guarantees") :].splitlines()[1:]
+    assert [line.split(maxsplit=2) for line in table[1:4]] == [
+        ["a", "a", "exactly once   may lose rows of 5 s and one checkpoint before"],
+        ["a", "shown", "at least once  at least once"],
+        ["b", "b", "exactly once   may lose what the system has not written yet, often 30 s"],
+    ]
+    assert "durable  synced at the first checkpoint after each 5 s" in told
+    assert "durable  never synced" in told
+
+
+SOURCES = (
+    'source a (time, v: f64) from arrow("in.arrow")\n'
+    'source b (time, v: f64) from arrow("other.arrow")\n'
+)
 
 
 def test_the_compiler_adds_its_lines():
