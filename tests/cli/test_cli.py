@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_no_half_file(place):
 
 def in_the_middle(run, out):
     """Wait until a run has opened its sink, which it does under a temporary name."""
-    while run.poll() is None and not (out.exists() and any(out.iterdir())):
+    while run.poll() is None and not any(out.glob(".*.inprogress")):
         time.sleep(0.05)
     time.sleep(0.5)
     assert run.poll() is None, run.communicate()
