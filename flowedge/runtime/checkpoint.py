@@ -90,7 +90,7 @@ class State:
     root: Path
     key: bytes | None = field(default=None, repr=False)
     epoch: int = 0
-    _lock: IO[str] | None = None
+    _lock: IO[bytes] | None = None
     _needs: list[dict[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -99,22 +99,22 @@ class State:
             raise SinkError(f"`{self.root}` is a file; give a directory for the state")
         try:
             disk.make_directories(self.root)
-            self._lock = (self.root / "lock").open("a+", encoding="utf-8")
+            # Unbuffered: text that a full disk refused must not come up again when it is closed.
+            self._lock = (self.root / "lock").open("ab+", buffering=0)
         except OSError as error:
             raise explained(self.root, error) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
+            holder = self._lock.read().decode(errors="replace").strip() or "another process"
             self._lock.close()
             raise StateHeldError(
                 f"the state in `{self.root}` is held by {holder}; wait for that run, or give another directory"
             ) from None
         with contextlib.suppress(OSError):  # a full disk: only the holder's name is missing
             self._lock.truncate(0)
-            self._lock.write(f"process {os.getpid()}\n")
-            self._lock.flush()
+            self._lock.write(f"process {os.getpid()}\n".encode())
 
     # ---- going on
 
