@@ -32,14 +32,15 @@ _OUTPUT_ROWS = 65_536
 class Outlet:
     """One output of a run.
 
-    Without checkpoints rows go straight into the sink. With them they also go into a log, which a
-    checkpoint speaks of. A sink that rolls is filled at the same time, and its complete files are shown
-    with each checkpoint; any other shows its files at the end, and is filled from the log then.
+    Without checkpoints rows go straight into the sink. With them, too, if the format lets its files grow: a
+    checkpoint speaks of the bytes that they have. Else rows also go into a log, which a checkpoint speaks
+    of. A sink that rolls is filled at the same time, and its complete files are shown with each
+    checkpoint; any other shows its files at the end, and is filled from the log then.
 
     Attributes
     ----------
     sink : not opened before `open`
-    log : None without checkpoints, and for a sink that writes no files
+    log : None without checkpoints, and for a sink that writes no files or lets them grow
     print : a digest of what it writes where
     """
 
@@ -74,6 +75,9 @@ class Outlet:
 
     def open(self, schema: pa.Schema) -> None:
         """Get ready for rows; raises SinkError."""
+        if self.resumed is not None and self.sink.grows:
+            self.sink.open(schema, _resumed(self.resumed))
+            return
         if self.resumed is None or self.is_late or self.log is None:
             # What comes at the end begins with the first row of the log, files of its own run apart.
             resumed = None if self.resumed is None else Resumed()
@@ -180,6 +184,8 @@ class Outlets:
         if self._state is None or not sink.writes_files:
             return Outlet(name, sink, print=mark)
         sink.holds_back = True
+        if sink.grows:
+            return Outlet(name, sink, print=mark)
         return Outlet(name, sink, self._state.log(name, every_s, cipher), print=mark)
 
     @property
@@ -194,10 +200,15 @@ class Outlets:
             return True
         for name, kept in saved.outputs.items():
             outlet = self._sinks.get(name)
-            log = outlet.log if outlet is not None else None
-            if log is None and name.startswith(_BAD_ROWS) and self._state is not None:
-                log = self._state.log(name)
-            if log is not None and not log.holds(kept["log"]):
+            if name.startswith(_BAD_ROWS):
+                path = name.removeprefix(_BAD_ROWS)
+                outlet = self._outlet(name, quarantine_sink(path))
+            if outlet is None or outlet.print != kept["print"]:
+                continue  # told by `recover`
+            log = outlet.log
+            if not outlet.sink.holds(kept["state"]) or (
+                log is not None and not log.holds(kept["log"])
+            ):
                 return False
         return True
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.catalog import get
-from flowedge.sinks.files import FileSink, Writer
+from flowedge.sinks.files import FileSink
+from flowedge.sinks.part import Writer
 from flowedge.sources.contract import REJECTED
 
 KINDS = {".arrow": "arrow", ".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}

@@ -4,7 +4,8 @@ import pyarrow as pa
 
 from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.contract import connector
-from flowedge.sinks.files import FileSink, Writer
+from flowedge.sinks.files import FileSink
+from flowedge.sinks.part import Writer
 from flowedge.types.connectors import Option, Signature
 
 
@@ -35,3 +36,13 @@ class Arrow(FileSink):
             use_threads=False,
         )
         return pa.ipc.new_file(pa.PythonFile(file, "w"), schema, options=options)
+
+    def writer_again(self, file: AtomicFile, schema: pa.Schema) -> Writer:
+        """Behind its first 8 bytes an Arrow file is a stream, and each batch of it writes itself once more."""
+        writer = self.writer(file, schema)
+        with pa.memory_map(str(file.temporary)) as held:
+            held.seek(8)
+            with pa.ipc.open_stream(held) as stream:
+                for batch in stream:
+                    writer.write_batch(batch)
+        return writer

@@ -5,12 +5,14 @@ import errno
 import fcntl
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from flowedge.lang.errors import SinkError
 from flowedge.sinks import disk
 
 _BUFFER = 1 << 16
+_PIECE = 1 << 20
 _UNSEEN = ".inprogress"
 
 
@@ -27,6 +29,14 @@ def final_of(temporary: Path) -> Path | None:
     return temporary.with_name(name[1 : -len(_UNSEEN)])
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known to be on the disk of a file that is not complete."""
+
+    size_bytes: int
+    sha256: str
+
+
 class AtomicFile:
     """A file under a temporary name beside its own, for writers of any format to write into.
 
@@ -39,20 +49,23 @@ class AtomicFile:
     ----------
     path : the name under which it becomes visible; missing directories are made
     syncs : whether `finish` waits until the bytes are safe from a loss of power
+    kept : go on in a file that an earlier run has left: what stands behind these bytes is cut off
 
     Raises
     ------
-    SinkError : the file cannot be made there
+    SinkError : the file cannot be made there, or holds less than `kept`
     """
 
     closed = False
     """What libraries ask of a file."""
 
-    def __init__(self, path: Path, *, syncs: bool = True) -> None:
+    def __init__(self, path: Path, *, syncs: bool = True, kept: Kept | None = None) -> None:
+        self.kept = kept or Kept(0, "")
+        self._is_again = False
         self.path = path
         self.temporary = temporary_of(path)
         self.syncs = syncs
-        self.size_bytes = 0
+        self.size_bytes = self.kept.size_bytes
         self.error: SinkError | None = None
         self._digest = hashlib.sha256()
         self._made: list[Path] = []
@@ -80,8 +93,11 @@ class AtomicFile:
                 f"another run is writing `{path}` now; wait for it, or write elsewhere"
             ) from None
         try:
-            if os.fstat(self._descriptor).st_size:  # of a run that was killed
-                disk.calls.truncate(self._descriptor, 0)
+            size = os.fstat(self._descriptor).st_size
+            if size < self.kept.size_bytes:
+                raise OSError(errno.EIO, f"DATA LOSS: {size:,} of {self.kept.size_bytes:,} bytes are there")  # fmt: skip
+            if size > self.kept.size_bytes:  # of a run that was killed
+                disk.calls.truncate(self._descriptor, self.kept.size_bytes)
         except OSError as error:
             self._close()
             raise explained(path, error) from None
@@ -99,6 +115,8 @@ class AtomicFile:
             return size
         if self.error is not None:
             raise self.error
+        if self._is_again:
+            return self._compare(data, size)
         try:
             if size >= _BUFFER or len(self._waiting) + size > _BUFFER:
                 self._flush()
@@ -112,6 +130,50 @@ class AtomicFile:
         self._digest.update(data)
         self.size_bytes += size
         return size
+
+    # ---- going on after a checkpoint
+
+    def sync(self) -> None:
+        """Make all bytes so far last, under the temporary name; `kept` tells of them. Raises SinkError."""
+        if self.error is not None:
+            raise self.error
+        if self.size_bytes == self.kept.size_bytes:
+            return
+        try:
+            self._flush()
+            disk.calls.sync(self._descriptor)
+        except OSError as error:
+            self.error = explained(self.path, error)
+            raise self.error from None
+        self.kept = Kept(self.size_bytes, self.sha256)
+
+    def begin_again(self) -> None:
+        """The bytes that the file holds will be written once more, to be compared and not kept."""
+        self._is_again, self.size_bytes = bool(self.kept.size_bytes), 0
+
+    @property
+    def has_caught_up(self) -> bool:
+        """All that the file holds was written again, and was the same."""
+        return (self.size_bytes, self.sha256) == (self.kept.size_bytes, self.kept.sha256)
+
+    def repeat(self) -> None:
+        """Write what the file holds once more, for formats that need nothing else; raises OSError."""
+        with self.temporary.open("rb") as file:
+            while self._is_again and (piece := file.read(_PIECE)):
+                self.write(piece)
+
+    def _compare(self, data: bytes | memoryview, size: int) -> int:
+        """Take bytes that the file should hold already."""
+        self._digest.update(data)
+        self.size_bytes += size
+        if self.size_bytes >= self.kept.size_bytes:
+            self._is_again = False
+        return size
+
+    def release(self) -> None:
+        """Let go of the file and leave it as it is, to go on from a checkpoint. Never raises."""
+        self._discarded = True
+        self._close()
 
     def flush(self) -> None:
         """Left to `finish`: a library that flushes often must not cost a system call each time."""

@@ -1,5 +1,6 @@
 """Blocks of exactly so many rows, whatever the size of the batches that come in."""
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -52,16 +53,39 @@ class Blocks:
         """The last, shorter block; None if nothing is left."""
         return self._block() if self.pending_rows else None
 
+    def state(self) -> bytes:
+        """The rows that wait and the texts so far, as an Arrow IPC stream of one batch."""
+        out = io.BytesIO()
+        with pa.ipc.new_stream(out, self.schema) as writer:
+            writer.write_batch(self._waiting())
+        return out.getvalue()
+
+    def load(self, state: bytes) -> None:
+        """Go on where `state` was taken."""
+        with pa.ipc.open_stream(state) as stream:
+            batch = stream.read_next_batch()
+        row = []
+        for i, column in enumerate(batch.columns):
+            if i in self._texts:
+                self._texts[i].load(column.dictionary)
+            row.append(column.indices if i in self._texts else column)
+        self._pending, self.pending_rows = [row] if batch.num_rows else [], batch.num_rows
+
     def _block(self) -> pa.RecordBatch:
+        block = self._waiting()
+        self._pending, self.pending_rows = [], 0
+        return block
+
+    def _waiting(self) -> pa.RecordBatch:
         arrays = []
         for i, field in enumerate(self.schema):
             parts = [row[i] for row in self._pending]
             # Even a single part is copied if it is a view: bits before it would be written, too.
-            whole = pa.concat_arrays(parts)
+            kind = pa.int32() if i in self._texts else field.type
+            whole = pa.concat_arrays(parts) if parts else pa.array([], kind)
             if i in self._texts:
                 whole = pa.DictionaryArray.from_arrays(whole, self._texts[i].dictionary(field.type))
             arrays.append(whole)
-        self._pending, self.pending_rows = [], 0
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
@@ -73,6 +97,11 @@ class _Texts:
         self._place: dict[Any, int] = {text: i for i, text in enumerate(known)}
         self._last: pa.Array | None = None
         self._map: npt.NDArray[np.int32] = np.empty(0, np.int32)
+
+    def load(self, texts: pa.Array) -> None:
+        """Go on with these texts."""
+        self._place = {text: i for i, text in enumerate(texts.to_pylist())}
+        self._last = None
 
     def codes(self, column: pa.DictionaryArray) -> pa.Array:
         """Places in the own dictionary, int32; null stays null."""

@@ -136,6 +136,16 @@ class Sink(ABC):
         SinkError : the output cannot be written
         """
 
+    @property
+    def grows(self) -> bool:
+        """What `state` gives is enough to go on from: the rows so far are on the disk."""
+        return False
+
+    def holds(self, state: dict[str, Any] | None) -> bool:
+        """Whether all that a state speaks of is on the disk."""
+        del state
+        return True
+
     def recover(self, resumed: Resumed) -> list[str]:
         """Finish the commit that a checkpoint decided; what had to be done besides, as sentences.
 

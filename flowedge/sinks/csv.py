@@ -9,8 +9,9 @@ from flowedge.lang.errors import SinkError
 from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.cells import flat
 from flowedge.sinks.contract import connector
-from flowedge.sinks.files import FileSink, Writer
-from flowedge.sinks.packed import text_file
+from flowedge.sinks.files import FileSink
+from flowedge.sinks.packed import is_packed, text_file
+from flowedge.sinks.part import Writer
 from flowedge.types.connectors import Option, Signature
 
 
@@ -34,6 +35,16 @@ class Csv(FileSink):
         if len(self.given["sep"]) != 1:
             raise SinkError(f"`sep` takes one character, not {self.given['sep']!r}")
         return _Text(file, schema, self.given["sep"], header=self.given["header"])
+
+    def writer_again(self, file: AtomicFile, schema: pa.Schema) -> Writer:
+        """The header stands there."""
+        file.repeat()
+        return _Text(file, schema, self.given["sep"], header=False)
+
+    @property
+    def appends(self) -> bool:
+        """Unless it is packed."""
+        return not is_packed(self.address)
 
 
 class _Text:

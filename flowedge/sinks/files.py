@@ -5,9 +5,9 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from flowedge.sinks.atomic import (
 from flowedge.sinks.blocks import Blocks
 from flowedge.sinks.contract import Ready, Resumed, Sink, WrittenFile
 from flowedge.sinks.manifest import ASIDE, Listed, Manifest
+from flowedge.sinks.part import Part, Values, Writer
 from flowedge.sinks.template import Template
 
 _ROUTED_ROWS = 65_536
@@ -36,103 +37,8 @@ _LOGGED_ROWS = 1 << 22
 """Rows that may have come after the first row of a file that rolls, beside four times those that open files
 hold: a checkpoint keeps the rows from the first one on that no complete file has."""
 
-Values = tuple[str | None, ...]
 At = range | npt.NDArray[np.int64]
 """The numbers of rows in the stream of the sink, from 0: a range, or an array."""
-
-
-class Writer(Protocol):
-    """A format that writes blocks into an open file."""
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Append one block."""
-
-    def close(self) -> None:
-        """Write what belongs to the end; the file itself stays open."""
-
-
-class Part:
-    """One file that is being filled.
-
-    Attributes
-    ----------
-    first : number of its first row in the stream of the sink
-    cuts : rows of each block that was written
-    used : when it was last given rows
-    """
-
-    def __init__(self, sink: "FileSink", path: Path, schema: pa.Schema, first: int) -> None:
-        self.path, self.rows, self.first = path, 0, first
-        self.blocks = Blocks(schema, sink.block_rows)
-        self.file: AtomicFile | None = None
-        self.used = 0
-        self.cuts: list[int] = []
-        self._sink = sink
-        self._writer: Writer | None = None
-
-    def open(self) -> None:
-        """Make the file and write its beginning."""
-        self.file = AtomicFile(self.path, syncs=self._sink.durability != "os")
-        self._guard(self._start)
-
-    def _start(self) -> None:
-        assert self.file is not None
-        self._writer = self._sink.writer(self.file, self.blocks.schema)
-
-    def push(self, batch: pa.RecordBatch) -> None:
-        """Take rows; write the blocks that are full."""
-        for block in self.blocks.push(batch):
-            self._put(block)
-
-    def push_again(self, batch: pa.RecordBatch, cuts: deque[int]) -> None:
-        """Take rows that an earlier run took, cut where it cut them; `cuts` are used up."""
-        at = 0
-        while at < batch.num_rows:
-            room = cuts[0] - self.blocks.pending_rows if cuts else batch.num_rows
-            before = len(self.cuts)
-            self.push(batch.slice(at, room))
-            if cuts and self.blocks.pending_rows == cuts[0]:
-                self.flush()
-            if cuts and len(self.cuts) > before:
-                cuts.popleft()
-            at += room
-
-    def flush(self) -> None:
-        """Write the rows that wait, as a shorter block."""
-        rest = self.blocks.rest()
-        if rest is not None:
-            self._put(rest)
-
-    def finish(self) -> None:
-        """Write the rest and the end of the file, and sync it."""
-        self.flush()
-        if self._writer is None:
-            self.open()
-        assert self._writer is not None
-        assert self.file is not None
-        self._guard(self._writer.close)
-        self._writer = None
-        self.file.finish()
-
-    def _put(self, block: pa.RecordBatch) -> None:
-        if self._writer is None:
-            self.open()
-        assert self._writer is not None
-        writer = self._writer
-        self._guard(lambda: writer.write_batch(block))
-        self.rows += block.num_rows
-        self.cuts.append(block.num_rows)
-
-    def _guard(self, act: Any) -> None:  # noqa: ANN401  # any callable
-        """What a library raises becomes one sentence; the file's own error goes first."""
-        assert self.file is not None
-        try:
-            act()
-        except (pa.ArrowException, OSError, ValueError, SinkError) as error:
-            first = self.file.error or (error if isinstance(error, SinkError) else None)
-            raise first or SinkError(f"cannot write `{self.path}`: {error}") from None
-        if self.file.error is not None:  # swallowed by the library
-            raise self.file.error
 
 
 class FileSink(Sink):
@@ -162,10 +68,30 @@ class FileSink(Sink):
         self._manifest: Manifest | None = None
         self._taken = 0
         self._turn = 0
+        self._is_kept = False  # a checkpoint may speak of the unfinished files
+        self._named: set[Path] = set()  # whose temporary names outlast a loss of power
 
     @abstractmethod
     def writer(self, file: AtomicFile, schema: pa.Schema) -> Writer:
         """Begin a file of this schema."""
+
+    def writer_again(self, file: AtomicFile, schema: pa.Schema) -> Writer:
+        """Go on in a file: what it holds is written once more, which the file compares instead of keeping it.
+
+        This is for formats without a beginning, whose blocks do not know of each other.
+        """
+        file.repeat()
+        return self.writer(file, schema)
+
+    @property
+    def appends(self) -> bool:
+        """Whether `writer_again` can go on in a file of this format."""
+        return True
+
+    @property
+    def grows(self) -> bool:
+        """Files grow on the disk from checkpoint to checkpoint, so that no log of the rows is needed."""
+        return self.appends and self.holds_back and self.durability == "commit" and not self.rolls
 
     def paths(self) -> list[str]:
         """The address."""
@@ -214,6 +140,12 @@ class FileSink(Sink):
         count = resumed.committed + len(resumed.ready)
         told: list[str] = []
         waiting = [one for one in resumed.ready if self._waits(one, told)]
+        growing = self._growing(resumed.state)
+        if not self.holds(resumed.state):
+            raise SinkError(
+                f"DATA LOSS: rows of `{self.address}` were synced to `{next(iter(growing))}` and are not there now; "
+                "put it back, or start afresh without the state"
+            )
         if len(self.manifest.files_on_disk()) < count:  # killed between the checkpoint and the list
             self.manifest.resume(resumed.committed)
             self._announce(resumed.ready)
@@ -221,7 +153,11 @@ class FileSink(Sink):
         self._show(waiting)
         self._sync_names(resumed.ready)  # also of those that were renamed, and perhaps not to last
         if later:
-            moved = [name for one in later if (name := self._put_aside(one))]
+            moved = [
+                name
+                for one in later
+                if not self._took_back(one, growing) and (name := self._put_aside(one))
+            ]
             self.manifest.write(is_complete=False)
             if moved:
                 told.append(
@@ -238,8 +174,6 @@ class FileSink(Sink):
             self.manifest.begin()
             if self.holds_back and self.manifest.earlier:  # before a checkpoint counts the files
                 self.manifest.write(is_complete=False)
-        if self.template.names or self.splits_files:
-            self._sweep()
         if self.template.names:
             self._router = Blocks(schema, _ROUTED_ROWS)
             self._made = _probe(self.manifest.base)
@@ -247,9 +181,13 @@ class FileSink(Sink):
             self._go_on(resumed)
         elif not self.template.names:
             self._guarded_part((), 0).open()
+        if self.template.names or self.splits_files:
+            self._sweep()
 
     def state(self) -> dict[str, Any]:
         """How far the files are that are not complete."""
+        if self.grows:
+            return self._grown()
         routed = self._taken - (self._router.pending_rows if self._router is not None else 0)
         return {
             "from": min((p.first for p in self._parts.values()), default=routed),
@@ -259,12 +197,45 @@ class FileSink(Sink):
             "parts": [[list(v), p.first, p.cuts, p.used] for v, p in self._parts.items()],
         }
 
+    def _grown(self) -> dict[str, Any]:
+        """Sync the files that are not complete; raises SinkError."""
+        self._refuse_after_error()
+        self._is_kept = True
+        try:
+            parts = [[list(values), part.grown()] for values, part in self._parts.items()]
+            new = {p.path for p in self._parts.values() if p.file is not None} - self._named
+            for folder in sorted({path.parent for path in new}):
+                sync_directory(folder)
+        except SinkError as error:
+            self._error = error
+            raise
+        self._named |= new
+        waiting = None if self._router is None else self._router.state()
+        return {"from": 0, "taken": self._taken, "turn": self._turn, "grown": parts, "waiting": waiting}  # fmt: skip
+
+    def _go_on_growing(self, state: dict[str, Any]) -> None:
+        """Go on behind what the files that were not complete held at the checkpoint."""
+        assert self._schema is not None
+        self._is_kept = True
+        for values, kept in state["grown"]:
+            path = self.path_of(tuple(values))
+            part = Part(self, path, self.stored(self._schema), kept["first"])
+            self._parts[tuple(values)] = part
+            part.go_on(kept)
+            if part.file is not None:
+                self._named.add(path)
+        if self._router is not None:
+            self._router.load(state["waiting"])
+
     def _go_on(self, resumed: Resumed) -> None:
         """Fill the files that were not complete with the rows that they had, in the same blocks."""
         assert resumed.state is not None
         assert self._schema is not None
         state = resumed.state
         self._taken, self._turn = state["taken"], state["turn"]
+        if self.grows:
+            self._go_on_growing(state)
+            return
         cuts: dict[Values, deque[int]] = {}
         for values, first, lengths, used in state["parts"]:
             key = tuple(values)
@@ -404,9 +375,11 @@ class FileSink(Sink):
         self.manifest.settle(removes=self.splits_files)
 
     def abort(self) -> None:
-        """Remove all temporaries, and directories that were made and are empty."""
+        """Remove all temporaries that no checkpoint speaks of, and directories that were made and are empty."""
         for part in (*self._parts.values(), *self._done):
-            if part.file is not None:
+            if part.file is not None and self._is_kept:
+                part.file.release()
+            elif part.file is not None:
                 part.file.discard()
         if not self.holds_back:
             for one in self._ready:
@@ -493,6 +466,32 @@ class FileSink(Sink):
             raise SinkError(f"DATA LOSS: {lost}; put it back, or start afresh without the state")
         told.append(f"{lost}, as `durability os` allows")
         return False
+
+    def holds(self, state: dict[str, Any] | None) -> bool:
+        """Whether the files that grow are there, unfinished or, after a later checkpoint, finished."""
+        for path, size in self._growing(state).items():
+            found = [p for p in (temporary_of(path), path) if p.is_file()]
+            if not any(p.stat().st_size >= size for p in found):
+                return False
+        return True
+
+    def _growing(self, state: dict[str, Any] | None) -> dict[Path, int]:
+        """Files that a checkpoint speaks of before they are complete, with the bytes that they had."""
+        parts = (state or {}).get("grown", ())
+        return {self.path_of(tuple(v)): kept["kept"][0] for v, kept in parts if kept["kept"] is not None}  # fmt: skip
+
+    def _took_back(self, one: Listed, growing: Collection[Path]) -> bool:
+        """Give a file of a later checkpoint its temporary name back, if it is to go on from an earlier one."""
+        path = self.manifest.base / one.path
+        unfinished = temporary_of(path)
+        if path not in growing or unfinished.exists() or not path.is_file():
+            return False
+        try:
+            disk.calls.rename(path, unfinished)
+        except OSError as error:
+            raise explained(path, error) from None
+        sync_directory(path.parent)
+        return True
 
     def _put_aside(self, one: Listed) -> str:
         """Move a file of a later checkpoint out of the readers' sight; its name, if it was there."""

@@ -8,8 +8,9 @@ import pyarrow as pa
 from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.cells import as_json
 from flowedge.sinks.contract import connector
-from flowedge.sinks.files import FileSink, Writer
-from flowedge.sinks.packed import text_file
+from flowedge.sinks.files import FileSink
+from flowedge.sinks.packed import is_packed, text_file
+from flowedge.sinks.part import Writer
 from flowedge.types.compute import pc
 
 
@@ -23,6 +24,11 @@ class Jsonl(FileSink):
     def writer(self, file: AtomicFile, schema: pa.Schema) -> Writer:
         """Lines need no beginning."""
         return _Lines(file)
+
+    @property
+    def appends(self) -> bool:
+        """Unless it is packed."""
+        return not is_packed(self.address)
 
 
 class _Lines:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from flowedge.lang.errors import SinkError
 from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.contract import Resumed, WrittenFile, connector
-from flowedge.sinks.files import At, FileSink, Values, Writer
+from flowedge.sinks.files import At, FileSink
+from flowedge.sinks.part import Values, Writer
 from flowedge.sinks.template import Template
 from flowedge.types.compute import pc
 from flowedge.types.connectors import Option, Signature
@@ -67,6 +68,11 @@ class Parquet(FileSink):
     def rolls(self) -> bool:
         """With `roll`."""
         return self.given["roll"] is not None
+
+    @property
+    def appends(self) -> bool:
+        """Its end tells of all row groups, and cannot be written without having written them."""
+        return False
 
     @property
     def encryption_key(self) -> bytes | None:

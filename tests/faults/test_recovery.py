@@ -80,18 +80,23 @@ def test_without_syncs_a_loss_of_power_is_told(tmp_path, monkeypatch, small, dur
 
 
 LEFT_OUT = {
-    "rows": lambda call, path: call == "sync" and "/state/rows/" in path,
-    "outputs": lambda call, path: call == "sync" and "/out/" in path,
-    "names of outputs": lambda call, path: call == "sync_directory" and "/out" in path,
-}
+    "rows": ("parquet", lambda call, path: call == "sync" and "/state/rows/" in path),
+    "outputs": ("parquet", lambda call, path: call == "sync" and "/out/" in path),
+    "names of outputs": ("parquet", lambda call, path: call == "sync_directory" and "/out" in path),
+    "files that grow": ("text", lambda call, path: call == "sync" and "/out/" in path),
+    "names of files that grow": ("arrow", lambda call, path: call == "sync_directory" and "/d" in path),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", LEFT_OUT)
-def test_a_sync_that_is_left_out_is_found(place, what):
+def test_a_sync_that_is_left_out_is_found(tmp_path, monkeypatch, small, what):
     """A harness that cannot fail proves nothing."""
+    monkeypatch.chdir(tmp_path)
+    sinks, forget = LEFT_OUT[what]
+    place = Place(tmp_path, sinks)
     count = calls_of(place)
     points = range(5, count, max(1, count // 25))
-    assert any(place.fault(at, "power", SEED, LEFT_OUT[what]) for at in points)
+    assert any(place.fault(at, "power", SEED, forget) for at in points)
 
 
 # ---- real processes, really killed
