@@ -97,10 +97,10 @@ def test_a_byte_that_has_changed_is_told_before_the_file_is_shown(stopped):
 def test_bytes_that_are_missing_are_told(stopped, size):
     path, go_on = stopped
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(SinkError, match="DATA LOSS: rows of .* were synced"):
+    with pytest.raises(SinkError, match=r"DATA LOSS: rows of .* were synced"):
         go_on()
     path.unlink()
-    with pytest.raises(SinkError, match="DATA LOSS: rows of .* were synced"):
+    with pytest.raises(SinkError, match=r"DATA LOSS: rows of .* were synced"):
         go_on()
 
 
