@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint bench docs clean
+.PHONY: run test torture lint bench docs clean
 
 # Torch first and by its pin: a range would let the installer choose a build for graphics cards.
 $(READY): pyproject.toml constraints.txt
@@ -22,6 +22,10 @@ run: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# What `make test` does in a fast setting, for hours; each line stands alone.
+torture: $(READY)
+	FLOWEDGE_FAULT_POINTS=2000 $(BIN)/python -m pytest --numprocesses 2 --dist load tests/faults/test_recovery.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ Run:  python benchmarks/run.py
 
 from pathlib import Path
 
+import durability
 import ecg_chain
 import fleet
 import start
@@ -29,6 +30,7 @@ def main() -> None:
         ("Samples in memory, large pushes", lambda: ecg_chain.main(65_536)),
         ("From file to file", fleet.main),
         ("Start and memory", start.main),
+        ("Being able to go on", durability.main),
     ):
         parts += ["", f"## {title}", "", *run()]
     results = "\n".join(parts) + "\n"

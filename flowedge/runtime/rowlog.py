@@ -104,8 +104,9 @@ class RowLog:
         rows: bytes | memoryview = body.getbuffer()
         if self._cipher is not None:
             rows = self._cipher.seal(bytes(rows), number)
-        content = number + rows
-        head = _MAGIC.to_bytes(4, "little") + zlib.crc32(content).to_bytes(4, "little")
+        check = zlib.crc32(rows, zlib.crc32(number))
+        head = _MAGIC.to_bytes(4, "little") + check.to_bytes(4, "little")
+        head += len(rows).to_bytes(8, "little") + number
         try:
             if self._descriptor < 0:
                 self._segment, self._bytes = first, 0
@@ -113,11 +114,11 @@ class RowLog:
                 disk.make_directories(self.folder)
                 self._descriptor = disk.calls.create(path, fresh=True)
                 self._is_new = True
-            frame = head + (len(content) - 8).to_bytes(8, "little") + content
-            disk.write_all(self._descriptor, frame)
+            disk.write_all(self._descriptor, head)
+            disk.write_all(self._descriptor, rows)
         except OSError as error:
             raise explained(self._path(self._segment), error) from None
-        self._bytes += len(frame)
+        self._bytes += len(head) + len(rows)
 
     def _sync(self) -> None:
         try:
