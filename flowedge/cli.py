@@ -413,7 +413,7 @@ def inspect(
     file: Annotated[
         Path,
         typer.Argument(
-            help="An Arrow or Parquet file, a quarantine file, or a model; with --ledger a report or a checkpoint."
+            help="An Arrow or Parquet file, a quarantine file, a model, or a checkpoint; with --ledger a report or a checkpoint."
         ),
     ],
     rows: Annotated[int, typer.Option(help="How many rows to show.", min=0)] = 5,

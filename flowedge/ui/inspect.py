@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from flowedge.lang.errors import RunError
 from flowedge.session.ledger import Counts
+from flowedge.session.snapshot import CHECKPOINT
 from flowedge.types.encryption import encryption_key, parquet_decryption
 from flowedge.types.metadata import UNIT
 
@@ -17,9 +18,9 @@ def describe(path: Path, rows: int, key: str | None = None) -> str:
 
     Parameters
     ----------
-    path : an Arrow or Parquet file, a directory of Parquet, a recording, a model, a quarantine file
+    path : an Arrow or Parquet file, a directory of Parquet, a recording, a model, a quarantine file, a checkpoint
     rows : how many to show
-    key : where the key of an encrypted file lies
+    key : where the key of an encrypted file, or of an authenticated checkpoint, lies
 
     Raises
     ------
@@ -64,6 +65,8 @@ def describe(path: Path, rows: int, key: str | None = None) -> str:
             return _source(SOURCES[path.suffix], path, rows)
         if head.startswith(b"PK\x03\x04"):
             return _model(path)
+        if head == CHECKPOINT:
+            return _checkpoint(path, key)
         return _quarantine(path, rows)
     except (pa.ArrowInvalid, OSError) as error:
         raise RunError(
@@ -134,6 +137,30 @@ def _streams(path: Path, key: bytes | None) -> tuple[str, dict[str, dict[str, in
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"`{path}` is neither a report nor a checkpoint") from None
     return f"{path}: the whole run" if told["is_complete"] else f"{path}: a run cut short", counts
+
+
+def _checkpoint(path: Path, key: str | None) -> str:
+    """Which run it belongs to, how far its sources and its outputs are."""
+    from flowedge.runtime.checkpoint import read_checkpoint  # noqa: PLC0415
+    from flowedge.runtime.keys import SigningKey  # noqa: PLC0415
+
+    saved = read_checkpoint(path, None if key is None else SigningKey.of(key).checkpoint_key())
+    lines = [
+        f"{path}: checkpoint {saved.epoch} of the pipeline {saved.pipeline[:12]}, made by FlowEdge {saved.engine}"
+        + (", all rows are in complete files" if saved.is_finished else "")
+    ]
+    for name, source in saved.sources.items():
+        rows = saved.report["sources"][name]["rows_in"]
+        lines.append(
+            f"  source {name}: {rows:,} rows read{', to its end' if source['done'] else ''}"
+        )
+    for name, output in saved.outputs.items():
+        rows = saved.report["sinks"].get(name)
+        told = "" if rows is None else f" {rows:,} rows,"
+        shown = output["committed"] + len(output["ready"])
+        lines.append(f"  output {name}:{told} {shown:,} file{'s' * (shown != 1)} complete")
+    lines.append("`flowedge inspect --ledger` shows what became of the rows of each stage")
+    return "\n".join(lines)
 
 
 def _source(connector: str, path: Path, rows: int) -> str:
@@ -218,12 +245,12 @@ def _quarantine(path: Path, rows: int) -> str:
             for row in msgpack.Unpacker(file, max_buffer_size=2**26):
                 if not isinstance(row, dict):
                     raise RunError(
-                        f"`{path}` is neither Arrow, Parquet, a model nor a quarantine file"
+                        f"`{path}` is neither Arrow, Parquet, a model, a checkpoint nor a quarantine file"
                     )
                 found.append(row)
     except (ValueError, msgpack.UnpackException):
         raise RunError(
-            f"`{path}` is neither Arrow, Parquet, a model nor a quarantine file"
+            f"`{path}` is neither Arrow, Parquet, a model, a checkpoint nor a quarantine file"
         ) from None
     if not found:
         raise RunError(f"`{path}` is empty")

@@ -156,3 +156,18 @@ def test_the_command_line_takes_what_is_given_up(place):
     )
     assert code == 0, err
     assert "~ w: window 10 s" in out
+
+
+def test_a_checkpoint_can_be_looked_at(place):
+    stopped(place)
+    path = max((place / "state").glob("*.flowstate"))
+    code, out, err = cli("inspect", path, cwd=place)
+    assert code == 0, err
+    assert "checkpoint 4 of the pipeline" in out
+    assert "  source s: 292 rows read\n" in out
+    assert "  output w: 6 rows, 0 files complete\n" in out
+    code, out, _ = cli("inspect", "--ledger", path, cwd=place)
+    assert (code, "each row that went in has one fate" in out) == (0, True)
+    path.write_bytes(path.read_bytes()[:-1])
+    code, _, err = cli("inspect", path, cwd=place)
+    assert (code, "cut short" in err) == (3, True)
