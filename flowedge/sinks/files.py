@@ -1,7 +1,5 @@
 """What all file sinks share: exact blocks, one file or many, and nothing seen before it is committed."""
 
-import fcntl
-import hashlib
 import os
 from abc import abstractmethod
 from collections import deque
@@ -18,12 +16,12 @@ from flowedge.sinks import disk
 from flowedge.sinks.atomic import (
     AtomicFile,
     explained,
-    final_of,
     sync_directory,
     temporary_of,
 )
 from flowedge.sinks.blocks import Blocks
 from flowedge.sinks.contract import Ready, Resumed, Sink, WrittenFile
+from flowedge.sinks.leftovers import is_whole, probe, sweep
 from flowedge.sinks.manifest import ASIDE, Listed, Manifest
 from flowedge.sinks.part import Part, Values, Writer
 from flowedge.sinks.template import Template
@@ -176,13 +174,14 @@ class FileSink(Sink):
                 self.manifest.write(is_complete=False)
         if self.template.names:
             self._router = Blocks(schema, _ROUTED_ROWS)
-            self._made = _probe(self.manifest.base)
+            self._made = probe(self.manifest.base)
         if resumed is not None and resumed.state:
             self._go_on(resumed)
         elif not self.template.names:
             self._guarded_part((), 0).open()
         if self.template.names or self.splits_files:
-            self._sweep()
+            depth = len(Path(os.path.relpath(self.template.text, self.manifest.base)).parts)
+            sweep(self.manifest.base, depth, self.owns)
 
     def state(self) -> dict[str, Any]:
         """How far the files are that are not complete."""
@@ -453,9 +452,9 @@ class FileSink(Sink):
         """Whether a file that a checkpoint decided to show is still to be shown."""
         path = Path(one.path)
         try:
-            if _is_whole(temporary_of(path), one):
+            if is_whole(temporary_of(path), one):
                 return True
-            if _is_whole(path, one):
+            if is_whole(path, one):
                 return False
         except OSError as error:
             raise explained(path, error) from None
@@ -507,52 +506,3 @@ class FileSink(Sink):
         sync_directory(aside.parent)
         sync_directory(path.parent)
         return one.path
-
-    def _sweep(self) -> None:
-        """Remove unfinished files of runs that were killed; those of a run at work are locked."""
-        base = self.manifest.base
-        depth = len(Path(os.path.relpath(self.template.text, base)).parts)
-        for folder, below, names in os.walk(base):
-            if len(Path(folder).relative_to(base).parts) >= depth:
-                below.clear()
-            for name in names:
-                temporary = Path(folder) / name
-                final = final_of(temporary)
-                if final is not None and self.owns(final) and not _is_held(temporary):
-                    disk.remove(temporary)
-
-
-def _is_whole(path: Path, one: Ready) -> bool:
-    """Whether a file has the bytes that it had when it was complete."""
-    if not path.is_file() or path.stat().st_size != one.size_bytes:
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == one.sha256
-
-
-def _is_held(path: Path) -> bool:
-    """Whether a run is writing this file now."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _probe(directory: Path) -> list[Path]:
-    """Find out now whether files can be made here; gives the directories that were made."""
-    from_nothing = not directory.exists()
-    probe = AtomicFile(directory / f"probe-{os.getpid()}")
-    probe.discard()
-    if not from_nothing:
-        return []
-    try:
-        return disk.make_directories(directory)
-    except OSError as error:
-        raise explained(directory, error) from None
