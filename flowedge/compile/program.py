@@ -129,6 +129,9 @@ class KernelSpec(NodeSpec):
     join : (left table, right table, join table), where two inputs meet by their shared keys: MAPS is
         then the address of two words, the addresses of int32 maps from left and from right slots to
         slots of the join table; a word is 0 where the map is the identity. None for one input.
+    busy : places in a record [bytes] of words that are not 0 while its key may give rows without one coming
+    stays : places of words that stay when a record is given to another key
+    lost : places and signs of words whose sum is lost when a key is forgotten (those below 0 count as 0)
     ranks_right : MAPS has a third word, the address of int32 ranks of the right table's slots
     """
 
@@ -148,6 +151,9 @@ class KernelSpec(NodeSpec):
     has_touched: bool = False
     join: tuple[int, int, int] | None = None
     ranks_right: bool = False
+    busy: tuple[int, ...] = ()
+    stays: tuple[int, ...] = ()
+    lost: tuple[tuple[int, int], ...] = ()
     room: float = 1.0
     source: str = ""
     stages: tuple[str, ...] = ()
@@ -308,7 +314,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 2
+FORMAT = 3
 
 
 def pack(program: Program) -> bytes:

@@ -63,13 +63,15 @@ def turned_away(
     ----------
     found : (partition, number of the row in it from 0, reason)
     batch : the rows that were pushed
-    first : number in the partition of its first row
+    first : number in the partition of its first row; of a row before it, which had waited, there is no text
     file, behind : where the batch ends: the file, and the number of rows before that place
     """
     rows: dict[str, list[Any]] = {name: [] for name in REJECTED.names}
     for _, row, reason in found:
         at = row - first
-        text = json.dumps(batch.slice(at, 1).to_pylist()[0], default=str, ensure_ascii=False)
+        text = ""
+        if at >= 0:
+            text = json.dumps(batch.slice(at, 1).to_pylist()[0], default=str, ensure_ascii=False)
         for name, value in zip(
             REJECTED.names, (file, behind - batch.num_rows + at + 1, reason, text), strict=True
         ):

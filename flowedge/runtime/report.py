@@ -95,7 +95,9 @@ class Report:
             source.rows_duplicate = counts.get("duplicate", 0)
             source.rows_bad = counts.get("rejected", 0) + source.rows_unreadable
             source.notes = {
-                k: counts[k] for k in ("jitter", "gaps", "filled", "leaps") if counts.get(k)
+                k: counts[k]
+                for k in ("jitter", "gaps", "filled", "leaps", "too_many_keys")
+                if counts.get(k)
             }
 
     @property

@@ -188,6 +188,8 @@ class Run:
                 self._keep(outlets, feed, rejected)
             if batch is None:
                 outlets.write(session.end(feed.name))
+                none = pa.RecordBatch.from_arrays([], names=[])
+                self._turned_away(outlets, feed, session.rejected(feed.name), none, position)
                 continue
             feed.report.rows_in += batch.num_rows
             receipts = outlets.receipts.setdefault(feed.name, Receipts())

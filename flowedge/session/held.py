@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowedge.compile.program import FOREVER
 from flowedge.session.batch import Batch, concat, pack, unpack
@@ -64,6 +65,17 @@ class Held:
             return None
         self._runs = rest
         return self._joined(out)
+
+    def mark_slots(self, out: NDArray[np.bool_]) -> None:
+        """Mark the slots of the rows that wait."""
+        for run in self._runs:
+            if run.slot is not None:
+                out[run.slot] = True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that wait."""
+        return sum(run.nbytes for run in self._runs)
 
     def _joined(self, runs: list[Batch]) -> Batch:
         whole = concat(runs)

@@ -1,6 +1,5 @@
 """A node that is a generated kernel: it owns the kernel's memory and speaks its protocol."""
 
-import hashlib
 from array import array
 from typing import Any
 
@@ -8,127 +7,17 @@ import numpy as np
 
 from flowedge.compile import program as p
 from flowedge.compile.native import load
-from flowedge.lang.errors import CheckpointError, InternalError
+from flowedge.lang.errors import InternalError
 from flowedge.session.batch import DTYPES, Array, Batch, Flags, Slots, Times, restored
+from flowedge.session.forget import held_in
 from flowedge.session.meeting import Meeting
-from flowedge.session.node import Node, Shared
+from flowedge.session.memory import Memory
+from flowedge.session.node import Mask, Node, Shared
 from flowedge.session.words import address
 
 _LEAST_ROOM = 1024
 _MOST_ROOM = 65_536
 """Room grows up to this while a kernel goes on filling it: a window of many keys closes at once."""
-_FIRST_KEYS = 16
-_FIRST_WORDS = 1024
-_LINE = 64
-
-
-class Memory:
-    """All memory of a kernel that outlives a call.
-
-    Parameters
-    ----------
-    spec : how much there is for each key, and what it begins with
-    """
-
-    def __init__(self, spec: p.KernelSpec) -> None:
-        self.spec = spec
-        self.keys = 0
-        self.records = np.empty(0, np.uint8)
-        self.blocks = np.empty(0, np.uint8)
-        self.touched = np.empty(0, np.int32)
-        # Scratch words lie behind the cells, and are no state.
-        self._own = np.frombuffer(
-            spec.globals_init + bytes(8 * max(1, spec.scratch)), np.uint8
-        ).copy()
-        self.globals = self._own[: len(spec.globals_init)]
-        words = _FIRST_WORDS if spec.has_arena else 1
-        self.arena = np.zeros(words, np.int64)
-        self.arena[0] = 1
-        self.counters = np.zeros(8, np.int64)
-
-    def make_room(self, keys: int) -> bool:
-        """Have memory for so many keys; True if its addresses have changed."""
-        if keys <= self.keys:
-            return False
-        spec, old = self.spec, self.keys
-        self.keys = max(keys, 2 * old, _FIRST_KEYS)
-        if spec.record:
-            records = _aligned(self.keys * spec.record)
-            records[: old * spec.record] = self.records
-            fresh = records[old * spec.record :].reshape(-1, spec.record)
-            fresh[:] = np.frombuffer(spec.record_init.ljust(spec.record, b"\0"), np.uint8)
-            self.records = records
-        if spec.block:
-            blocks = _aligned(self.keys * spec.block)
-            blocks[: old * spec.block] = self.blocks
-            self.blocks = blocks
-        if spec.has_touched:
-            touched = np.zeros(self.keys, np.int32)
-            touched[:old] = self.touched
-            self.touched = touched
-        return True
-
-    def grow_arena(self, need: int) -> None:
-        """An arena with room for `need` more words, with the same content."""
-        arena = np.zeros(max(2 * len(self.arena), len(self.arena) + need), np.int64)
-        arena[: len(self.arena)] = self.arena
-        self.arena = arena
-
-    @property
-    def globals_at(self) -> int:
-        """The address of the globals."""
-        return address(self._own)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it takes."""
-        parts: list[Array] = [self.records, self.blocks, self.touched, self._own, self.arena]
-        return sum(part.nbytes for part in parts)
-
-    def state(self, keys: int) -> dict[str, Any]:
-        """The raw bytes of what `keys` keys use, with their layout."""
-        spec = self.spec
-        return {
-            "layout": [spec.record, spec.block, len(self.globals), _code(spec)],
-            "keys": keys,
-            "records": self.records[: keys * spec.record].tobytes(),
-            "blocks": self.blocks[: keys * spec.block].tobytes(),
-            "touched": self.touched[:keys].tobytes(),
-            "globals": self.globals.tobytes(),
-            "arena": self.arena[: int(self.arena[0])].tobytes() if spec.has_arena else b"",
-            "counters": self.counters.tolist(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take the bytes of a snapshot over."""
-        spec = self.spec
-        if list(state["layout"]) != [spec.record, spec.block, len(self.globals), _code(spec)]:
-            raise CheckpointError(
-                f"the snapshot's memory of `{spec.label or spec.name}` is laid out otherwise; "
-                "it was made by another version"
-            )
-        self.make_room(max(1, state["keys"]))
-        for name in ("records", "blocks", "touched", "globals"):
-            held: Array = getattr(self, name)
-            given = np.frombuffer(state[name], held.dtype)
-            held[: len(given)] = given
-        arena = np.frombuffer(state["arena"], np.int64)
-        if len(arena) > len(self.arena):
-            self.grow_arena(len(arena) - len(self.arena))
-        self.arena[: len(arena)] = arena
-        self.counters[:] = state["counters"]
-
-
-def _code(spec: p.KernelSpec) -> str:
-    """What the layout belongs to: the same on all machines."""
-    return hashlib.sha256(spec.source.encode()).hexdigest()
-
-
-def _aligned(size: int) -> Array:
-    """Zeros that begin at a cache line; pages that are never touched take no memory."""
-    raw = np.zeros(size + _LINE, np.uint8)
-    start = -address(raw) % _LINE
-    return raw[start : start + size]
 
 
 class Runner:
@@ -272,6 +161,7 @@ class KernelNode(Node):
         # Memory is counted by the slots of this table.
         self._state_table = spec.join[2] if spec.join is not None else self._tables[0]
         self._maps = [np.empty(0, np.int32) for _ in spec.inputs]
+        self._has_gaps = [False for _ in spec.inputs]  # slots of keys that were forgotten
         self._map_words = np.zeros(3, np.int64)
         self._right_rank: Slots = np.empty(0, np.int32)
 
@@ -418,13 +308,17 @@ class KernelNode(Node):
             known, count = len(self._maps[side]), tables[source].count
             if count > known and target < 0:  # no key is shared: all rows meet in slot 0
                 self._maps[side] = np.zeros(2 * count, np.int32)
-            elif count > known:
+            elif target >= 0 and (count > known or self._has_gaps[side]):
+                more = np.full(max(0, count - known), -1, np.int32)
+                self._maps[side] = known_map = np.concatenate([self._maps[side], more])
+                lacks = tables[source].is_taken & (known_map < 0)
+                fresh = np.flatnonzero(lacks)
                 columns = [
-                    tables[source].values(self.shared.key_column(source, f.name))[known:count]
+                    tables[source].values(self.shared.key_column(source, f.name))[fresh]
                     for f in self.shared.program.tables[target].fields
                 ]
-                more = tables[target].slots(columns)
-                self._maps[side] = np.concatenate([self._maps[side], more])
+                known_map[fresh] = tables[target].slots(columns)
+                self._has_gaps[side] = bool((known_map < 0).any())
             self._map_words[side] = address(self._maps[side]) if count else 0
         if self.spec.ranks_right:
             self._right_rank = tables[join[1]].order()[1]
@@ -457,6 +351,36 @@ class KernelNode(Node):
                 expected=f"{counts.used} rows out",
                 seen=str(counts.rows_out),
             )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its memory, its maps and the rows that wait."""
+        waiting = 0 if self._meeting is None else self._meeting.nbytes
+        return self.runner.memory.nbytes + sum(m.nbytes for m in self._maps) + waiting
+
+    def mark_held(self, table: int, held: Mask, late: Mask) -> None:
+        """Slots of rows that wait, and of keys that the kernel may still give rows for."""
+        if self._meeting is not None:
+            for place, number in enumerate(self._tables):
+                if number == table:
+                    self._meeting.mark_slots(held, place)
+        memory = self.runner.memory
+        if self._state_table == table:
+            memory.mark_held(held, late)
+        elif table in self._tables and self.spec.has_arena:  # rows of a join that wait name slots
+            used = memory.arena[: int(memory.arena[0])]
+            held |= held_in([used.tobytes()], len(held))
+
+    def forget_slots(self, table: int, gone: Mask) -> None:
+        """Their records begin afresh; what the end of the input would have counted is counted now."""
+        if self._state_table == table:
+            self.runner.memory.forget(gone)
+        for side, number in enumerate(self._tables):
+            if number == table and self.spec.join is not None and len(self._maps[side]):
+                if self.spec.join[2] < 0 or number == self.spec.join[2]:
+                    continue
+                self._maps[side][gone[: len(self._maps[side])]] = -1
+                self._has_gaps[side] = True
 
     def state(self) -> dict[str, Any]:
         """Memory, watermark and the rows that wait."""

@@ -14,12 +14,15 @@ from flowedge.compile.program import GROW
 from flowedge.lang.errors import CheckpointError
 from flowedge.session.strings import StringPool
 
-_FORMAT = 1
+_FORMAT = 2
 _FIRST_WORDS = 1024
 
 
 class KeyTable:
-    """Every distinct key of a stream, numbered in order of first appearance.
+    """Every distinct key of a stream as a number, its slot; no result depends on which one.
+
+    Keys that nothing needs any more can be forgotten (`forget`); their slots are then given again, so that a
+    stream of ever new keys takes no more memory than those that live at a time.
 
     A key is a row of int64 columns: integers by value, texts by their id in the pool. The order of
     keys, in which rows that are due together leave, is that of the values: integers by value,
@@ -59,6 +62,10 @@ class KeyTable:
         self._hashes = np.empty(k.BLOCK, np.int64)
         self._order = np.empty(0, np.int32)
         self._rank = np.empty(0, np.int32)
+        self._known = 0  # so many of the slots in the order had a key
+        self._free = np.empty(0, np.int32)
+        self._old = self._table[:0]
+        self._kept = 0
         n = len(is_text)
         self._ctx = np.zeros(k.FIRST + 2 * n, np.int64)
         self._ctx[k.COLUMNS], self._ctx[k.SEED] = n, seed
@@ -68,12 +75,23 @@ class KeyTable:
 
     def __len__(self) -> int:
         """How many distinct keys there are."""
-        return self.count
+        return self.count - int(self._ctx[k.FREE_COUNT])
 
     @property
     def count(self) -> int:
-        """How many distinct keys, and so slots, there are."""
+        """How many slots there are, those of forgotten keys among them."""
         return int(self._ctx[k.COUNT])
+
+    @property
+    def is_taken(self) -> NDArray[np.bool_]:
+        """Which slots have a key, shape ``(count,)``."""
+        out = np.ones(self.count, np.bool_)
+        out[self._free[: int(self._ctx[k.FREE_COUNT])]] = False
+        return out
+
+    def is_swollen(self, slack: int) -> bool:
+        """Whether there are twice as many keys as after the last `forget`, and `slack` more."""
+        return len(self) > 2 * self._kept + slack
 
     @property
     def refused(self) -> int:
@@ -83,11 +101,13 @@ class KeyTable:
     @property
     def nbytes(self) -> int:
         """Memory that the table takes [bytes]."""
-        parts: list[NDArray[Any]] = [self._table, *self._values, self._order, self._rank]
+        parts: list[NDArray[Any]] = [
+            self._table, *self._values, self._order, self._rank, self._free, self._old,
+        ]  # fmt: skip
         return sum(part.nbytes for part in parts)
 
     def slots(self, columns: Sequence[NDArray[np.int64]]) -> NDArray[np.int32]:
-        """The slot of each row's key; a new key gets the next one.
+        """The slot of each row's key; a new key gets a free one.
 
         Parameters
         ----------
@@ -109,7 +129,34 @@ class KeyTable:
             ctx[k.FIRST + c] = address(column)
         while self._kernel(self._context) == GROW:
             self._grow(2 * len(self._table))
+        self._old = self._table[:0]
         return out
+
+    def forget(self, gone: NDArray[np.bool_]) -> None:
+        """Forget keys; their slots may be given again.
+
+        Parameters
+        ----------
+        gone : by slot, shape ``(count,)``; slots without a key stay so
+        """
+        taken = self.is_taken
+        entries = np.concatenate([self._old, self._table[self._table != 0]])
+        # Word by word of the table, so that no key is hashed again.
+        self._old = entries[~gone[(entries & 0xFFFFFFFF) - 1]]
+        words = len(self._table)
+        self._table = np.zeros(words, np.int64)
+        self._ctx[k.OLD], self._ctx[k.OLD_WORDS] = address(self._old), len(self._old)
+        here = self._order[: self._known]
+        self._order = here[~gone[here]]
+        self._known = len(self._order)
+        fresh = np.flatnonzero(gone & taken).astype(np.int32)
+        for column in self._values:
+            column[fresh] = -1  # no text is held by it
+        free = self._free[: int(self._ctx[k.FREE_COUNT])]
+        self._free = np.concatenate([free, fresh[::-1]])
+        self._ctx[k.FREE_COUNT] = len(self._free)
+        self._bind()
+        self._kept = len(self)
 
     def values(self, column: int) -> NDArray[np.int64]:
         """The values of a key column by slot, shape ``(count,)``; a view until the next `slots`."""
@@ -121,16 +168,25 @@ class KeyTable:
         Returns
         -------
         order, rank : numpy.ndarray
-            int32, shape ``(count,)``; new arrays when keys have come since the last call
+            int32, shape ``(count,)``; new arrays when keys have come since the last call. Slots without a
+            key stand at the end
         """
-        if len(self._order) < self.count:
+        if self._known < len(self) or len(self._order) < self.count:
             heap, spans = 0, 0
             if any(self._is_text):
                 if self._pool is None:
                     raise ValueError("the order of texts needs their pool")
                 heap, spans = self._pool.addresses()
             columns = [self.values(c) for c in range(len(self._is_text))]
-            self._order, self._rank = sorted_slots(self._order, columns, self._is_text, heap, spans)
+            known, fresh = self._order[: self._known], None
+            if len(self._free):
+                is_new = self.is_taken
+                is_new[known] = False
+                fresh = np.flatnonzero(is_new).astype(np.int32)
+            self._order, self._rank = sorted_slots(
+                known, columns, self._is_text, heap, spans, fresh
+            )
+            self._known = len(self)
         return self._order, self._rank
 
     def state(self) -> dict[str, Any]:
@@ -138,7 +194,8 @@ class KeyTable:
         columns = [
             self.values(c).astype("<i8", copy=False).tobytes() for c in range(len(self._is_text))
         ]
-        return {"format": _FORMAT, "refused": self.refused, "columns": columns}
+        free = self._free[: int(self._ctx[k.FREE_COUNT])].astype("<i4", copy=False).tobytes()
+        return {"format": _FORMAT, "refused": self.refused, "columns": columns, "free": free}
 
     @classmethod
     def restore(
@@ -160,6 +217,7 @@ class KeyTable:
             if state["format"] != _FORMAT or len(state["columns"]) != len(is_text):
                 raise ValueError("format")
             columns = [np.frombuffer(c, "<i8").astype(np.int64) for c in state["columns"]]
+            free = np.frombuffer(state["free"], "<i4").astype(np.int32)
             refused = int(state["refused"])
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError("the snapshot's keys are damaged") from error
@@ -175,19 +233,33 @@ class KeyTable:
                 and not -1 <= column.min() <= column.max() < pool.count
             ):
                 raise CheckpointError("the snapshot's keys are damaged: a text is not there")
+        if len(free) and not 0 <= free.min() <= free.max() < count:
+            raise CheckpointError("the snapshot's keys are damaged: numbers do not fit")
+        taken = np.ones(count, np.bool_)
+        taken[free] = False
+        live = np.flatnonzero(taken).astype(np.int32)
         words = _FIRST_WORDS
         while words // 2 < count:
             words *= 2
         table._grow(words)
-        table.slots(columns)
-        if table.count != count:
+        # Each key takes the slot that it had: they are given again in this order.
+        ctx = table._ctx
+        ctx[k.COUNT], table._free, ctx[k.FREE_COUNT] = count, live[::-1].copy(), len(live)
+        for values, column in zip(table._values, columns, strict=True):
+            values[:count] = column
+        table._bind()
+        table.slots([np.ascontiguousarray(c[live]) for c in columns])
+        if ctx[k.FREE_COUNT] or len(live) + len(free) != count:
             raise CheckpointError("the snapshot's keys are damaged: one is there twice")
-        table._ctx[k.REFUSED] = refused
+        table._free, ctx[k.FREE_COUNT], ctx[k.REFUSED] = free, len(free), refused
+        table._bind()
         return table
 
     def _grow(self, words: int) -> None:
         """Another table of so many words, and room for half as many keys."""
         old, self._table = self._table, np.zeros(words, np.int64)
+        if self._ctx[k.OLD]:  # entries that the kernel has not taken over yet
+            old = np.concatenate([self._old, old])
         self._old = old  # until the kernel has taken it over
         self._ctx[k.OLD], self._ctx[k.OLD_WORDS] = address(old), len(old)
         self._values = [_enlarged(v, words // 2) for v in self._values]
@@ -197,7 +269,7 @@ class KeyTable:
         ctx = self._ctx
         self._kernel = ready(k.choose(len(self._values), len(self._table)))
         ctx[k.TABLE], ctx[k.MASK] = address(self._table), len(self._table) - 1
-        ctx[k.ROOM] = len(self._values[0])
+        ctx[k.ROOM], ctx[k.FREE] = len(self._values[0]), address(self._free)
         first = k.FIRST + len(self._values)
         ctx[first:] = [address(v) for v in self._values]
 

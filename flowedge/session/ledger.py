@@ -9,7 +9,8 @@ class Counts:
 
     `rows_out` is counted apart: one row in may give none or many. `jitter`, `gaps` and `filled` are
     notes about a signal (samples beside their instant, gaps met, rows put into gaps), `leaps` one about
-    a recording (pushes in which time leaps by more than a year).
+    a recording (pushes in which time leaps by more than a year); `too_many_keys` says how many of the rejected
+    rows had a key beyond ``max keys``.
 
     Examples
     --------
@@ -31,6 +32,7 @@ class Counts:
     gaps: int = 0
     filled: int = 0
     leaps: int = 0
+    too_many_keys: int = 0
 
     def imbalance(self) -> int:
         """Rows in less rows with a fate: 0 unless something is wrong with the engine."""

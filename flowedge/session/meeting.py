@@ -71,6 +71,17 @@ class Meeting:
         index = np.argsort(time, kind="stable")
         return time[index], port[index], row[index]
 
+    def mark_slots(self, out: NDArray[np.bool_], place: int | None = None) -> None:
+        """Mark the slots of the rows that wait, of one input or of all."""
+        for q, held in enumerate(self.held):
+            if place is None or place == q:
+                held.mark_slots(out)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that wait."""
+        return sum(held.nbytes for held in self.held)
+
     def state(self) -> dict[str, Any]:
         """Rows and watermarks as plain data."""
         return {"held": [h.state() for h in self.held], "watermarks": self.watermarks}

@@ -8,7 +8,7 @@ import pyarrow as pa
 from flowedge.compile.program import MergeSpec
 from flowedge.session.batch import DTYPES, Array, Batch, missing, restored
 from flowedge.session.meeting import Meeting
-from flowedge.session.node import Node, Shared
+from flowedge.session.node import Mask, Node, Shared
 
 
 class MergeNode(Node):
@@ -78,6 +78,16 @@ class MergeNode(Node):
     def held(self) -> int:
         """Rows that wait for other inputs."""
         return len(self._meeting)
+
+    def mark_held(self, table: int, held: Mask, late: Mask) -> None:
+        """Those of the rows that wait."""
+        if table == self.spec.table:
+            self._meeting.mark_slots(held)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that wait."""
+        return self._meeting.nbytes
 
     def state(self) -> dict[str, Any]:
         """The rows that wait."""

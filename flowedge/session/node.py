@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flowedge.compile.program import NEVER, NodeSpec, Program
 from flowedge.lang.errors import InternalError
 from flowedge.session.batch import Batch
 from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
 from flowedge.session.strings import StringPool
+
+Mask = NDArray[np.bool_]
+"""For each slot of a key table yes or no, shape ``(count,)``."""
 
 
 class Shared:
@@ -89,6 +95,23 @@ class Node:
     def held(self) -> int:
         """How many rows wait inside."""
         return 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps between pushes."""
+        return 0
+
+    def mark_held(self, table: int, held: Mask, late: Mask) -> None:
+        """Mark the slots of a key table that this node may still give rows of by itself.
+
+        Parameters
+        ----------
+        held : by slot, to be marked in place
+        late : slots that rows may still come for; what is remembered of them is to be marked, too
+        """
+
+    def forget_slots(self, table: int, gone: Mask) -> None:
+        """Begin afresh for slots that are about to be given to other keys."""
 
     def state(self) -> dict[str, Any]:
         """All that outlives a push, as plain data for msgpack."""

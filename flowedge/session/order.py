@@ -7,7 +7,7 @@ import numpy as np
 from flowedge.compile.program import FOREVER, OrderSpec
 from flowedge.session.batch import Batch
 from flowedge.session.held import Held
-from flowedge.session.node import Node, Shared
+from flowedge.session.node import Mask, Node, Shared
 
 
 class OrderNode(Node):
@@ -37,6 +37,16 @@ class OrderNode(Node):
     def held(self) -> int:
         """Rows that wait."""
         return len(self._held)
+
+    def mark_held(self, table: int, held: Mask, late: Mask) -> None:
+        """Those of the rows that wait."""
+        if table == self.spec.table:
+            self._held.mark_slots(held)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that wait."""
+        return self._held.nbytes
 
     def state(self) -> dict[str, Any]:
         """The rows that wait."""

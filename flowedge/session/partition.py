@@ -70,6 +70,11 @@ class Partition:
         """How many rows wait."""
         return len(self.held) if self.held else 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that wait."""
+        return self.held.nbytes
+
     def add(self, batch: Batch) -> None:
         """Let rows wait."""
         self.held.add(batch)
@@ -174,6 +179,12 @@ class KeyedPartition(Partition):
             self._out.append(whole.take(order))
         rest = np.flatnonzero(trigger < 0)
         self._waiting = whole.take(rest) if len(rest) else None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is known of each key, and of the rows that wait."""
+        waiting = 0 if self._waiting is None else self._waiting.nbytes
+        return self._table.nbytes + self._newest.nbytes + waiting + sum(b.nbytes for b in self._out)
 
     def add(self, batch: Batch) -> None:
         """Rows were put in place by `late` already."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from flowedge.compile.program import RekeySpec
 from flowedge.session.batch import DTYPES, Array, Batch
-from flowedge.session.node import Node, Shared
+from flowedge.session.node import Mask, Node, Shared
 
 
 class RekeyNode(Node):
@@ -50,10 +50,25 @@ class RekeyNode(Node):
         old = tables[self._table]
         known = len(self._map)
         if old.count > known:
-            parts = [old.values(self.shared.key_column(self._table, n))[known:] for n in spec.keys]
-            self._map = np.concatenate([self._map, tables[spec.table].slots(parts)])
+            self._map = np.concatenate([self._map, np.full(old.count - known, -1, np.int32)])
         assert batch.slot is not None
-        return self._map[batch.slot]
+        out = self._map[batch.slot]
+        if len(out) and out.min() < 0:
+            fresh = np.unique(batch.slot[out < 0])
+            columns = [self.shared.key_column(self._table, n) for n in spec.keys]
+            self._map[fresh] = tables[spec.table].slots([old.values(c)[fresh] for c in columns])
+            out = self._map[batch.slot]
+        return out
+
+    def forget_slots(self, table: int, gone: Mask) -> None:
+        """Slots that are given to other keys are looked up again."""
+        if table == self._table:
+            self._map[gone[: len(self._map)]] = -1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the map."""
+        return self._map.nbytes
 
     def _values(self, name: str, batch: Batch) -> Array:
         """A column of the input, or an old key column by row."""

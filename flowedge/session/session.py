@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, InternalError, ModelError, SourceError
+from flowedge.session.expire import SLACK, forget_keys
 from flowedge.session.express import express_of
 from flowedge.session.forget import held_in
 from flowedge.session.kernel import KernelNode
@@ -72,6 +73,7 @@ class Session:
         self.program = program
         self._models = dict(models or {})
         self._seed = seed
+        self.key_slack = SLACK
         self._is_finished = False
         pool = StringPool(program.literals, seed)
         self._build(pool, [KeyTable(t, pool, limit, seed) for t, limit in _tables(program)])
@@ -231,6 +233,7 @@ class Session:
             batch = sink.out()
             if batch is not None:
                 out[name] = batch
+        forget_keys(self.sources.values(), self.nodes.values(), self.key_slack)
         pool = self._shared.pool
         if pool.is_swollen:
             states = [t.state() for t in self.tables] + [n.state() for n in self.nodes.values()]
@@ -249,10 +252,21 @@ class Session:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of state: texts, keys, and the memory of kernels."""
-        total = self._shared.pool.nbytes + sum(t.nbytes for t in self.tables)
-        kernels = [n for n in self.nodes.values() if isinstance(n, KernelNode)]
-        return total + sum(n.runner.memory.nbytes for n in kernels)
+        """Bytes of state: texts, keys, rows that wait, and the memory of kernels."""
+        return self._shared.pool.nbytes + sum(self.nbytes_by_node().values())
+
+    def nbytes_by_node(self) -> dict[str, int]:
+        """Bytes that each node keeps, by its label; the keys of a source count as its own."""
+        out: dict[str, int] = {}
+        counted: set[int] = set()
+        for node in self.nodes.values():
+            size, table = node.nbytes, node.spec.table
+            if table >= 0 and table not in counted:
+                counted.add(table)
+                size += self.tables[table].nbytes
+            label = node.spec.label or node.spec.name
+            out[label] = out.get(label, 0) + size
+        return out
 
     def watermark(self, name: str) -> int:
         """How far a sink has come [ns]: no row before this time will follow."""

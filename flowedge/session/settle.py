@@ -10,15 +10,17 @@ from flowedge.compile.program import FOREVER, NEVER, SourceSpec
 from flowedge.lang.errors import RunError
 from flowedge.session.batch import Array, Batch, concat, missing, pack, unpack
 from flowedge.session.held import Held
-from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
-from flowedge.session.node import Shared
+from flowedge.session.lives import LATE, Lives, longer
+from flowedge.session.node import Mask, Shared
 from flowedge.session.silence import Silence
 from flowedge.session.steps import Steps
 from flowedge.session.words import Context, address
 
 _NEW = "\0new"
 """A column beside rows that wait: 1 for rows that were put into a gap."""
+ROW, PARTITION = "\0row", "\0partition"
+"""Where rows come from, beside them only where those of too many keys are kept."""
 _MOST_FILLED = 50_000_000
 _SURE = 10_000
 """After so many steps a wrong rate stops the run; fewer are judged at the end."""
@@ -63,19 +65,17 @@ class Settle:
         self._unsettled: Batch | None = None
         self._filled = Held()
         self._store: dict[str, Array] = {}
-        self._lives: KeyTable | None = None
-        self._life = np.zeros(1, np.int64)
-        self._life_last = np.full(1, NEVER, np.int64)
+        self._lives: Lives | None = None
         if spec.expire_ns >= 0 and self.is_keyed:
-            self._lives = KeyTable(
-                [f.store in ("string", "binary") for f, _ in spec.keys],
-                limit=None if spec.max_keys < 0 else spec.max_keys,
-                seed=shared.seed,
-            )
+            texts = [f.store in ("string", "binary") for f, _ in spec.keys]
+            self._lives = Lives(texts, spec.expire_ns, spec.max_keys, shared.seed)
         self._sum_ns = 0.0
         self._steps = 0
         self._wide = 0
         self._context = Context(k.FOLLOW_WORDS)
+        self.refused: list[tuple[int, int, str]] = []
+        """(number of the partition, row, reason) of rows of too many keys, where they are to be kept."""
+        self.notes_refused = self.is_keyed and spec.max_keys >= 0 and spec.on_error == "quarantine"
         self.steps = Steps()
         self.known: tuple[int, int] | None = None
         """Smallest and largest step of the rows about to come, where they have been looked at."""
@@ -110,6 +110,8 @@ class Settle:
         """Rows in order and the watermark after them, to rows for the nodes and their watermark."""
         if batch is not None and self.is_keyed:
             batch = self._with_slots(batch)
+            if self.notes_refused:
+                del batch.columns[PARTITION], batch.columns[ROW]
         if self._keeps_last:
             self.known = None
             batch, watermark = self._last_ones(batch, watermark)
@@ -130,9 +132,7 @@ class Settle:
             return batch
         columns = [batch.columns[name] for name in self._key_names]
         if self._lives is not None:
-            base = self._lives.slots(columns)
-            self._room_for_lives(self._lives.count)
-            columns.append(np.where(base < 0, -1, self._life[base]))
+            columns.append(np.full(batch.n, LATE))
         slot = self.shared.tables[self.spec.table].slots(columns)
         out = Batch(batch.n, batch.time, slot, None, batch.columns)
         return out if not len(slot) or slot.min() >= 0 else out.keep(slot >= 0)
@@ -140,7 +140,7 @@ class Settle:
     def last_times(self) -> Array:
         """The time of each slot's last row, `NEVER` where it had none."""
         keys = self.shared.tables[self.spec.table].count if self.is_keyed else 1
-        self._last = _longer(self._last, keys, NEVER)
+        self._last = longer(self._last, keys, NEVER)
         return self._last[:keys]
 
     def finish(self) -> None:
@@ -153,37 +153,74 @@ class Settle:
         columns = dict(batch.columns)
         keys = [columns.pop(name) for name in self._key_names]
         if self._lives is not None:
-            base = self._lives.slots(keys)
-            if len(base) and base.min() < 0:
-                return self._with_slots(self._refuse(batch, base))
-            keys.append(self._life_of(base, batch.time))
+            life = self._lives.of(keys, batch.time)
+            good = life >= 0
+            if not good.all():
+                batch = self._refuse(batch, good)
+                columns = dict(batch.columns)
+                keys, life = [columns.pop(name) for name in self._key_names], life[good]
+            keys.append(life)
         slot = self.shared.tables[self.spec.table].slots(keys)
         if self.spec.max_keys >= 0 and len(slot) and slot.min() < 0:
-            return self._refuse(Batch(batch.n, batch.time, slot, batch.gap, columns), slot)
+            return self._refuse(Batch(batch.n, batch.time, slot, batch.gap, columns), slot >= 0)
         return Batch(batch.n, batch.time, slot, batch.gap, columns)
 
-    def _refuse(self, batch: Batch, slot: Array) -> Batch:
+    def _refuse(self, batch: Batch, good: Mask) -> Batch:
         """Rows of keys beyond `max keys` are rejected."""
-        good = slot >= 0
-        self.counts.rejected += batch.n - int(good.sum())
+        count = batch.n - int(good.sum())
+        self.counts.rejected += count
+        self.counts.too_many_keys += count
+        if self.notes_refused:
+            reason = f"its key would be one more than `max keys {self.spec.max_keys}`"
+            bad = batch.keep(~good)
+            parts, rows = bad.columns[PARTITION].tolist(), bad.columns[ROW].tolist()
+            self.refused += [(part, row, reason) for part, row in zip(parts, rows, strict=True)]
         return batch.keep(good)
 
-    def _room_for_lives(self, keys: int) -> None:
-        self._life = _longer(self._life, keys, 0)
-        self._life_last = _longer(self._life_last, keys, NEVER)
+    # ---- keys whose time is over
 
-    def _life_of(self, base: Array, time: Array) -> Array:
-        """Which life of its key each row belongs to: away for long enough, it comes back as new."""
+    def is_swollen(self, slack: int) -> bool:
+        """Whether it is worth its while to look which keys have expired."""
+        if self._lives is None:
+            return False
+        return self._lives.table.is_swollen(slack) or self.shared.tables[
+            self.spec.table
+        ].is_swollen(slack)
+
+    def over(self, watermark: int) -> tuple[Mask, Mask]:
+        """Slots whose life is over, once no row before the watermark comes; and those of late rows."""
         assert self._lives is not None
-        self._room_for_lives(self._lives.count)
-        out = np.empty(len(base), np.int64)
-        ctx = Context(k.LIVES_WORDS)
-        ctx.words[:] = [
-            len(base), address(time), address(base), address(self._life_last), self.spec.expire_ns, address(self._life),
-            address(out),
-        ]  # fmt: skip
-        ready(k.lives)(ctx.address)
-        return out
+        table = self.shared.tables[self.spec.table]
+        *keys, life = (table.values(c) for c in range(len(self._key_names) + 1))
+        late = table.is_taken & (life == LATE)
+        slots = np.flatnonzero(table.is_taken & ~late)
+        over = np.zeros(table.count, np.bool_)
+        over[slots] = self._lives.over([c[slots] for c in keys], life[slots], watermark)
+        return over, late
+
+    def mark_held(self, held: Mask) -> None:
+        """Mark the slots of rows that wait here, and of keys whose silence is still to be told."""
+        if self._unsettled is not None and self._unsettled.slot is not None:
+            held[self._unsettled.slot] = True
+        self._filled.mark_slots(held)
+        if self.silence is not None:
+            self.silence.mark_slots(self.last_times(), held)
+
+    def forget_slots(self, gone: Mask) -> None:
+        """Begin afresh for slots that are about to be given to other keys."""
+        self._last = longer(self._last, len(gone), NEVER)
+        self._last[: len(gone)][gone] = NEVER
+        if self.silence is not None:
+            self.silence.forget_slots(gone)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is known of each key, and of the rows that wait."""
+        out = self._last.nbytes + self._place.nbytes + self._next.nbytes + self._filled.nbytes
+        out += sum(column.nbytes for column in self._store.values())
+        out += 0 if self._unsettled is None else self._unsettled.nbytes
+        out += 0 if self._lives is None else self._lives.nbytes
+        return out + (0 if self.silence is None else self.silence.nbytes)
 
     # ---- the last of several rows at one instant
 
@@ -200,7 +237,7 @@ class Settle:
         cut = whole.n if watermark == FOREVER else int(whole.time.searchsorted(beyond, "left"))
         drop = np.empty(whole.n, np.uint8)
         keys = int(whole.slot.max()) + 1 if whole.slot is not None else 1
-        self._next = _longer(self._next, keys, FOREVER)
+        self._next = longer(self._next, keys, FOREVER)
         ctx = Context(k.SUPERSEDE_WORDS)
         slots = 0 if whole.slot is None else address(whole.slot)
         ctx.words[:] = [
@@ -231,8 +268,8 @@ class Settle:
             return batch, None
         n = batch.n
         keys = self.shared.tables[self.spec.table].count if self.is_keyed else 1
-        self._last = _longer(self._last, keys, NEVER)
-        self._place = _longer(self._place, keys, -1)
+        self._last = longer(self._last, keys, NEVER)
+        self._place = longer(self._place, keys, -1)
         fate = np.empty(n, np.uint8)
         before = np.empty(n, np.int64)
         missed = np.empty(n if self._is_signal else 0, np.int64)
@@ -445,8 +482,6 @@ class Settle:
             "real_waiting": self._real_waiting,
             "store": {n: (c.dtype.str, list(c.shape), c.tobytes()) for n, c in self._store.items()},
             "lives": None if self._lives is None else self._lives.state(),
-            "life": self._life.tobytes(),
-            "life_last": self._life_last.tobytes(),
             "rate": [self._sum_ns, self._steps, self._wide],
             "silence": None if self.silence is None else self.silence.state(),
         }
@@ -462,22 +497,7 @@ class Settle:
             for name, (dtype, shape, data) in state["store"].items()
         }
         if self._lives is not None:
-            limit = None if self.spec.max_keys < 0 else self.spec.max_keys
-            texts = [f.store in ("string", "binary") for f, _ in self.spec.keys]
-            self._lives = KeyTable.restore(
-                state["lives"], texts, limit=limit, seed=self.shared.seed
-            )
-        self._life = np.frombuffer(state["life"], np.int64).copy()
-        self._life_last = np.frombuffer(state["life_last"], np.int64).copy()
+            self._lives.load(state["lives"])
         self._sum_ns, self._steps, self._wide = state["rate"]
         if self.silence is not None:
             self.silence.load(state["silence"])
-
-
-def _longer(values: Array, size: int, fill: int) -> Array:
-    """The array with room for `size` items, new ones filled."""
-    if size <= len(values):
-        return values
-    out = np.full(max(size, 2 * len(values)), fill, values.dtype)
-    out[: len(values)] = values
-    return out

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowedge.compile.program import FOREVER, NEVER
 from flowedge.session.batch import Array, Times
@@ -65,6 +66,22 @@ class Silence:
         leaves = self._waiting[:, 0] < watermark
         out, self._waiting = self._waiting[leaves], self._waiting[~leaves]
         return out
+
+    def mark_slots(self, lasts: Times, held: NDArray[np.bool_]) -> None:
+        """Mark the slots of keys that are still to be told of."""
+        self._room(len(lasts))
+        held[: len(lasts)] |= (lasts != NEVER) & (self._is_silent[: len(lasts)] == 0)
+        held[self._waiting[:, 1]] = True
+
+    def forget_slots(self, gone: NDArray[np.bool_]) -> None:
+        """Begin afresh for these slots."""
+        self._room(len(gone))
+        self._is_silent[: len(gone)][gone] = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is noted."""
+        return self._is_silent.nbytes + self._waiting.nbytes
 
     def _put(self, time: Array, slot: Array, silent: int) -> None:
         if len(time):

@@ -14,7 +14,7 @@ import msgpack
 
 from flowedge.lang.errors import CheckpointError
 
-VERSION = 3
+VERSION = 4
 SNAPSHOT = b"FLOWSNAP"
 CHECKPOINT = b"FLOWCKP1"
 _CRC, _HMAC = 0, 1

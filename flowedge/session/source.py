@@ -12,9 +12,9 @@ from flowedge.session.batch import DTYPES, Batch, Times, concat, missing
 from flowedge.session.held import by_time
 from flowedge.session.kernel import Runner
 from flowedge.session.meeting import turns
-from flowedge.session.node import Node, Shared
+from flowedge.session.node import Mask, Node, Shared
 from flowedge.session.partition import KeyedPartition, Partition
-from flowedge.session.settle import Settle
+from flowedge.session.settle import PARTITION, ROW, Settle
 from flowedge.session.times import (
     MISSING,
     Counted,
@@ -31,7 +31,7 @@ _MOST_NOTED = 100_000
 """A shell that never asks for rejected rows finds no more than about so many."""
 _LEAP_NS = 366 * 86_400 * 10**9
 """A longer step of time in a recording is worth a word."""
-_ROW = "row"
+_ROW_NUMBER = "row"
 _NO_TIME = NEVER + 1
 
 
@@ -220,6 +220,9 @@ class SourceNode(Node):
         for c, s, field in self._keys:
             values = raw[s]
             columns[c] = values if values.dtype == np.int64 else _widened(values, field)
+        if self.settle.notes_refused:
+            columns[ROW] = np.arange(first, first + n)
+            columns[PARTITION] = np.full(n, list(self.partitions).index(name))
         batch = Batch(n, time, None, None, columns)
         if bad is not None:
             if len(self.rejected) < _MOST_NOTED:
@@ -260,7 +263,7 @@ class SourceNode(Node):
         for _, name in self.spec.prepare.reads:
             if name in raw:
                 columns.append(raw[name])
-            elif name == _ROW:
+            elif name == _ROW_NUMBER:
                 columns.append(np.arange(first, first + n, dtype=np.int64))
             else:
                 raise SourceError(f"`{self.spec.name}`: the rows have no column `{name}`")
@@ -359,6 +362,10 @@ class SourceNode(Node):
     def _settled(self, batch: Batch | None, watermark: int) -> None:
         settle = self.settle
         out, beyond = settle.take(batch, watermark)
+        if settle.refused:
+            names, room = list(self.partitions), max(0, _MOST_NOTED - len(self.rejected))
+            self.rejected += [(names[q], row, why) for q, row, why in settle.refused[:room]]
+            settle.refused = []
         self.give(out, beyond)
         if settle.silence is not None and self.silent_part is not None:
             lasts = settle.last_times()
@@ -383,6 +390,26 @@ class SourceNode(Node):
     def held(self) -> int:
         """Rows in the reorder buffers, and those that wait for what may replace or precede them."""
         return sum(p.waiting for p in self.partitions.values()) + self.settle.held()
+
+    @property
+    def passed_on(self) -> int:
+        """No row before this time [ns] will be passed on."""
+        return self._passed_on
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the reorder buffers and of what is known of each key."""
+        return sum(part.nbytes for part in self.partitions.values()) + self.settle.nbytes
+
+    def mark_held(self, table: int, held: Mask, late: Mask) -> None:
+        """Slots of rows that have one already, and of silences to come."""
+        if table == self.spec.table:
+            self.settle.mark_held(held)
+
+    def forget_slots(self, table: int, gone: Mask) -> None:
+        """Begin afresh for these slots."""
+        if table == self.spec.table:
+            self.settle.forget_slots(gone)
 
     def state(self) -> dict[str, Any]:
         """Partitions and what is known of each key."""

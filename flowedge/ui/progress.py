@@ -119,6 +119,7 @@ NOTES = {
     "jitter": "{:,} beside their instant",
     "gaps": "{:,} gaps",
     "filled": "{:,} rows put into gaps",
+    "too_many_keys": "{:,} of keys beyond `max keys` (allow more, or let silent ones go with `expire key after D`)",
     "leaps": "{:,} leaps of more than a year in time (a clock that was set, or another format of time?)",
 }
 

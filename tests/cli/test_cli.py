@@ -382,3 +382,18 @@ def test_a_parameter_that_makes_no_sense(place, value):
     code, out, _ = cli("check", "p.flow", "-p", f"d={value}", cwd=place)
     assert code == 1
     assert NONSENSE[value] in out
+
+
+def test_rows_of_too_many_keys_are_kept_with_the_reason(tmp_path):
+    lines = [f"2020-01-01T00:00:0{k},d{k}\n" for k in range(6)]
+    (tmp_path / "in.csv").write_text("time,d\n" + "".join(lines))
+    (tmp_path / "f.flow").write_text(
+        'source s (time: time, d: key string) from csv("in.csv") late 2 s max keys 3 on error quarantine "bad.jsonl"\n'
+        'sink s to csv("o.csv")\n'
+    )
+    code, out, err = cli("run", "f.flow", cwd=tmp_path)
+    assert code == 0, err
+    assert "3 of keys beyond `max keys`" in out
+    kept = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    assert [k["row"] for k in kept] == [4, 5, 6]
+    assert {k["reason"] for k in kept} == {"its key would be one more than `max keys 3`"}

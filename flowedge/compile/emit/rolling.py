@@ -261,6 +261,7 @@ class ArenaRing:
         self.room = state.cell(f"{name}_room", 0)
         self.head, self.length = state.cell(f"{name}_head", 0), state.cell(f"{name}_length", 0)
         state.keep(self.offset, self.room)
+        state.stays += [self.offset, self.room]
         state.uses_arena = True
 
     def place(self, index: str) -> str:

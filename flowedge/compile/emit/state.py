@@ -29,6 +29,12 @@ class State:
     scratch_words: int = 0
     kept: set[str] = field(default_factory=set)
     """Cells that a restart leaves alone: where a ring lies in the arena."""
+    busy: list[str] = field(default_factory=list)
+    """Cells that are not 0 while the key may still give rows by itself, without one that comes."""
+    stays: list[str] = field(default_factory=list)
+    """Cells that stay when the record is given to another key: where a ring lies in the arena."""
+    lost: list[tuple[str, int]] = field(default_factory=list)
+    """Cells, and signs, whose sum is lost when the key is forgotten, as at the end of the input."""
     _cells: dict[str, Cell] = field(default_factory=dict)
     _memory: set[str] = field(default_factory=set)
 
@@ -75,6 +81,10 @@ class State:
     def kind(self, name: str) -> str:
         """``f64`` or ``i64``: how a cell is stored."""
         return self._cells[name].load
+
+    def offset(self, name: str) -> int:
+        """Where a cell lies in the record [bytes]."""
+        return self._cells[name].offset
 
     def keep(self, *names: str) -> None:
         """Exempt cells from `restart`."""

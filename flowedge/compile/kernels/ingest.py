@@ -232,12 +232,28 @@ L_SLOT = 2  # address of int32[ROWS]
 L_LAST = 3  # address of int64 by slot: time of the key's last row, NEVER before the first
 L_EXPIRE = 4  # ns
 L_LIFE = 5  # address of int64 by slot: number of the key's life
-L_OUT = 6  # address of int64[ROWS], out: the life that each row belongs to
-LIVES_WORDS = 7
+L_OUT = (
+    6  # address of int64[ROWS], out: the life that each row belongs to; -1: its key is one too many
+)
+L_NEXT = 7  # the number of the next life to begin, of whichever key
+L_LIMIT = 8  # keys that may live at a time; -1: any number, and nothing below is looked at
+L_LINE = 9  # address of int64 by slot: the key behind in the line of keys by their last rows, -1: the last
+L_BEFORE = 10  # address of int64 by slot: the key before in that line, -1: the first, -2: not in it
+L_FIRST = 11  # the key at the beginning of the line, -1: it is empty
+L_LAST_KEY = 12
+L_ALIVE = 13  # how many keys are in the line
+L_NOW = 14  # keys that have been away for long enough at this time leave the line, too
+LIVES_WORDS = 15
+
+OUTSIDE = -2
 
 
 def lives(ctx: int) -> int:
-    """Count the lives of each key: one that was away for `L_EXPIRE` or more comes back as a new one."""
+    """Tell the lives of each key: one that was away for `L_EXPIRE` or more comes back as a new one.
+
+    Lives are numbered through, so that a key may be forgotten once its life is over. With a limit, the keys
+    that live stand in line by their last rows, those that expire next in front.
+    """
     rows = i64(ctx, L_ROWS)
     time = i64(ctx, L_TIME)
     slots = i64(ctx, L_SLOT)
@@ -245,15 +261,75 @@ def lives(ctx: int) -> int:
     expire = i64(ctx, L_EXPIRE)
     life = i64(ctx, L_LIFE)
     out = i64(ctx, L_OUT)
+    following = i64(ctx, L_NEXT)
+    limit = i64(ctx, L_LIMIT)
     for i in range(rows):
         t = i64(time, i)
         slot = i32(slots, i)
         last = i64(lasts, slot)
-        if last != NEVER and t - last >= expire:
-            set_i64(life, slot, i64(life, slot) + 1)
-        set_i64(lasts, slot, t)
+        if limit >= 0:
+            leave_line(ctx, t)
+            if i64(i64(ctx, L_BEFORE), slot) == OUTSIDE and i64(ctx, L_ALIVE) >= limit:
+                set_i64(out, i, -1)
+                continue
+            stand_last(ctx, slot)
+        if last == NEVER or t - last >= expire:
+            set_i64(life, slot, following)
+            following += 1
+        set_i64(lasts, slot, max(t, last))
         set_i64(out, i, i64(life, slot))
+    set_i64(ctx, L_NEXT, following)
+    if limit >= 0:
+        leave_line(ctx, i64(ctx, L_NOW))
     return DONE
+
+
+def leave_line(ctx: int, now: int) -> int:
+    """Let the keys at the front of the line leave whose time is over."""
+    lasts = i64(ctx, L_LAST)
+    line = i64(ctx, L_LINE)
+    before = i64(ctx, L_BEFORE)
+    expire = i64(ctx, L_EXPIRE)
+    while i64(ctx, L_FIRST) >= 0:
+        slot = i64(ctx, L_FIRST)
+        if now == NEVER or now - i64(lasts, slot) < expire:
+            return 0
+        behind = i64(line, slot)
+        set_i64(before, slot, OUTSIDE)
+        set_i64(ctx, L_FIRST, behind)
+        set_i64(ctx, L_ALIVE, i64(ctx, L_ALIVE) - 1)
+        if behind >= 0:
+            set_i64(before, behind, -1)
+        else:
+            set_i64(ctx, L_LAST_KEY, -1)
+    return 0
+
+
+def stand_last(ctx: int, slot: int) -> int:
+    """Put a key at the end of the line, wherever it stood."""
+    line = i64(ctx, L_LINE)
+    before = i64(ctx, L_BEFORE)
+    last = i64(ctx, L_LAST_KEY)
+    if last == slot:
+        return 0
+    front = i64(before, slot)
+    if front == OUTSIDE:
+        set_i64(ctx, L_ALIVE, i64(ctx, L_ALIVE) + 1)
+    else:
+        behind = i64(line, slot)
+        if front >= 0:
+            set_i64(line, front, behind)
+        else:
+            set_i64(ctx, L_FIRST, behind)
+        set_i64(before, behind, front)
+    set_i64(line, slot, -1)
+    set_i64(before, slot, last)
+    if last >= 0:
+        set_i64(line, last, slot)
+    else:
+        set_i64(ctx, L_FIRST, slot)
+    set_i64(ctx, L_LAST_KEY, slot)
+    return 0
 
 
 __all__ = ["count", "follow", "lives", "steps", "supersede"]

@@ -16,10 +16,10 @@ from flowedge.compile.program import DONE
 
 # Words of the context.
 KNOWN = 0  # slots that stand in ORDER already, sorted
-COUNT = 1  # slots in all
+COUNT = 1  # slots to be sorted in all
 ORDER = 2  # address of int32[COUNT]
-RANK = 3  # address of int32[COUNT]
-SCRATCH = 4  # address of int32[2 * COUNT]
+RANK = 3  # address of int32 by slot
+SCRATCH = 4  # address of int32[2 * COUNT]; the new slots stand at its beginning
 HEAP = 5  # the pool's bytes
 SPANS = 6  # where each text begins and ends, see `intern`
 COLUMNS = 7
@@ -34,15 +34,18 @@ def sorted_slots(
     is_text: Sequence[bool],
     heap: int = 0,
     spans: int = 0,
+    fresh: NDArray[np.int32] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Slots in the order of their keys, and the place of each slot in it.
 
     Parameters
     ----------
-    known : slots sorted before, all below ``len(known)``
+    known : slots sorted before
     columns : values by slot, shape ``(slots,)`` each, contiguous
     is_text : which columns are ids of texts
     heap, spans : addresses of the texts, see `flowedge.compile.kernels.intern`
+    fresh : the other slots that have a key; None: all from ``len(known)`` on. Slots in neither have
+        none, and stand at the end
 
     Examples
     --------
@@ -50,15 +53,23 @@ def sorted_slots(
     >>> order, rank
     (array([1, 2, 0], dtype=int32), array([2, 0, 1], dtype=int32))
     """
-    count = len(columns[0])
+    slots = len(columns[0])
+    if fresh is None:
+        fresh = np.arange(len(known), slots, dtype=np.int32)
+    count = len(known) + len(fresh)
+    order, rank = np.empty(slots, np.int32), np.empty(slots, np.int32)
+    if count < slots:
+        without = np.ones(slots, np.bool_)
+        without[known], without[fresh] = False, False
+        order[count:] = np.flatnonzero(without)
+        rank[order[count:]] = np.arange(count, slots, dtype=np.int32)
     if not len(known) and len(columns) == 1 and not is_text[0]:
-        order = np.argsort(columns[0], kind="stable").astype(np.int32)
-        rank = np.empty(count, np.int32)
-        rank[order] = np.arange(count, dtype=np.int32)
+        order[:count] = fresh[np.argsort(columns[0][fresh], kind="stable")]
+        rank[order[:count]] = np.arange(count, dtype=np.int32)
         return order, rank
-    order, rank = np.empty(count, np.int32), np.empty(count, np.int32)
     order[: len(known)] = known
     scratch = np.empty(2 * count, np.int32)
+    scratch[: len(fresh)] = fresh
     ctx = np.zeros(FIRST + 2 * len(columns), np.int64)
     ctx[KNOWN], ctx[COUNT], ctx[COLUMNS] = len(known), count, len(columns)
     ctx[ORDER], ctx[RANK], ctx[SCRATCH] = address(order), address(rank), address(scratch)
@@ -78,8 +89,6 @@ def merge_in(ctx: int) -> int:
     fresh = count - known
     a = i64(ctx, SCRATCH)
     b = a + 4 * count
-    for q in range(fresh):
-        set_i32(a, q, known + q)
     width = 1
     while width < fresh:
         start = 0

@@ -1,4 +1,4 @@
-"""Keys to slots: each distinct key of k int64 columns gets the next number, in order of appearance.
+"""Keys to slots: each distinct key of k int64 columns gets a free number, or the next one.
 
 The same table as in `intern`: a word holds 32 bits of the hash and the slot + 1; the values of a
 slot stand in one array per column. With one column the comparison is written out, since every row
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from flowedge.compile.kernels.hashing import hash_word
 from flowedge.compile.kernels.intern import take_over
-from flowedge.compile.memory import i64, prefetch, set_i32, set_i64
+from flowedge.compile.memory import i32, i64, prefetch, set_i32, set_i64
 from flowedge.compile.program import DONE, GROW
 
 # Words of the context.
@@ -19,14 +19,16 @@ COLUMNS = 2  # how many there are
 OUT = 3  # address of int32[ROWS]
 TABLE = 4
 MASK = 5
-COUNT = 6  # slots given
+COUNT = 6  # slots given, those free again among them
 ROOM = 7  # slots that the table may hold
 SEED = 8
-LIMIT = 9  # slots that may be given at all; a further key gets -1
+LIMIT = 9  # keys that there may be; a further one gets -1
 OLD = 10
 OLD_WORDS = 11
 HASHES = 12  # address of int64[BLOCK], scratch
 REFUSED = 13  # rows that got -1
+FREE = 14  # address of int32[FREE_COUNT]: slots to give again, the last one first
+FREE_COUNT = 15
 FIRST = 16  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
 
 BLOCK = 64
@@ -173,9 +175,15 @@ def take_over_old(ctx: int) -> int:
 def add(ctx: int, place: int, mixed: int) -> int:
     """The next slot, entered at an empty place; -1 beyond the limit, `FULL` without room."""
     count = i64(ctx, COUNT)
-    if count >= i64(ctx, LIMIT):
+    free = i64(ctx, FREE_COUNT)
+    if count - free >= i64(ctx, LIMIT):
         set_i64(ctx, REFUSED, i64(ctx, REFUSED) + 1)
         return -1
+    if free > 0:
+        slot = i32(i64(ctx, FREE), free - 1)
+        set_i64(ctx, FREE_COUNT, free - 1)
+        set_i64(i64(ctx, TABLE), place, (mixed << 32) | (slot + 1))
+        return slot
     if count >= i64(ctx, ROOM):
         return FULL
     set_i64(i64(ctx, TABLE), place, (mixed << 32) | (count + 1))

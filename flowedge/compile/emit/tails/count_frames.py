@@ -27,6 +27,7 @@ class CountFramesTail(Tail):
         self.place = state.cell("place", 0)
         self.shared = state.cell("shared", 0)
         """Of the rows in the unfilled window, those that an earlier one held too."""
+        state.lost += [(self.filled, 1), (self.shared, -1)]
         kernel.counts_lost = True
 
     def row(self, kernel: Kernel, chain: Chain) -> None:

@@ -51,6 +51,7 @@ class SplitAtTail(Tail):
         """Key whose newest sample or event may have made frames complete."""
         state.keep(self.events.head, self.events.length)
         state.timed.append(TimedRing(tuple(self.events.room_for_one())))
+        state.lost.append((self.events.length, 1))
         kernel.counts_lost = True
 
     def close(self, kernel: Kernel) -> None:

@@ -49,6 +49,7 @@ class TimeWindowTail(Tail):
         self.newest = state.cell("newest", -(2**63))
         self.is_open = state.cell("is_open", 0)
         state.keep(self.newest, self.is_open)
+        state.busy.append(self.is_open)
         self.accumulators = [
             state.cell("acc", float(z), in_memory=True)
             for part in self.folds.monoids

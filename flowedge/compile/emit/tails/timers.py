@@ -20,6 +20,7 @@ class Timers:
         self.filed = kernel.state.cell("filed", -(2**63))
         self.waits = kernel.state.cell("waits", 0)
         kernel.state.keep(self.due, self.filed, self.waits)
+        kernel.state.busy.append(self.waits)
 
     def _call(self, run: Callable[..., int], *more: str) -> str:
         kernel = self.kernel
