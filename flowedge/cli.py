@@ -164,6 +164,13 @@ def run(
             help="2: read ahead on a thread; 3: also write behind on one. Same rows.", min=1
         ),
     ] = 1,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="What the run may hold, such as `512MB`; over it, it stops safely. No bound by default.",
+            metavar="SIZE",
+        ),
+    ] = None,
     ui: Annotated[
         bool, typer.Option("--ui", help="Show a live page: sources, streams, sinks, latencies.")
     ] = False,
@@ -194,7 +201,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Run a pipeline over its sources until they end."""
-    pace, every_s = _speed(speed), _duration(every)
+    pace, every_s, most = _speed(speed), _duration(every), _size(max_memory)
     if ui and not sys.stderr.isatty():
         raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
     from flowedge.runtime.run import Run  # noqa: PLC0415
@@ -215,6 +222,7 @@ def run(
     task = Run(
         plan, frozenset(trust_model or ()), shown.update if shown else None, speed=pace, threads=threads,
         checkpoint=checkpoint, every_s=every_s, key=key, discard=tuple(discard_state or ()),
+        max_memory=most,
     )  # fmt: skip
     try:
         found = task()
@@ -251,6 +259,16 @@ def _duration(text: str) -> float:
             f"`{text}` is no duration; give one such as `10 s`", param_hint="--every"
         )
     return value
+
+
+def _size(text: str | None) -> int | None:
+    """Bytes of a size."""
+    from flowedge.types.sizes import parse_size  # noqa: PLC0415
+
+    try:
+        return None if text is None else parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--max-memory") from None
 
 
 def _speed(text: str) -> float | None:

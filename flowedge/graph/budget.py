@@ -8,8 +8,8 @@ from flowedge.graph import nodes as g
 from flowedge.graph.floors import floors
 from flowedge.lang.diagnostics import Diagnostic, Rule
 from flowedge.lang.span import Span
+from flowedge.types.sizes import SIZES
 
-_SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
@@ -49,8 +49,8 @@ def parse_budget(text: str) -> Budget:
     for part in text.split(","):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", part)
         unit = found.group(2) if found else ""
-        if found and unit.upper() in _SIZES and size is None:
-            size = float(found.group(1)) * _SIZES[unit.upper()]
+        if found and unit.upper() in SIZES and size is None:
+            size = float(found.group(1)) * SIZES[unit.upper()]
         elif found and unit in _TIMES and delay is None:
             delay = float(found.group(1)) * _TIMES[unit]
         else:
@@ -92,17 +92,3 @@ def _above(node: g.Node, of: dict[int, g.Node]) -> Iterator[g.Node]:
 def shown_s(seconds: float) -> str:
     """A duration for a reader."""
     return f"{seconds:g} s" if seconds >= 1 or seconds == 0 else f"{seconds * 1e3:g} ms"
-
-
-def shown_bytes(count: float) -> str:
-    """A size for a reader.
-
-    Examples
-    --------
-    >>> shown_bytes(64e6), shown_bytes(1500)
-    ('64 MB', '1.5 kB')
-    """
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= limit:
-            return f"{count / limit:.3g} {unit}"
-    return f"{count:.0f} B"

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from flowedge.compile import program as p
 from flowedge.graph import nodes as g
-from flowedge.graph.budget import Budget, OverBudget, shown_bytes, too_slow
+from flowedge.graph.budget import Budget, OverBudget, too_slow
+from flowedge.types.sizes import shown_bytes
 
 if TYPE_CHECKING:
     from flowedge.compile.lower import Lowering

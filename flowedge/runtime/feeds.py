@@ -9,7 +9,7 @@ import pyarrow as pa
 from flowedge.compile import program as p
 from flowedge.lang.errors import RunError
 from flowedge.runtime.report import SourceReport
-from flowedge.runtime.threads import Ahead
+from flowedge.runtime.threads import MOST_BYTES, Ahead
 from flowedge.sources.contract import Comparison, Position, Predicate, Source
 
 Piece = tuple[pa.RecordBatch | None, Position, pa.RecordBatch | None]
@@ -41,11 +41,11 @@ class Feed:
     _pieces: Iterator[Piece] | None = None
     _ahead: Ahead | None = None
 
-    def start(self, *, ahead: bool) -> None:
-        """Begin to read behind `position`; `ahead`: on a thread of its own."""
+    def start(self, *, ahead: bool, most_bytes: int = MOST_BYTES) -> None:
+        """Begin to read behind `position`; `ahead`: on a thread of its own, so many bytes at most."""
         pieces = self._read()
         if ahead:
-            self._ahead = Ahead(pieces)
+            self._ahead = Ahead(pieces, _size, most_bytes)
             pieces = iter(self._ahead)
         self._pieces = pieces
 
@@ -56,6 +56,11 @@ class Feed:
         self.position = position
         self.done = rows is None
         return rows, position, rejected
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are read and not taken."""
+        return 0 if self._ahead is None else self._ahead.nbytes
 
     def close(self) -> None:
         """End the thread, if there is one."""
@@ -72,6 +77,11 @@ class Feed:
             position = behind
             yield rows, behind, self.source.rejects.take()
         yield None, position, self.source.rejects.take()
+
+
+def _size(piece: Piece) -> int:
+    rows, _, rejected = piece
+    return sum(batch.nbytes for batch in (rows, rejected) if batch is not None)
 
 
 @dataclass

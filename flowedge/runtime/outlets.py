@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from flowedge.runtime.latency import Latencies, Receipts, first_times
 from flowedge.runtime.quarantine import quarantine_sink
 from flowedge.runtime.report import Report, SinkReport
 from flowedge.runtime.rowlog import RowLog
-from flowedge.runtime.threads import Behind
+from flowedge.runtime.threads import MOST_BYTES, Behind
 from flowedge.session.mapping import EVERYTHING
 from flowedge.sinks.contract import Provenance, Ready, Resumed, Sink
 from flowedge.sources.contract import REJECTED
@@ -55,6 +56,11 @@ class Outlet:
     def is_late(self) -> bool:
         """The sink gets its rows at the end."""
         return self.log is not None and not self.sink.rolls
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that wait in the sink and in the log."""
+        return self.sink.waiting_bytes + (0 if self.log is None else self.log.nbytes)
 
     def recover(self, kept: dict[str, Any], *, is_finished: bool) -> None:
         """Bring the files to where a checkpoint decided them to be; raises SinkError."""
@@ -140,6 +146,7 @@ class Outlets:
     report : where rows, bytes, files and latencies are told
     state : the state directory, if the run keeps checkpoints
     behind : write on a thread of its own
+    most_bytes : of the rows that wait for that thread
     provenance : what the files tell of where they come from
     """
 
@@ -151,6 +158,7 @@ class Outlets:
         state: State | None,
         *,
         behind: bool,
+        most_bytes: int = MOST_BYTES,
         provenance: Provenance | None = None,
     ) -> None:
         self._schemas, self._report, self._state = schemas, report, state
@@ -160,7 +168,7 @@ class Outlets:
         self._sources = {name: _sources_of(program, name) for name in schemas}
         self._latencies = {name: Latencies() for name in schemas}
         self._behind: Behind | None = None
-        self._wants_thread = behind
+        self._wants_thread, self._most_bytes = behind, most_bytes
         self.receipts: dict[str, Receipts] = {}
         self.notes: list[str] = []
         for node in program.nodes:
@@ -268,7 +276,7 @@ class Outlets:
         except BaseException:
             self.abort()
             raise
-        self._behind = Behind() if self._wants_thread else None
+        self._behind = Behind(self._most_bytes) if self._wants_thread else None
 
     # ---- rows
 
@@ -281,7 +289,8 @@ class Outlets:
             if self._behind is None:
                 self._hand_over(name, batch)
             else:
-                self._behind(lambda name=name, batch=batch: self._hand_over(name, batch))  # type: ignore[misc]
+                hand_over = partial(self._hand_over, name, batch)
+                self._behind(hand_over, batch.nbytes)
 
     def _hand_over(self, name: str, batch: pa.RecordBatch) -> None:
         self._sinks[name].write(batch)
@@ -298,7 +307,7 @@ class Outlets:
         if self._behind is None:
             self._keep_bad(path, rejected)
         else:
-            self._behind(lambda: self._keep_bad(path, rejected))
+            self._behind(partial(self._keep_bad, path, rejected), rejected.nbytes)
 
     def _keep_bad(self, path: str, rejected: pa.RecordBatch) -> None:
         if path not in self._quarantines:
@@ -311,6 +320,13 @@ class Outlets:
         return outlet
 
     # ---- checkpoints
+
+    def nbytes_by_name(self) -> dict[str, int]:
+        """Bytes of the rows that wait: for the thread that writes, in each sink, and in its log."""
+        out = {outlet.name: outlet.nbytes for outlet in self._all}
+        if self._behind is not None:
+            out["rows to be written"] = self._behind.nbytes
+        return out
 
     def drain(self) -> None:
         """Wait until all that was handed over is written."""

@@ -61,6 +61,8 @@ class Report:
     hints : sinks that no row reached, and where the rows went
     checkpoints, checkpoint_s : how many were made, and how long all of them took
     resumed_from : the checkpoint that the run went on from (0: none)
+    state_bytes, state_bytes_by_node : the most that was held at a time, and the most of each stage, of
+        texts, of sources read ahead and of sinks
     """
 
     version: int = 1
@@ -76,6 +78,8 @@ class Report:
     compile_s: float = 0.0
     plan_from_cache: bool = False
     peak_memory_mb: float = 0.0
+    state_bytes: int = 0
+    state_bytes_by_node: dict[str, int] = field(default_factory=dict)
     kernel_cache: dict[str, Any] = field(default_factory=dict)
 
     def finish(self) -> None:

@@ -58,6 +58,11 @@ class RowLog:
         self._is_new = False
         self._synced_at = time.monotonic()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that are not written yet."""
+        return self._waiting_bytes
+
     # ---- writing
 
     def append(self, batch: pa.RecordBatch) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +16,7 @@ from flowedge.lang.errors import FlowEdgeError
 from flowedge.runtime.checkpoint import Saved, State, compare, seen
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
 from flowedge.runtime.latency import Receipts
+from flowedge.runtime.memory import Memory
 from flowedge.runtime.models import load_models
 from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.pace import Pace
@@ -55,6 +57,7 @@ class Run:
     checkpoint : directory of the state, from which a killed run goes on; None: no checkpoints
     every_s : seconds between checkpoints
     key : signs the files and authenticates the checkpoints
+    max_memory : bytes that the run may hold; over them it stops safely. None: any number
     discard : nodes, streams or sinks whose state is given up where the pipeline has changed; "*" for all
     """
 
@@ -68,13 +71,16 @@ class Run:
     every_s: float = 10.0
     key: "SigningKey | None" = None
     discard: tuple[str, ...] = ()
+    max_memory: int | None = None
     _state: State | None = None
     _told: float = 0.0
     _saved_at: float = 0.0
+    _memory: Memory = field(default_factory=Memory)
 
     def __call__(self) -> Report:
         """Read all, write all; raises RunError, or Interrupted after the state is consistent."""
         started = time.perf_counter()
+        self._memory = Memory(self.max_memory)
         self.report.compile_s = self.plan.compile_s
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
@@ -94,6 +100,7 @@ class Run:
                 self.report,
                 self._state,
                 behind=self.threads > 2,
+                most_bytes=self._memory.queue_bytes,
                 provenance=Provenance(
                     _header(self.plan.program), sign=None if self.key is None else self.key.sign
                 ),
@@ -152,6 +159,7 @@ class Run:
         """All rows are read: complete the files, and show them."""
         if self._state is not None:
             self._save(session, feeds, outlets)
+        self._look_at_memory(session, feeds, outlets)
         outlets.write(session.finish())
         self.report.streams = session.ledger()
         self.report.hints += where_rows_went(self.plan.program, session)
@@ -176,7 +184,7 @@ class Run:
         self._saved_at = time.monotonic()
         for one in feeds.by_name.values():
             if not one.done:
-                one.start(ahead=self.threads > 1)
+                one.start(ahead=self.threads > 1, most_bytes=self._memory.queue_bytes)
         while (feed := feeds.next()) is not None:
             if stop():
                 self._stop(session, feeds, outlets)
@@ -203,10 +211,22 @@ class Run:
                 if stop() and self._state is None:
                     break
             self._turned_away(outlets, feed, session.rejected(feed.name), batch, position)
+            if self._memory.is_due(batch.nbytes):
+                self._look_at_memory(session, feeds, outlets)
             if self._state is not None and time.monotonic() - self._saved_at >= self.every_s:
                 self._save(session, feeds, outlets)
         if stop():
             self._stop(session, feeds, outlets)
+
+    def _look_at_memory(self, session: "Session", feeds: Feeds, outlets: Outlets) -> None:
+        """Keep within `max_memory`; raises MemoryExceededError."""
+        has_state = self._state is not None
+        save = partial(self._save, session, feeds, outlets) if has_state else None
+        try:
+            self._memory.look(session, feeds, outlets, save, str(self.checkpoint))
+        finally:
+            self.report.state_bytes = self._memory.peak_total
+            self.report.state_bytes_by_node = self._memory.peak
 
     def _turned_away(
         self,

@@ -1,32 +1,123 @@
-"""Work on other threads, in order and with bounded queues: reading ahead, writing behind."""
+"""Work on other threads, in order and with queues of bounded bytes: reading ahead, writing behind."""
 
-import contextlib
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_DEPTH = 3
+MOST_ITEMS = 3
 """Batches that may wait between two threads."""
+MOST_BYTES = 64 << 20
+"""Bytes of them; a batch that is larger by itself passes alone."""
+
+
+class Line:
+    """Items that wait between two threads, first in, first out.
+
+    Parameters
+    ----------
+    most_bytes : of what waits; whoever brings more waits himself. What is larger by itself passes alone
+    most_items : that wait at a time
+
+    Attributes
+    ----------
+    nbytes : of what waits
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES, most_items: int = MOST_ITEMS) -> None:
+        self._most_bytes, self._most_items = most_bytes, most_items
+        self._items: deque[tuple[Any, int]] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._undone = 0
+        self.nbytes = 0
+
+    def put(self, item: Any, size: int) -> bool:  # noqa: ANN401
+        """Let an item of `size` bytes wait, as soon as there is room; False if the line is closed."""
+        with self._changed:
+            while not self._is_closed and not self._has_room(size):
+                self._changed.wait()
+            if self._is_closed:
+                return False
+            self._items.append((item, size))
+            self._undone += 1
+            self.nbytes += size
+            self._changed.notify_all()
+            return True
+
+    def get(self) -> tuple[bool, Any]:
+        """The next item, once there is one; (False, None) when the line is closed."""
+        with self._changed:
+            while not self._is_closed and not self._items:
+                self._changed.wait()
+            if self._is_closed:
+                return False, None
+            item, size = self._items.popleft()
+            self.nbytes -= size
+            self._changed.notify_all()
+            return True, item
+
+    def done(self) -> None:
+        """Say that an item that `get` gave is done with."""
+        with self._changed:
+            self._undone -= 1
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Wait until all items are done with, or the line is closed."""
+        with self._changed:
+            while self._undone and not self._is_closed:
+                self._changed.wait()
+
+    def close(self) -> None:
+        """Nobody waits any more; what is in the line is dropped."""
+        with self._changed:
+            self._is_closed = True
+            self._items.clear()
+            self.nbytes = 0
+            self._changed.notify_all()
+
+    def _has_room(self, size: int) -> bool:
+        if not self._items:
+            return True
+        return len(self._items) < self._most_items and self.nbytes + size <= self._most_bytes
 
 
 class Ahead:
     """An iterator whose items are made on another thread, a few ahead; errors come in their place.
 
     Close it, or its thread waits for ever.
+
+    Parameters
+    ----------
+    items : what is made
+    size : bytes of an item
+    most_bytes : of what is made and not taken
     """
 
-    def __init__(self, items: Iterator[Any]) -> None:
-        self._items = items
-        self._ready: queue.Queue[tuple[str, Any]] = queue.Queue(_DEPTH)
-        self._is_closed = threading.Event()
+    def __init__(
+        self,
+        items: Iterator[Any],
+        size: Callable[[Any], int] = lambda _: 0,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._items, self._size = items, size
+        self._ready = Line(most_bytes)
         self._thread = threading.Thread(target=self._make, name="flowedge-read", daemon=True)
         self._thread.start()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what waits to be taken."""
+        return self._ready.nbytes
 
     def __iter__(self) -> Iterator[Any]:
         """The items, in order."""
         while True:
-            kind, item = self._ready.get()
+            is_open, found = self._ready.get()
+            if not is_open:
+                return
+            kind, item = found
             if kind == "item":
                 yield item
             elif kind == "error":
@@ -36,64 +127,64 @@ class Ahead:
 
     def close(self) -> None:
         """Make no more."""
-        self._is_closed.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._ready.get_nowait()
+        self._ready.close()
         self._thread.join()
 
     def _make(self) -> None:
         try:
             for item in self._items:
-                if not self._put("item", item):
+                if not self._ready.put(("item", item), self._size(item)):
                     return
-            self._put("end", None)
+            self._ready.put(("end", None), 0)
         except BaseException as error:  # noqa: BLE001  # it is raised where the item would have come
-            self._put("error", error)
-
-    def _put(self, kind: str, item: Any) -> bool:  # noqa: ANN401
-        while not self._is_closed.is_set():
-            with contextlib.suppress(queue.Full):
-                self._ready.put((kind, item), timeout=0.1)
-                return True
-        return False
+            self._ready.put(("error", error), 0)
 
 
 class Behind:
-    """Calls made on another thread, in order; the first error is raised by the next call or the end."""
+    """Calls made on another thread, in order; the first error is raised by the next call or the end.
 
-    def __init__(self) -> None:
-        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(_DEPTH)
+    Parameters
+    ----------
+    most_bytes : of what the calls that wait are about
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._waiting = Line(most_bytes)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="flowedge-write", daemon=True)
         self._thread.start()
 
-    def __call__(self, work: Callable[[], None]) -> None:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the calls that wait are about."""
+        return self._waiting.nbytes
+
+    def __call__(self, work: Callable[[], None], size: int = 0) -> None:
         """Have it done; waits while too much is waiting already."""
         if self._error is not None:
             raise self._error
-        self._waiting.put(work)
+        self._waiting.put(work, size)
 
     def drain(self) -> None:
         """Wait until all is done."""
-        self._waiting.join()
+        self._waiting.drain()
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
-        """End the thread, once what waits is done or an error has made it needless."""
-        self._waiting.put(None)
+        """End the thread after the call at hand; `drain` before, or what waits is dropped."""
+        self._waiting.close()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
-            work = self._waiting.get()
+            is_open, work = self._waiting.get()
+            if not is_open:
+                return
             try:
-                if work is None:
-                    return
                 if self._error is None:
                     work()
             except BaseException as error:  # noqa: BLE001  # it is raised where the next call comes
                 self._error = error
             finally:
-                self._waiting.task_done()
+                self._waiting.done()

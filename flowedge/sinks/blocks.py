@@ -28,6 +28,7 @@ class Blocks:
         )
         self.rows = rows
         self.pending_rows = 0
+        self.pending_bytes = 0
         self._pending: list[list[pa.Array]] = []
         self._texts = {i: _Texts(f) for i, f in enumerate(schema) if pa.types.is_dictionary(f.type)}
 
@@ -45,6 +46,7 @@ class Blocks:
                 ]
             )
             self.pending_rows += take
+            self.pending_bytes += sum(column.nbytes for column in self._pending[-1])
             at += take
             if self.pending_rows == self.rows:
                 yield self._block()
@@ -70,10 +72,11 @@ class Blocks:
                 self._texts[i].load(column.dictionary)
             row.append(column.indices if i in self._texts else column)
         self._pending, self.pending_rows = [row] if batch.num_rows else [], batch.num_rows
+        self.pending_bytes = batch.nbytes if batch.num_rows else 0
 
     def _block(self) -> pa.RecordBatch:
         block = self._waiting()
-        self._pending, self.pending_rows = [], 0
+        self._pending, self.pending_rows, self.pending_bytes = [], 0, 0
         return block
 
     def _waiting(self) -> pa.RecordBatch:

@@ -186,6 +186,11 @@ class Sink(ABC):
         return None
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the rows that it has taken and not written."""
+        return 0
+
+    @property
     def shown(self) -> int:
         """How many files of this run are shown."""
         return 0

@@ -183,6 +183,12 @@ class FileSink(Sink):
             depth = len(Path(os.path.relpath(self.template.text, self.manifest.base)).parts)
             sweep(self.manifest.base, depth, self.owns)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the rows that are in no block of a file yet; may be asked from another thread."""
+        out = sum(part.blocks.pending_bytes for part in list(self._parts.values()))
+        return out + (0 if self._router is None else self._router.pending_bytes)
+
     def state(self) -> dict[str, Any]:
         """How far the files are that are not complete."""
         if self.grows:

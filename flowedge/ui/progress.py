@@ -110,7 +110,8 @@ def summary(report: Report) -> str:
     rate = report.rows_in / report.wall_s if report.wall_s else 0.0
     how = "plan from cache" if report.plan_from_cache else f"compiled in {report.compile_s:.1f} s"
     lines.append(
-        f"{report.wall_s:.2f} s, {_count(rate)} rows/s, {how}, peak memory {report.peak_memory_mb:.0f} MB"
+        f"{report.wall_s:.2f} s, {_count(rate)} rows/s, {how}, peak memory {report.peak_memory_mb:.0f} MB, state "
+        + _bytes(report.state_bytes)
     )
     return "\n".join(lines)
 
