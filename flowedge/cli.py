@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,13 @@ Params = Annotated[
 
 def main() -> None:
     """Entry point of the console script; every expected problem ends in one sentence and its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, from the first moment
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # what typer makes of Ctrl-C
+            print("interrupted", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
     except FlowEdgeError as error:
         _say(error)
@@ -222,7 +228,7 @@ def run(
     task = Run(
         plan, frozenset(trust_model or ()), shown.update if shown else None, speed=pace, threads=threads,
         checkpoint=checkpoint, every_s=every_s, key=key, discard=tuple(discard_state or ()),
-        max_memory=most,
+        max_memory=most, name=str(flow),
     )  # fmt: skip
     try:
         found = task()
@@ -232,7 +238,15 @@ def run(
         if report is not None:
             _write(report, task.report.as_json())
     if not quiet:
-        print(summary(found))
+        _tell(summary(found))
+
+
+def _tell(text: str) -> None:
+    """Print what happened; that nobody reads it changes nothing."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _keys(sign: str | None, require: str | None) -> tuple[Any, Any]:

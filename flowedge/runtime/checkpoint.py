@@ -15,6 +15,7 @@ later. The last three are kept; a damaged one gives way to the one before.
 """
 
 import contextlib
+import datetime as dt
 import fcntl
 import os
 import re
@@ -77,6 +78,7 @@ class State:
     Parameters
     ----------
     root : the directory, made where it is missing
+    pipeline : named to others that want the directory
     key : authenticates checkpoints; one that was not made with it is refused
 
     Raises
@@ -90,6 +92,7 @@ class State:
     root: Path
     key: bytes | None = field(default=None, repr=False)
     epoch: int = 0
+    pipeline: str = ""
     _lock: IO[bytes] | None = None
     _needs: list[dict[str, int]] = field(default_factory=list)
 
@@ -114,7 +117,9 @@ class State:
             ) from None
         with contextlib.suppress(OSError):  # a full disk: only the holder's name is missing
             self._lock.truncate(0)
-            self._lock.write(f"process {os.getpid()}\n".encode())
+            since = dt.datetime.now().astimezone().isoformat(" ", "seconds")
+            what = f" ({self.pipeline})" if self.pipeline else ""
+            self._lock.write(f"process {os.getpid()}{what} since {since}\n".encode())
 
     # ---- going on
 
@@ -175,10 +180,24 @@ class State:
         SinkError
             the disk is full or has failed; the checkpoint before stays
         """
+        self._require_held()
         path = self.root / f"checkpoint-{saved.epoch:08d}.flowstate"
         replace(path, seal({"format": FORMAT, **vars(saved)}, magic=CHECKPOINT, key=self.key))
         self.epoch = saved.epoch
         self._needs = [*self._needs, saved.needs][-KEPT:]
+
+    def _require_held(self) -> None:
+        """Stop where the directory is not the one any more that was taken hold of: rows in it are gone."""
+        assert self._lock is not None
+        mine = os.fstat(self._lock.fileno())
+        try:
+            there = (self.root / "lock").stat()
+        except OSError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            raise SinkError(
+                f"the state in `{self.root}` was removed under the run; run the same command again to start afresh"
+            )
 
     def drop_old(self) -> dict[str, int]:
         """Remove checkpoints before the last three; the first row of each log that is still needed."""

@@ -198,7 +198,7 @@ class RowLog:
         CheckpointError : "DATA LOSS": a frame is damaged
         """
         upto = self.rows - sum(b.num_rows for b in self._waiting) if upto is None else upto
-        segments = self._segments()
+        segments, reached = self._segments(), first
         for k, (start, path) in enumerate(segments):
             if start >= upto or (k + 1 < len(segments) and segments[k + 1][0] <= first):
                 continue
@@ -206,7 +206,18 @@ class RowLog:
                 skip = max(0, first - number)
                 keep = min(batch.num_rows, upto - number) - skip
                 if keep > 0:
+                    self._require(reached, number + skip)
+                    reached = number + skip + keep
                     yield number + skip, batch.slice(skip, keep)
+        self._require(reached, max(first, upto))
+
+    def _require(self, reached: int, number: int) -> None:
+        """Rows between two numbers may be missing only where they were never synced."""
+        if reached != number and self._sync_every_s == 0:
+            raise CheckpointError(
+                f"DATA LOSS: rows {reached + 1:,} to {number:,} are not in `{self.folder}` any more, and are in no "
+                "complete file yet; start afresh without the state"
+            )
 
     def _frames(self, path: Path, upto: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         try:

@@ -1,9 +1,8 @@
 """A run from files to files: sources read in turn, one session, sinks that show all or nothing."""
 
 import contextlib
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from flowedge.runtime.pace import Pace
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.quarantine import turned_away
 from flowedge.runtime.report import Report
+from flowedge.runtime.signals import stop_signals
 from flowedge.session.mapping import adapted
 from flowedge.sinks.contract import Provenance
 from flowedge.sources.contract import Position
@@ -58,6 +58,7 @@ class Run:
     every_s : seconds between checkpoints
     key : signs the files and authenticates the checkpoints
     max_memory : bytes that the run may hold; over them it stops safely. None: any number
+    name : what others are told that want the same state
     discard : nodes, streams or sinks whose state is given up where the pipeline has changed; "*" for all
     """
 
@@ -72,6 +73,7 @@ class Run:
     key: "SigningKey | None" = None
     discard: tuple[str, ...] = ()
     max_memory: int | None = None
+    name: str = ""
     _state: State | None = None
     _told: float = 0.0
     _saved_at: float = 0.0
@@ -84,13 +86,15 @@ class Run:
         self.report.compile_s = self.plan.compile_s
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
-            stop = stack.enter_context(_signals())
+            stop = stack.enter_context(stop_signals())
             models = load_models(self.plan.program, self.trusted)
             feeds = open_feeds(self.plan.program)
             stack.callback(feeds.close)
             if self.checkpoint is not None:
                 self._state = State(
-                    self.checkpoint, None if self.key is None else self.key.checkpoint_key()
+                    self.checkpoint,
+                    None if self.key is None else self.key.checkpoint_key(),
+                    pipeline=self.name,
                 )
                 stack.callback(self._state.close)
             session = self.plan.open(models)
@@ -388,27 +392,3 @@ def _header(program: p.Program) -> dict[str, Any]:
 
 def _inputs(feeds: Feeds) -> dict[str, list[list[Any]]]:
     return {name: seen(feed.source.paths()) for name, feed in feeds.by_name.items()}
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """SIGINT and SIGTERM ask the run to stop after the batch at hand; a second one stops at once."""
-    asked = False
-
-    def ask(_signal: int, _frame: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, ask)
-    except ValueError:  # not in the main thread: the caller stops runs its own way
-        pass
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -48,11 +48,12 @@ class Arrow(FileSource):
         columns = columns if columns is not None else (list(self.given["columns"]) or None)
         reader, mapped = _open(path, columns)
         read_bytes = 0
-        for whole in _batches(reader, columns):
+        for whole in _batches(reader, columns, path, mapped):
             if skip >= whole.num_rows:
                 skip -= whole.num_rows
                 continue
             for at in range(skip, whole.num_rows, BATCH_ROWS):
+                _require_whole(path, mapped)
                 batch = whole.slice(at, BATCH_ROWS)
                 yield batch
                 read_bytes += batch.nbytes
@@ -70,15 +71,29 @@ class Arrow(FileSource):
 
 
 def _batches(
-    reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader, columns: list[str] | None
+    reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader,
+    columns: list[str] | None,
+    path: str,
+    mapped: mmap.mmap | None,
 ) -> Iterator[pa.RecordBatch]:
     """The batches of a reader, with these columns in this order."""
     if isinstance(reader, pa.RecordBatchFileReader):
         found = (reader.get_batch(i) for i in range(reader.num_record_batches))
     else:
         found = iter(reader)
+    _require_whole(path, mapped)
     for batch in found:
         yield batch if columns is None else batch.select(columns)
+        _require_whole(path, mapped)
+
+
+def _require_whole(path: str, mapped: mmap.mmap | None) -> None:
+    """Stop before a part of the mapping is read that the file does not have any more, which would end the process.
+
+    A moment remains between this and the reading. Copies of all batches would close it.
+    """
+    if mapped is not None and mapped.size() < len(mapped):
+        raise SourceError(f"`{path}` was cut short while it was read; write it again")
 
 
 def _open(

@@ -1,5 +1,6 @@
 """Progress on a terminal, and the summary at the end of a run."""
 
+import contextlib
 import shutil
 import sys
 import time
@@ -18,13 +19,18 @@ class Bar:
         """Draw the line anew."""
         width = shutil.get_terminal_size().columns - 1
         line = progress(report, time.monotonic() - self._start)[:width]
-        sys.stderr.write("\r" + line.ljust(min(self._width, width)))
-        sys.stderr.flush()
+        _say("\r" + line.ljust(min(self._width, width)))
         self._width = len(line)
 
     def close(self) -> None:
         """Take the line away."""
-        sys.stderr.write("\r" + " " * self._width + "\r")
+        _say("\r" + " " * self._width + "\r")
+
+
+def _say(text: str) -> None:
+    """Write to the terminal; one that is gone is no reason to stop."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
         sys.stderr.flush()
 
 
