@@ -121,6 +121,7 @@ class Lowering:
             duplicates=node.duplicates, jitter=node.jitter, gaps_policy=node.gaps, gaps_up_to_ns=_ns(node.gaps_up_to_s),
             on_error=node.on_error, silence_ns=_ns(node.silence_s), expire_ns=_ns(node.expire_s),
             max_keys=-1 if node.max_keys is None else node.max_keys,
+            valid=_valid(node), fitting=_fitting(node),
             wants_late=self._wants(node, "late"), wants_silent=self._wants(node, "silent"),
         )  # fmt: skip
         self._put(node, spec)
@@ -434,3 +435,32 @@ def _columns_out(stream: Stream, before: tuple[p.Field, ...]) -> tuple[Column, .
 
 def _ns(seconds: float | None) -> int:
     return -1 if seconds is None else round(seconds * 1e9)
+
+
+def _valid(node: g.Source) -> tuple[tuple[str, str, float | None, float | None, str, str], ...]:
+    """What is said of values, column by column."""
+    types = {c.name: c.type for c in (*node.out.columns, *node.out.keys)}
+    units = {n: "" if t.unit is None else str(t.unit) for n, t in types.items()}
+    return tuple(
+        (v.column, v.policy, v.low, v.high, v.told, units.get(v.column, "")) for v in node.valid
+    )
+
+
+def _fitting(node: g.Source) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Raw fields of which all readers have a policy, so that a value that does not fit need not stop the run."""
+    policies = {v.column: v.policy for v in node.valid}
+    readers: dict[str, list[tuple[str, bool]]] = {}
+    for column in (*node.columns, *node.keys):
+        names = [column.raw or column.name] if column.expr is None else list(reads(column.expr))
+        for name in names:
+            readers.setdefault(name, []).append((column.name, column.expr is not None))
+    for name in reads(node.time) if node.time is not None else ():
+        readers.setdefault(name, []).append(("time", False))
+    out = []
+    for name, found in readers.items():
+        given = [policies.get(column) for column, _ in found]
+        if name not in dict(node.raw) or None in given:
+            continue
+        policy = next((p for p in ("reject", "null") if p in given), "clamp")
+        out.append((name, policy, tuple(column for column, computed in found if computed)))
+    return tuple(out)

@@ -168,6 +168,8 @@ class SourceSpec(NodeSpec):
     `prepared` fields; stateless, dense), "" where nothing is computed. `columns`: (field, raw name).
     `time`: name of the raw or prepared field with the time; ("", start) counts from the rate.
     `time_scale_ns`: ns in one unit of a numeric time, `time_parse`: (format, zone) of a textual one.
+    `valid`: (column or "time", policy, low, high, range in words, unit) of columns whose values are looked at.
+    `fitting`: (raw field, policy, computed columns that read it) of raw fields whose misfits do not stop the run.
     Options as in `graph.nodes.Source`, in ns.
     """
 
@@ -196,6 +198,8 @@ class SourceSpec(NodeSpec):
     max_keys: int = -1
     wants_late: bool = False
     wants_silent: bool = False
+    valid: tuple[tuple[str, str, float | None, float | None, str, str], ...] = ()
+    fitting: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

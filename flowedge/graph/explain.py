@@ -79,6 +79,9 @@ def _source(node: g.Source) -> list[str]:
         if node.address and not node.connector.startswith("simulate")
         else "        parts    one",
     ]
+    for one in node.valid:
+        within = f" in {one.told}" if one.told else ""
+        lines.append(f"        valid    {one.column}{within}, else {one.policy}")
     if node.predicate:
         lines.append(
             "        spares   rows but for "

@@ -43,6 +43,24 @@ class RawColumn:
     raw: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """Which values of a column (or of the time) are taken, and what becomes of the others.
+
+    Attributes
+    ----------
+    policy : reject the row, make the value missing (null), or take the nearest that is valid (clamp)
+    low, high : in the column's unit; None: as far as its type goes
+    told : the range as messages tell it; empty where none was given
+    """
+
+    column: str
+    policy: str
+    low: float | None = None
+    high: float | None = None
+    told: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source(Node):
     """Rows from a connector, put in order: section 2 of the language.
@@ -85,6 +103,7 @@ class Source(Node):
     expire_s: float | None = None
     max_keys: int | None = None
     predicate: tuple[tuple[str, str, Any], ...] = ()
+    valid: tuple[Valid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -235,6 +235,15 @@ class TreeBuilder:
         texts = () if c[1] is None else (self.text_of(c[1]),)
         return self._clause("on_error", span, names=(self.ident(c[0]),), texts=texts)
 
+    def _valid(self, c: Any, span: Span) -> st.Valid:  # noqa: ANN401
+        low, high = (None if x is None else self.build(x) for x in c[1:3])
+        return st.Valid(
+            name=self.ident(c[0]), low=low, high=high, policy=self.ident(c[-1]), span=span
+        )
+
+    def _validity(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
+        return self._clause("valid", span, valid=tuple(self.build(x) for x in c))
+
     def _max_keys(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("max_keys", span, number=self._integer(c[0]))
 

@@ -35,15 +35,25 @@ class Column(Tree):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Valid(Tree):
+    """``name [in low .. high] else policy``; without a range `low` and `high` are None."""
+
+    name: Ident
+    low: Expr | None
+    high: Expr | None
+    policy: Ident
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Clause(Tree):
     """A clause of a source, model or sink.
 
     Attributes
     ----------
     word : its first words joined by ``_``: ``time key unit late ahead order_time duplicates jitter gaps
-        on_error on_silence idle expire max_keys`` · ``input output output_columns on batch signed
+        valid on_error on_silence idle expire max_keys`` · ``input output output_columns on batch signed
         isolated`` · ``as priority durability buffer signed``
-    names, exprs, texts, number, columns, units, flag : what stands in it, empty where nothing does
+    names, exprs, texts, number, columns, units, flag, valid : what stands in it, empty where nothing does
     """
 
     word: str
@@ -54,6 +64,7 @@ class Clause(Tree):
     columns: tuple[Column, ...] = ()
     units: tuple[Text, ...] = ()
     flag: bool = False
+    valid: tuple[Valid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,9 @@ def _predicate(spec: p.SourceSpec, wanted: Any) -> Predicate | None:  # noqa: AN
     """
     if not wanted or spec.prepare is not None:
         return None
-    always = (spec.time, *(raw for _, raw in spec.keys))
+    looked_at = {name for name, *_ in spec.valid}
+    judged = (raw for column, raw in spec.columns if column in looked_at)
+    always = (spec.time, *(raw for _, raw in spec.keys), *judged)
     return Predicate(tuple(Comparison(*test) for test in wanted), tuple(n for n in always if n))
 
 

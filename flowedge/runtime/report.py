@@ -100,7 +100,7 @@ class Report:
             source.rows_bad = counts.get("rejected", 0) + source.rows_unreadable
             source.notes = {
                 k: counts[k]
-                for k in ("jitter", "gaps", "filled", "leaps", "too_many_keys")
+                for k in ("jitter", "gaps", "filled", "leaps", "too_many_keys", "nulled", "clamped")
                 if counts.get(k)
             }
 

@@ -12,6 +12,7 @@ from flowedge.compile.program import Field, Program, SinkSpec
 from flowedge.lang.errors import SourceError
 from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch
 from flowedge.session.strings import StringPool
+from flowedge.session.valid import LOST, Misfits, fitted
 from flowedge.types.metadata import LABELS, PIPELINE, RATE, UNIT, VERSION
 
 UTC = pa.timestamp("ns", "UTC")
@@ -74,12 +75,24 @@ class Reader:
     source : name of the source, for messages
     fields : columns to take
     texts : names of columns handed out as Arrow arrays of text instead of ids (a time to parse)
+    fitting : fields whose values need not fit: what does not is told in `misfits`
+
+    Attributes
+    ----------
+    misfits : of the batch read last, by field, of those that hold any; shaped as the values
     """
 
     def __init__(
-        self, source: str, fields: Sequence[Field], pool: StringPool, texts: frozenset[str]
+        self,
+        source: str,
+        fields: Sequence[Field],
+        pool: StringPool,
+        texts: frozenset[str],
+        fitting: frozenset[str] = frozenset(),
     ) -> None:
         self.source, self.fields, self.pool, self.texts = source, tuple(fields), pool, texts
+        self.fitting = fitting
+        self.misfits: dict[str, Misfits] = {}
         self._schema: Any = None
         self._places: list[int] = []
 
@@ -100,10 +113,13 @@ class Reader:
             self._places = [self._place(batch.schema, f.name) for f in self.fields]
             self._schema = batch.schema
         out: dict[str, Any] = {}
+        self.misfits = {}
         for field, place in zip(self.fields, self._places, strict=True):
             column = batch.column(place)
             if field.name in self.texts:
                 out[field.name] = column
+            elif field.name in self.fitting:
+                out[field.name] = self._fitted(field, column)
             else:
                 out[field.name] = self._column(field, column)
         return out
@@ -118,6 +134,57 @@ class Reader:
             )
         have = ", ".join(schema.names) or "no column"
         raise SourceError(f"`{self.source}`: the rows have no column `{name}`; they have {have}")
+
+    def told(self, batch: Any, name: str, row: int) -> str:  # noqa: ANN401
+        """What a raw field says in a row, for messages."""
+        return str(batch.column(self._place(batch.schema, name))[row].as_py())
+
+    def _fitted(self, field: Field, column: Any) -> Array:  # noqa: ANN401
+        """A column of which some values may not fit; those are noted."""
+        try:
+            return self._column(field, column)
+        except SourceError:
+            pass
+        rows = len(column)
+        if isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        wrong = np.zeros(rows, bool)
+        for k, length in enumerate(field.shape):
+            if k or not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+                try:
+                    column = self._elements(field, column, length)
+                except SourceError:
+                    wrong[:] = True
+                    break
+                continue
+            valid = column.is_valid().to_numpy(zero_copy_only=False)
+            wrong = valid & (np.diff(column.offsets.to_numpy()) != length)
+            column = column.take(pa.array(np.arange(rows), mask=wrong))
+            column = self._elements(field, column, length)
+        if wrong.all() and rows and len(column) == rows and field.shape:
+            size = rows * int(np.prod(field.shape))
+            values, misfits = np.full(size, MISSING[field.store], DTYPES[field.store]), None
+        elif field.store in ("string", "binary", "time") or field.store not in _KINDS:
+            if field.store != "time" or not pa.types.is_timestamp(column.type):
+                raise self._refused(field, column.type)
+            values, misfits = self._times_that_fit(column)
+        else:
+            values, misfits = fitted(field.store, column)
+        shape = (rows, *field.shape)
+        found = np.zeros(shape, np.uint8) if misfits is None else misfits.reshape(shape)
+        found[wrong] = LOST
+        self.misfits[field.name] = found
+        return values.reshape(shape)
+
+    @staticmethod
+    def _times_that_fit(column: Any) -> tuple[Array, Misfits]:  # noqa: ANN401
+        """Instants in ns; those outside the years 1677 to 2262 are missing."""
+        scale = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}[column.type.unit]
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
+        whole = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        good = (np.abs(whole.astype(np.float64)) * scale < 2.0**63 - 1024) & valid
+        values = np.where(good, np.where(good, whole, 0) * scale, MISSING["time"]).astype(np.int64)
+        return values, np.where(valid & ~good, LOST, 0).astype(np.uint8)
 
     def _column(self, field: Field, column: Any) -> Array:  # noqa: ANN401
         kind = column.type

@@ -10,7 +10,8 @@ class Counts:
     `rows_out` is counted apart: one row in may give none or many. `jitter`, `gaps` and `filled` are
     notes about a signal (samples beside their instant, gaps met, rows put into gaps), `leaps` one about
     a recording (pushes in which time leaps by more than a year); `too_many_keys` says how many of the rejected
-    rows had a key beyond ``max keys``.
+    rows had a key beyond ``max keys``; `nulled` and `clamped` count values that were not valid and became
+    missing, or the nearest valid one.
 
     Examples
     --------
@@ -33,6 +34,8 @@ class Counts:
     filled: int = 0
     leaps: int = 0
     too_many_keys: int = 0
+    nulled: int = 0
+    clamped: int = 0
 
     def imbalance(self) -> int:
         """Rows in less rows with a fate: 0 unless something is wrong with the engine."""

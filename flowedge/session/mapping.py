@@ -151,7 +151,7 @@ def _print(program: p.Program, node: p.NodeSpec) -> str:
         told: list[Any] = [node.source, node.record, node.block, init, node.has_arena, node.has_touched, tables, inputs]  # fmt: skip
     else:
         fields = asdict(node)
-        for name in ("id", "inputs", "table", "address"):
+        for name in ("id", "inputs", "table", "address", "valid", "fitting"):
             fields.pop(name, None)
         if fields.get("prepare"):
             fields["prepare"] = fields["prepare"]["source"]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from flowedge.compile.program import FOREVER, NEVER, Field, PartSpec, SourceSpec
 from flowedge.lang.errors import RunError, SourceError
 from flowedge.session.arrow import Reader
-from flowedge.session.batch import DTYPES, Batch, Times, concat, missing
+from flowedge.session.batch import DTYPES, MISSING as ABSENT, Batch, Times, concat, missing
 from flowedge.session.held import by_time
 from flowedge.session.kernel import Runner
 from flowedge.session.meeting import turns
@@ -23,6 +23,7 @@ from flowedge.session.times import (
     missing_time,
     word_at,
 )
+from flowedge.session.valid import Validity
 
 ROWS = 65_536
 """A push is cut into blocks of so many rows, so that what lies between the nodes stays in the cache."""
@@ -32,6 +33,8 @@ _MOST_NOTED = 100_000
 _LEAP_NS = 366 * 86_400 * 10**9
 """A longer step of time in a recording is worth a word."""
 _ROW_NUMBER = "row"
+Judged = tuple[NDArray[np.bool_], list[tuple[int, str]]]
+"""Which rows of a block are good, and (number, reason) of the others."""
 _NO_TIME = NEVER + 1
 
 
@@ -67,8 +70,9 @@ class SourceNode(Node):
         as_ids = reads | {n for _, n in (*spec.columns, *spec.keys)}
         texts = frozenset({spec.time} if time_is_text and spec.time not in as_ids else ())
         self._reader = Reader(
-            spec.name, [f for f in spec.raw if f.name in wanted], shared.pool, texts
-        )
+            spec.name, [f for f in spec.raw if f.name in wanted], shared.pool, texts,
+            frozenset(name for name, _, _ in spec.fitting),
+        )  # fmt: skip
         self._time_field = self._field_of_time(raw)
         self._texts = texts
         self._counts_time = not spec.time and not spec.always
@@ -83,6 +87,9 @@ class SourceNode(Node):
         ]
         self._keys = [(f"\0key{i}", source, field) for i, (field, source) in enumerate(spec.keys)]
         names = tuple(name for name, _, _ in self._keys)
+        self.validity = (
+            Validity(spec, {c: (f.name, f.store) for c, _, f in self._keys}) if spec.valid else None
+        )
         self._key_texts = {
             name: field.store in ("string", "binary") for name, _, field in self._keys
         }
@@ -150,7 +157,7 @@ class SourceNode(Node):
             spec.prepare is None and field is not None and field.store == "time"
         )
         return (
-            has_plain_time and self._prepare is None and spec.table < 0 and spec.late_ns == 0
+            self.validity is None and has_plain_time and self._prepare is None and spec.table < 0 and spec.late_ns == 0
             and not spec.sort_first and not spec.always and spec.ahead_ns < 0
             and self.late_part is None and self.silent_part is None and self.settle.may_be_direct
         )  # fmt: skip
@@ -204,7 +211,7 @@ class SourceNode(Node):
         part.rows += n
         texts = {t: raw[t] for t in self._texts}
         if self._prepare is not None:
-            raw.update(self._prepared(raw, n, first))
+            raw.update(self._prepared(self._without_misfits(raw), n, first))
         known = bad = None
         if self._counted is not None:
             time, is_ordered = self._counted.times(first, n), True
@@ -223,6 +230,8 @@ class SourceNode(Node):
         if self.settle.notes_refused:
             columns[ROW] = np.arange(first, first + n)
             columns[PARTITION] = np.full(n, list(self.partitions).index(name))
+        if self.validity is not None:
+            bad = self._judged(self.validity, columns, block, first, bad)
         batch = Batch(n, time, None, None, columns)
         if bad is not None:
             if len(self.rejected) < _MOST_NOTED:
@@ -247,6 +256,43 @@ class SourceNode(Node):
         else:
             part.add(batch)
             self._advance(None)
+
+    def _without_misfits(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """What expressions read: a value that does not fit is missing there."""
+        if not self._reader.misfits:
+            return raw
+        out = dict(raw)
+        stores = {f.name: f.store for f in self.spec.raw}
+        for name, found in self._reader.misfits.items():
+            out[name] = np.where(
+                found > 0, DTYPES[stores[name]].type(ABSENT[stores[name]]), raw[name]
+            )
+        return out
+
+    def _judged(
+        self, validity: Validity, columns: dict[str, Any], block: Any, first: int, bad: Judged | None  # noqa: ANN401
+    ) -> Judged | None:  # fmt: skip
+        """Apply the policies; the good rows among all, and the reasons of the others."""
+        before = {name: (c.nulled, c.clamped) for name, c in validity.counts.items()}
+        refused, notes = validity.apply(
+            columns, self._reader.misfits, block.num_rows,
+            lambda name, row: self._reader.told(block, name, row), noted=self._noted,
+        )  # fmt: skip
+        for name, counts in validity.counts.items():
+            self.counts.nulled += counts.nulled - before[name][0]
+            self.counts.clamped += counts.clamped - before[name][1]
+        if refused is None:
+            return bad
+        told = [(first + row, reason) for row, reason in notes]
+        if bad is None:
+            return ~refused, told
+        known = {row for row, _ in bad[1]}
+        return bad[0] & ~refused, sorted([*bad[1], *(x for x in told if x[0] not in known)])
+
+    @property
+    def _noted(self) -> int:
+        """Of how many rows of a block the reason is kept: of all where they go into a file."""
+        return ROWS if self.spec.on_error == "quarantine" else 1000
 
     def _note_leaps(self, widest: int, first: int, newest: int) -> None:
         """Count blocks in which, or before which, time leaps: a clock that was set, or a wrong format."""
@@ -295,7 +341,7 @@ class SourceNode(Node):
 
     def _bad(
         self, time: Times, texts: dict[str, Any], first: int, received_ns: int | None
-    ) -> tuple[NDArray[np.bool_], list[tuple[int, str]]] | None:
+    ) -> Judged | None:
         """Rows without a time, and rows too far ahead of their receipt: (good ones, reasons)."""
         spec = self.spec
         good = None
@@ -304,10 +350,13 @@ class SourceNode(Node):
             good = time != MISSING
             places = np.flatnonzero(~good)
             column = texts.get(spec.time)
-            for place in places[:1000].tolist():
+            skips = spec.on_error != "stop" or (self.validity and self.validity.rejects_time)
+            if self.validity and self.validity.rejects_time:
+                self.validity.counts["time"].rejected += len(places)
+            for place in places[: self._noted].tolist():
                 text = None if column is None else column[place].as_py()
                 error = missing_time(spec.name, spec.time, first + place + 1, text)
-                if spec.on_error == "stop":
+                if not skips:
                     raise error
                 notes.append((first + place, "no time" if text is None else f"`{text}` is no time"))
         if spec.ahead_ns >= 0 and received_ns is not None:
@@ -317,7 +366,7 @@ class SourceNode(Node):
                 good = ~ahead if good is None else good & ~ahead
                 notes += [
                     (first + q, "too far ahead of its receipt")
-                    for q in np.flatnonzero(ahead)[:1000].tolist()
+                    for q in np.flatnonzero(ahead)[: self._noted].tolist()
                 ]
         return None if good is None else (good, notes)
 
@@ -419,6 +468,7 @@ class SourceNode(Node):
             "passed_on": self._passed_on,
             "newest": self._newest,
             "settle": self.settle.state(),
+            **({} if self.validity is None else {"valid": self.validity.state()}),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -431,6 +481,8 @@ class SourceNode(Node):
         self.has_ended = state["has_ended"]
         self._passed_on, self._newest = state["passed_on"], state["newest"]
         self.settle.load(state["settle"])
+        if self.validity is not None:
+            self.validity.load(state.get("valid", {}))
 
 
 class PartNode(Node):

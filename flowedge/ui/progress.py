@@ -127,6 +127,8 @@ NOTES = {
     "gaps": "{:,} gaps",
     "filled": "{:,} rows put into gaps",
     "too_many_keys": "{:,} of keys beyond `max keys` (allow more, or let silent ones go with `expire key after D`)",
+    "nulled": "{:,} values not valid, now missing",
+    "clamped": "{:,} values not valid, clamped",
     "leaps": "{:,} leaps of more than a year in time (a clock that was set, or another format of time?)",
 }
 

@@ -153,6 +153,7 @@ def test_every_kind_of_node_stands_in_the_pipeline_with_everything(everything):
         "gaps",
         "on_error",
         "on_silence",
+        "valid",
         "idle",
         "expire",
         "max_keys",

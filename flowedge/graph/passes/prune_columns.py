@@ -74,7 +74,11 @@ def _pruned(
             every = _has(node)
             return node, [every]
         case g.Source():
+            # A column whose bad values reject the row decides which rows there are.
+            wanted |= {v.column for v in node.valid if v.policy == "reject"} & _has(node)
+            out = only(node.out, wanted)
             columns = tuple(c for c in node.columns if c.name in wanted)
+            valid = tuple(v for v in node.valid if v.column in wanted or v.column not in _has(node))
             asked = {
                 f
                 for c in (*columns, *node.keys)
@@ -83,7 +87,7 @@ def _pruned(
             asked |= reads(node.time) if node.time is not None else set()
             asked |= {name for name, _, _ in node.predicate}
             raw = tuple(r for r in node.raw if r[0] in asked)
-            return replace(node, out=out, columns=columns, raw=raw), []
+            return replace(node, out=out, columns=columns, raw=raw, valid=valid), []
         case g.SourcePart():
             return replace(node, out=out), [_has(inputs[0]) & wanted]
         case g.Derive() | g.FrameDerive():

@@ -23,7 +23,13 @@ def push_into_sources(graph: Graph) -> Graph:
         if not isinstance(node, Source) or node.out.shape != "rows" or not readers:
             out.append(node)
             continue
-        plain = {c.name: c.raw for c in node.columns if c.expr is None and c.raw is not None}
+        # What a bound has been put in the place of says nothing of the file's own values.
+        clamped = {v.column for v in node.valid if v.policy == "clamp"}
+        plain = {
+            c.name: c.raw
+            for c in node.columns
+            if c.expr is None and c.raw is not None and c.name not in clamped
+        }
         if node.silence_s is not None or node.gaps != "reset":
             out.append(node)
             continue

@@ -19,6 +19,7 @@ from flowedge.graph.sources.columns import (
 from flowedge.graph.sources.draft import Draft
 from flowedge.graph.sources.event_time import event_time
 from flowedge.graph.sources.settings import settings
+from flowedge.graph.sources.valid import validity
 from flowedge.graph.strings import placeholders
 from flowedge.lang import statements as st
 from flowedge.lang.diagnostics import Rule
@@ -87,7 +88,7 @@ def source(c: Checker, decl: Decl) -> Flow:
     clauses = {x.word: x for x in tree.clauses}
     for n, clause in enumerate(tree.clauses):
         first = next(x for x in tree.clauses if x.word == clause.word)
-        if first is not clause and clause.word != "unit" and n:
+        if first is not clause and clause.word not in ("unit", "valid") and n:
             c.report(
                 DeclaredTwice.at(
                     clause.span,
@@ -128,6 +129,7 @@ def source(c: Checker, decl: Decl) -> Flow:
     is_signal = rate_hz is not None and not tree.at_most
     live = bool(opening and opening.info and opening.info.is_live)
     settings(c, clauses, scope, d, is_signal, live, tree)
+    valid = validity(c, tree, scope, d, decl, wild=wild)
     out = Stream(columns=tuple(d.columns), keys=tuple(d.keys), shape="signal" if is_signal else "rows", rate_hz=rate_hz, has_time=not d.always,
                  in_order=not (d.rest.get("late_per_key") and d.keys), wait_s=_wait(d), is_live=live)  # fmt: skip
     if live and d.keys and "expire_s" not in d.rest and "max_keys" not in d.rest:
@@ -146,7 +148,7 @@ def source(c: Checker, decl: Decl) -> Flow:
         node = c.put(g.Source, (), out, name=decl.name, label=f"source {tree.connector.name}", span=tree.name.span, connector=opening.name,
                      address=opening.address, options=opening.options, raw=tuple((n, ty) for n, ty in d.fields.items() if n in needed),
                      columns=tuple(d.raws), keys=tuple(d.key_raws), captures=captures, time=d.time, parse=d.parse, always=d.always,
-                     start_ns=d.start_ns, **d.rest)  # fmt: skip
+                     start_ns=d.start_ns, valid=valid, **d.rest)  # fmt: skip
     return Flow(node, out if not wild else replace(WILD, has_time=out.has_time, shape=out.shape, rate_hz=out.rate_hz, is_live=live, keys=out.keys),
                 decl.name, frozenset(d.broken), wild, per_key, rate_at=rate_at)  # fmt: skip
 
