@@ -14,6 +14,7 @@ from flowedge.sources.contract import Comparison, Position, Predicate, Source
 
 Piece = tuple[pa.RecordBatch | None, Position, pa.RecordBatch | None]
 """Rows, the position behind them, and the rows that could not be read on the way there."""
+_Read = tuple[pa.RecordBatch | None, Position, pa.RecordBatch | None, dict[str, tuple[int, int]]]
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Feed:
     position : behind the last row taken
     pushed : rows that the session has been given
     newest : the source's watermark [ns]
+    altered : by raw field the values that the connector made missing, and put to the nearest
     """
 
     name: str
@@ -38,7 +40,8 @@ class Feed:
     pushed: int = 0
     done: bool = False
     newest: int = p.NEVER
-    _pieces: Iterator[Piece] | None = None
+    altered: dict[str, list[int]] = field(default_factory=dict)
+    _pieces: Iterator[_Read] | None = None
     _ahead: Ahead | None = None
 
     def start(self, *, ahead: bool, most_bytes: int = MOST_BYTES) -> None:
@@ -52,7 +55,10 @@ class Feed:
     def next(self) -> Piece:
         """What comes next; without rows at the end."""
         assert self._pieces is not None, "start before next"
-        rows, position, rejected = next(self._pieces)
+        rows, position, rejected, altered = next(self._pieces)
+        for name, counts in altered.items():
+            before = self.altered.get(name, [0, 0])
+            self.altered[name] = [a + b for a, b in zip(before, counts, strict=True)]
         self.position = position
         self.done = rows is None
         return rows, position, rejected
@@ -68,15 +74,16 @@ class Feed:
             self._ahead.close()
             self._ahead = None
 
-    def _read(self) -> Iterator[Piece]:
+    def _read(self) -> Iterator[_Read]:
         position = self.position or Position()
         found = self.source.batches(
             columns=list(self.columns), predicate=self.predicate, start=self.position
         )
         for rows, behind in found:
             position = behind
-            yield rows, behind, self.source.rejects.take()
-        yield None, position, self.source.rejects.take()
+            yield rows, behind, self.source.rejects.take(), self.source.rejects.take_altered()
+        rejects = self.source.rejects
+        yield None, position, rejects.take(), rejects.take_altered()
 
 
 def _size(piece: Piece) -> int:
@@ -115,7 +122,8 @@ def open_feeds(program: p.Program) -> Feeds:
         known = {k: _tupled(v) for k, v in options.items() if found.options.option(k) is not None}
         source = found(
             address, declared=declared_schema(specs[name]), captures=_tupled(options.get("captures")) or None,
-            on_error=options.get("on_error", "stop"), **known,
+            on_error=options.get("on_error", "stop"),
+            fitting={raw: policy for raw, policy, _ in specs[name].fitting}, **known,
         )  # fmt: skip
         out.by_name[name] = Feed(
             name, source, SourceReport(connector, address), tuple(columns),

@@ -11,7 +11,7 @@ from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.catalog import get
 from flowedge.sinks.files import FileSink
 from flowedge.sinks.part import Writer
-from flowedge.sources.contract import REJECTED
+from flowedge.sources.contract import MOST_TEXT, REJECTED
 
 KINDS = {".arrow": "arrow", ".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 """Formats by the file's suffix; any other name holds a sequence of msgpack maps."""
@@ -72,6 +72,7 @@ def turned_away(
         text = ""
         if at >= 0:
             text = json.dumps(batch.slice(at, 1).to_pylist()[0], default=str, ensure_ascii=False)
+        text = text[:MOST_TEXT]
         for name, value in zip(
             REJECTED.names, (file, behind - batch.num_rows + at + 1, reason, text), strict=True
         ):

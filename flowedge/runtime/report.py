@@ -100,9 +100,12 @@ class Report:
             source.rows_bad = counts.get("rejected", 0) + source.rows_unreadable
             source.notes = {
                 k: counts[k]
-                for k in ("jitter", "gaps", "filled", "leaps", "too_many_keys", "nulled", "clamped")
+                for k in ("jitter", "gaps", "filled", "leaps", "too_many_keys")
                 if counts.get(k)
             }
+            for word in ("nulled", "clamped"):
+                if total := sum(v[word] for v in source.values.values()):
+                    source.notes[word] = total
 
     @property
     def rows_in(self) -> int:

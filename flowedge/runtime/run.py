@@ -166,6 +166,7 @@ class Run:
         self._look_at_memory(session, feeds, outlets)
         outlets.write(session.finish())
         self.report.streams = session.ledger()
+        count_values(session, feeds)
         self.report.hints += where_rows_went(self.plan.program, session)
         if not outlets.finish(stop):
             self._interrupted()
@@ -302,6 +303,7 @@ class Run:
         feeds.close()
         with contextlib.suppress(FlowEdgeError):  # the counts of a run cut short need not add up
             self.report.streams = session.ledger()
+        count_values(session, feeds)
         outlets.tell()
 
     def _save(
@@ -320,7 +322,7 @@ class Run:
         sources = {
             name: {
                 "position": None if f.position is None else [f.position.file, f.position.row],
-                "pushed": f.pushed, "done": f.done, "newest": f.newest,
+                "pushed": f.pushed, "done": f.done, "newest": f.newest, "altered": f.altered,
             }
             for name, f in feeds.by_name.items()
         }  # fmt: skip
@@ -349,6 +351,7 @@ class Run:
             kept = saved.sources[name]
             feed.position = None if kept["position"] is None else Position(*kept["position"])
             feed.pushed, feed.done, feed.newest = kept["pushed"], kept["done"], kept["newest"]
+            feed.altered = kept.get("altered", {})
             before = saved.report["sources"][name]
             feed.report.rows_in = before["rows_in"]
             feed.report.rows_unreadable = before["rows_unreadable"]
@@ -356,6 +359,19 @@ class Run:
         for name, rows in saved.report["sinks"].items():
             self.report.sinks[name].rows = rows
         self.report.streams = saved.report["streams"]
+
+
+def count_values(session: "Session", feeds: Feeds) -> None:
+    """Tell in the report what became of the values that ``valid`` speaks of, by column."""
+    for name, feed in feeds.by_name.items():
+        node = session.sources.get(name)
+        counts = {} if node is None or node.validity is None else node.validity.counts
+        values = {column: asdict(one) for column, one in counts.items()}
+        for raw, (nulled, clamped) in feed.altered.items():
+            told = values.setdefault(raw, {"rejected": 0, "nulled": 0, "clamped": 0})
+            told["nulled"] += nulled
+            told["clamped"] += clamped
+        feed.report.values = values
 
 
 def where_rows_went(program: p.Program, session: "Session") -> list[str]:

@@ -1,7 +1,7 @@
 """What a source owes: its options, its schema, and its rows in order, batch by batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +15,9 @@ OnError = Literal["stop", "skip", "quarantine"]
 
 BATCH_ROWS = 65_536
 """Rows handed out at once, at most: a few columns of them fit into a core's second-level cache."""
+
+MOST_TEXT = 65_536
+"""Characters kept of a rejected row."""
 
 REJECTED = pa.schema(
     [("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("text", pa.string())]
@@ -62,9 +65,15 @@ Piece = tuple[pa.RecordBatch, Position]
 
 @dataclass
 class Rejects:
-    """Rows that could not be read, until the runtime takes them."""
+    """Rows that could not be read, until the runtime takes them.
+
+    Attributes
+    ----------
+    altered : by raw field how many values became missing, and how many the nearest that fits
+    """
 
     count: int = 0
+    altered: dict[str, tuple[int, int]] = field(default_factory=dict)
     _columns: dict[str, list[Any]] = field(
         default_factory=lambda: {name: [] for name in REJECTED.names}
     )
@@ -72,8 +81,18 @@ class Rejects:
     def add(self, file: str, row: int, reason: str, text: str) -> None:
         """Note one row; `row` counts from 1."""
         self.count += 1
-        for name, value in zip(REJECTED.names, (file, row, reason, text), strict=True):
+        for name, value in zip(REJECTED.names, (file, row, reason, text[:MOST_TEXT]), strict=True):
             self._columns[name].append(value)
+
+    def alter(self, name: str, *, nulled: int = 0, clamped: int = 0) -> None:
+        """Note values of a field that a policy changed."""
+        before = self.altered.get(name, (0, 0))
+        self.altered[name] = (before[0] + nulled, before[1] + clamped)
+
+    def take_altered(self) -> dict[str, tuple[int, int]]:
+        """What `alter` noted since the last call."""
+        out, self.altered = self.altered, {}
+        return out
 
     def take(self) -> pa.RecordBatch | None:
         """All rows noted since the last call, in the shape of `REJECTED`; None if there are none."""
@@ -86,6 +105,7 @@ class Rejects:
     def forget(self) -> None:
         """Drop what is noted, count included."""
         self.take()
+        self.take_altered()
         self.count = 0
 
 
@@ -102,6 +122,8 @@ class Source(ABC):
         converts to them, others leave casting to the engine; None: whatever the file says
     captures : which ``{name}`` in the address are captured key columns; None: all of them
     on_error : what to do with a row that cannot be read: raise, or note it in `rejects`
+    fitting : raw fields with a policy for values that do not fit: "reject" the row, "null" (missing),
+        "clamp" (the nearest that the type holds, missing where none is near)
     **options : as `options` says, resolved
 
     Raises
@@ -124,11 +146,13 @@ class Source(ABC):
         declared: pa.Schema | None = None,
         captures: Sequence[str] | None = None,
         on_error: OnError = "stop",
+        fitting: Mapping[str, str] | None = None,
         **options: Any,  # noqa: ANN401  # each connector says what it takes
     ) -> None:
         self.address = address
         self.declared = declared
         self.on_error: OnError = on_error
+        self.fitting = dict(fitting or {})
         self.rejects = Rejects()
         self.wanted_captures = tuple(captures) if captures is not None else None
         try:

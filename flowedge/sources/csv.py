@@ -14,7 +14,7 @@ import pyarrow.csv as pacsv
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import Predicate, connector
 from flowedge.sources.files import FileSource, first_line, no_column
-from flowedge.sources.text import convert, noun
+from flowedge.sources.text import convert, nearest, noun
 from flowedge.types.compute import pc
 from flowedge.types.connectors import Option, Signature
 
@@ -101,8 +101,11 @@ class Csv(FileSource):
                 rows += batch.num_rows
                 if rows > skip:
                     yield batch.slice(max(0, batch.num_rows - (rows - skip)))
+            return
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            raise self._first_bad_row(path, names, layout, kinds, error) from None
+            if not self.fitting:
+                raise self._first_bad_row(path, names, layout, kinds, error) from None
+        yield from self._carefully(path, names, layout, kinds, max(skip, rows), strict=True)
 
     def _fast(
         self, path: str, names: list[str], layout: _Layout, kinds: dict[str, pa.DataType]
@@ -130,13 +133,18 @@ class Csv(FileSource):
         layout: _Layout,
         kinds: dict[str, pa.DataType],
         skip: int = 0,
+        *,
+        strict: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Read as bytes, then convert; rows that would not go are noted and left out.
 
-        `skip` counts rows that an earlier reading handed out.
+        `skip` counts rows that an earlier reading handed out; `strict`: what no policy speaks of stops.
         """
         cells = _cells_of(names, layout)
+        of = {cell: name for name in names for cell in layout.groups.get(name, (name,))}
+        policies = {cell: self.fitting.get(name, "") for cell, name in of.items()}
         ragged: list[int] = []
+        stopped: list[int] = []
 
         def note(row: pacsv.InvalidRow) -> str:
             number = row.number - layout.skip_lines
@@ -148,6 +156,8 @@ class Csv(FileSource):
                 f"has {row.actual_columns} cell{'s' * (row.actual_columns != 1)}, expected {row.expected_columns}",
                 text,
             )
+            if strict:
+                stopped.append(number)
             return "skip"
 
         seen = passed = 0
@@ -159,8 +169,18 @@ class Csv(FileSource):
                 nulls = ("",) if is_text and self.given["null"] is None else self._null_texts
                 original = _as_written(array) if self._is_utf8 else array
                 arrays[name], bad = self._converted(_nulls(original, nulls), kinds[name])
+                if bad and policies[name] in ("null", "clamp"):
+                    arrays[name], near = _nearest(arrays[name], original, bad, policies[name])
+                    self.rejects.alter(of[name], nulled=len(bad) - near, clamped=near)
+                    continue
                 for place in bad:
                     bad_rows.setdefault(place, (name, array[place].as_py()))
+            if strict and not stopped:
+                stopped += [
+                    _row_number(seen + place, ragged)
+                    for place, (name, _) in bad_rows.items()
+                    if not policies[name]
+                ]
             if bad_rows:
                 for place, (name, cell) in sorted(bad_rows.items()):
                     shown = self._shown(cell)
@@ -172,6 +192,14 @@ class Csv(FileSource):
                 keep[list(bad_rows)] = False
                 mask = pa.array(keep)
                 arrays = {n: a.filter(mask) for n, a in arrays.items()}
+            if stopped:
+                noted = self.rejects.take()
+                rows = noted.to_pylist() if noted is not None else []
+                first = next(r for r in rows if r["row"] == min(stopped))
+                raise SourceError(
+                    f"`{path}` row {first['row']}: {first['reason']}: `{first['text'][:80]}`; mend the row, "
+                    "or add `on error skip` to the source"
+                )
             seen += batch.num_rows
             out = self._assembled(arrays, names, layout, kinds)
             if passed < skip:
@@ -441,6 +469,26 @@ def _nulls(cells: pa.Array, texts: tuple[str, ...]) -> pa.Array:
     """Missing where the cell is one of these texts."""
     known = pa.array([t.encode() for t in texts], pa.binary()).cast(cells.type)
     return pc.if_else(pc.is_in(cells, known), pa.scalar(None, cells.type), cells)
+
+
+def _nearest(
+    values: pa.Array, cells: pa.Array, bad: list[int], policy: str
+) -> tuple[pa.Array, int]:
+    """Values with the nearest that the type holds where a cell would not go; and how many those are."""
+    if policy != "clamp" or not pa.types.is_integer(values.type):
+        return values, 0
+    found = {
+        place: near
+        for place in bad
+        if (near := nearest(cells[place].as_py(), values.type)) is not None
+    }
+    if not found:
+        return values, 0
+    mask = np.zeros(len(values), bool)
+    mask[list(found)] = True
+    return pc.replace_with_mask(
+        values, pa.array(mask), pa.array([found[p] for p in sorted(found)], values.type)
+    ), len(found)
 
 
 def _as_written(cells: pa.Array) -> pa.Array:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from flowedge.lang.errors import SourceError
-from flowedge.sources.contract import Predicate, connector
+from flowedge.sources.contract import MOST_TEXT, Predicate, connector
 from flowedge.sources.files import FileSource
-from flowedge.sources.text import convert, noun
+from flowedge.sources.text import convert, nearest, noun
 
 _BLOCK = 1 << 20
 _LONGEST = 16 << 20
@@ -67,17 +67,55 @@ class Jsonl(FileSource):
         self, path: str, first: int, lines: list[bytes], schema: pa.Schema
     ) -> pa.RecordBatch:
         """Leave out the bad lines, or raise at the first."""
-        if self.on_error == "stop":
+        if self.on_error == "stop" and not self.fitting:
             raise self._first_bad_line(path, first, lines, schema)
         good = []
         for number, line in enumerate(lines, first):
-            problem = _problem(line, schema)
+            mended, problem = line, _problem(line, schema)
+            if problem is not None and self.fitting:
+                mended, problem = self._mended(line, schema, problem)
             if problem is None:
-                good.append(line)
+                good.append(mended)
+            elif self.on_error == "stop" and not self._rejects(problem):
+                raise self._first_bad_line(path, number, [line], schema)
             else:
-                shown = line[:200].decode("utf-8", "backslashreplace")
+                shown = line[:MOST_TEXT].decode("utf-8", "backslashreplace")
                 self.rejects.add(path, number, problem, shown)
         return _typed(_parse(b"\n".join(good), schema), schema)
+
+    def _rejects(self, problem: str) -> bool:
+        """Whether a policy has the row rejected that has this problem."""
+        return any(
+            problem.startswith(f"`{name}` ") for name, p in self.fitting.items() if p == "reject"
+        )
+
+    def _mended(self, line: bytes, schema: pa.Schema, problem: str) -> tuple[bytes, str | None]:
+        """The line without the values that a policy makes missing or clamps, and what else is wrong."""
+        if not problem.startswith("`"):
+            return line, problem
+        found = json.loads(line)
+        changed: list[tuple[str, bool]] = []
+        for one in schema:
+            policy = self.fitting.get(one.name)
+            if policy not in ("null", "clamp"):
+                continue
+            if _bad_field(line, pa.schema([one])) is None:
+                continue
+            value, near = found.pop(one.name, None), None
+            if (
+                policy == "clamp"
+                and pa.types.is_integer(one.type)
+                and isinstance(value, int | float | str)
+            ):
+                near = nearest(str(value), one.type)
+                found[one.name] = near
+            changed.append((one.name, near is not None))
+        mended = json.dumps(found, ensure_ascii=False).encode()
+        still = _problem(mended, schema)
+        if still is None:
+            for name, is_near in changed:
+                self.rejects.alter(name, nulled=not is_near, clamped=is_near)
+        return mended, still
 
     def _first_bad_line(
         self, path: str, first: int, lines: list[bytes], schema: pa.Schema

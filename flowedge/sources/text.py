@@ -1,5 +1,6 @@
 """Text to values: whole columns at once, and which cells would not go."""
 
+import math
 import re
 
 import pyarrow as pa
@@ -90,3 +91,19 @@ def noun(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         return _WORDS["timestamp"]
     return _WORDS.get(str(kind), str(kind))
+
+
+def nearest(cell: str | bytes, kind: pa.DataType) -> int | None:
+    """The whole number of a type that is nearest to what a text says; None where it says no number."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    if math.isnan(value):
+        return None
+    bits = kind.bit_width
+    is_signed = pa.types.is_signed_integer(kind)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
+    if math.isinf(value):
+        return high if value > 0 else low
+    return max(low, min(high, round(value)))

@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 
-from flowedge.runtime.report import Report
+from flowedge.runtime.report import Report, SourceReport
 
 
 class Bar:
@@ -99,6 +99,7 @@ def summary(report: Report) -> str:
             cures = CURES | {
                 "rejected": f"look at them with `flowedge inspect {source.quarantine}`"
             }
+        lines += _altered(source)
         lines += [
             f"  {fate}: {cures[fate]}" for fate, n in lost.items() if n * 100 > source.rows_in
         ]
@@ -120,6 +121,16 @@ def summary(report: Report) -> str:
         + _bytes(report.state_bytes)
     )
     return "\n".join(lines)
+
+
+def _altered(source: SourceReport) -> list[str]:
+    """Columns of which more than one value in a hundred was not valid."""
+    return [
+        f"  {column}: {n:,} values ({_percent(n, source.rows_in)}) were not valid; look at the sensor, or "
+        "widen the range behind `valid`"
+        for column, v in source.values.items()
+        if (n := v["rejected"] + v["nulled"] + v["clamped"]) * 100 > source.rows_in
+    ]
 
 
 NOTES = {
