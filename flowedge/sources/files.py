@@ -4,13 +4,15 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import BATCH_ROWS, Piece, Position, Predicate, Source
+from flowedge.sources.limits import TRUSTED, check_schema, check_texts
 from flowedge.sources.paths import Found, captured_names, find, os_error
+from flowedge.types.connectors import Signature
 
 DAMAGED = (pa.ArrowException, OSError, OverflowError, EOFError, MemoryError, ValueError)
 """What reading damaged bytes may raise; Arrow's own errors are among the last."""
@@ -26,6 +28,12 @@ class FileSource(Source):
     """Added to the address where the file is looked up."""
     raises: ClassVar[tuple[type[Exception], ...]] = ()
     """What else reading damaged bytes may raise."""
+
+    def __init_subclass__(cls, **more: Any) -> None:  # noqa: ANN401
+        """Every file source may be told that its files are trusted."""
+        super().__init_subclass__(**more)
+        if cls.options.option(TRUSTED.name) is None:
+            cls.options = Signature((*cls.options.options, TRUSTED))
 
     @cached_property
     def found(self) -> list[Found]:
@@ -77,6 +85,8 @@ class FileSource(Source):
                     for at in range(0, whole.num_rows, BATCH_ROWS):
                         batch = whole.slice(at, BATCH_ROWS)
                         batch.validate(full=True)
+                        if not self.given[TRUSTED.name]:
+                            check_texts(one.path, batch)
                         row += batch.num_rows
                         yield self._with_captures(batch, one, columns), Position(number, row)
             except (*DAMAGED, *self.raises) as error:
@@ -93,9 +103,12 @@ class FileSource(Source):
 
     def _guarded_schema(self, path: str) -> pa.Schema:
         try:
-            return self.schema_of(path)
+            schema = self.schema_of(path)
         except (*DAMAGED, *self.raises) as error:
             raise self.damaged(path, error) from None
+        if not self.given[TRUSTED.name]:
+            check_schema(path, schema)
+        return schema
 
     def _columns_inside(
         self, one: Found, columns: Sequence[str] | None, expected: pa.Schema | None

@@ -14,6 +14,7 @@ import pyarrow as pa
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import BATCH_ROWS, Predicate, connector
 from flowedge.sources.files import FileSource
+from flowedge.sources.limits import check_ratio
 from flowedge.types.connectors import Option, Signature
 
 
@@ -66,6 +67,9 @@ class Npz(FileSource):
         with ExitStack() as stack:
             archive = stack.enter_context(_archive(path))
             members = [m for m in _members(path, archive) if columns is None or m.name in columns]
+            for member in members if not self.given["trusted"] else ():
+                entry = archive.getinfo(member.entry)
+                check_ratio(path, f"`{member.name}`", entry.compress_size, entry.file_size)
             if not members:
                 return
             rows = members[0].shape[0]

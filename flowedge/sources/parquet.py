@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import BATCH_ROWS, Comparison, Predicate, connector
 from flowedge.sources.files import FileSource, first_line, no_column
+from flowedge.sources.limits import check_ratio, check_rows
 from flowedge.sources.paths import Found, check_file, find
 from flowedge.types.connectors import Option, Signature
 from flowedge.types.encryption import encryption_key, parquet_decryption
@@ -87,6 +88,8 @@ class Parquet(FileSource):
             )
             for group in range(file.metadata.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
+                if not self.given["trusted"]:
+                    _check_group(path, file.metadata.row_group(group), group, names)
                 if skip >= rows:
                     skip -= rows
                     continue
@@ -100,6 +103,16 @@ class Parquet(FileSource):
                     rest = batch.slice(skip)
                     skip = 0
                     yield _shaped(rest, names, schema)
+
+
+def _check_group(path: str, group: Any, number: int, names: list[str]) -> None:  # noqa: ANN401
+    """What the footer says of a row group, before any of it is read; raises SourceError."""
+    check_rows(path, f"row group {number}", group.num_rows)
+    for k in range(group.num_columns):
+        chunk = group.column(k)
+        if chunk.path_in_schema.split(".")[0] in names:
+            what = f"`{chunk.path_in_schema}` in row group {number}"
+            check_ratio(path, what, chunk.total_compressed_size, chunk.total_uncompressed_size)
 
 
 def _open(path: str, key: bytes | None) -> pq.ParquetFile:
