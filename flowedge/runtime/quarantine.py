@@ -1,6 +1,7 @@
 """Rows that could not be used, kept with file, row number, reason and text."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,11 @@ def quarantine_sink(path: str) -> FileSink:
 
 
 def turned_away(
-    found: list[tuple[str, int, str]], batch: pa.RecordBatch, first: int, file: str, behind: int
+    found: list[tuple[str, int, str]],
+    batch: pa.RecordBatch,
+    first: int,
+    file: str,
+    number: Callable[[int], int],
 ) -> pa.RecordBatch:
     """Rows that the session refused, in the shape of `REJECTED`.
 
@@ -64,7 +69,8 @@ def turned_away(
     found : (partition, number of the row in it from 0, reason)
     batch : the rows that were pushed
     first : number in the partition of its first row; of a row before it, which had waited, there is no text
-    file, behind : where the batch ends: the file, and the number of rows before that place
+    file : where the batch comes from
+    number : what the file counts a row of the batch as (from 1), given its place in the batch (from 0)
     """
     rows: dict[str, list[Any]] = {name: [] for name in REJECTED.names}
     for _, row, reason in found:
@@ -73,8 +79,6 @@ def turned_away(
         if at >= 0:
             text = json.dumps(batch.slice(at, 1).to_pylist()[0], default=str, ensure_ascii=False)
         text = text[:MOST_TEXT]
-        for name, value in zip(
-            REJECTED.names, (file, behind - batch.num_rows + at + 1, reason, text), strict=True
-        ):
+        for name, value in zip(REJECTED.names, (file, number(at), reason, text), strict=True):
             rows[name].append(value)
     return pa.RecordBatch.from_pydict(rows, schema=REJECTED)

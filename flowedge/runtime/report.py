@@ -16,6 +16,7 @@ class SourceReport:
     rows_unreadable : those of them that the connector could not read
     quarantine : the file that holds the bad rows, empty if there is none
     watermark_ns : how far the source has come in event time; None before its first row
+    values : by column, where ``valid`` speaks of it: rows rejected, values nulled, values clamped
     notes : remarks that cost no row: samples beside their instant, gaps met, rows put into gaps
     """
 
@@ -29,6 +30,7 @@ class SourceReport:
     quarantine: str = ""
     watermark_ns: int | None = None
     notes: dict[str, int] = field(default_factory=dict)
+    values: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pyarrow as pa
 from flowedge.compile import program as p
 from flowedge.lang.errors import FlowEdgeError
 from flowedge.runtime.checkpoint import Saved, State, compare, seen
-from flowedge.runtime.feeds import Feed, Feeds, open_feeds
+from flowedge.runtime.feeds import Feed, Feeds, LeftOut, open_feeds
 from flowedge.runtime.latency import Receipts
 from flowedge.runtime.memory import Memory
 from flowedge.runtime.models import load_models
@@ -199,6 +199,7 @@ class Run:
                 feed.report.rows_in += rejected.num_rows
                 feed.report.rows_unreadable += rejected.num_rows
                 self._keep(outlets, feed, rejected)
+                note_left_out(feed, rejected, position)
             if batch is None:
                 outlets.write(session.end(feed.name))
                 none = pa.RecordBatch.from_arrays([], names=[])
@@ -244,13 +245,18 @@ class Run:
         """Keep what the session would not have, such as rows without a time."""
         first = feed.pushed
         feed.pushed += batch.num_rows
-        if not found or not feed.quarantine:
-            return
         paths = feed.source.paths()
-        file, behind = feed.report.address, feed.pushed
+        file, behind, left_out = feed.report.address, feed.pushed, feed.left_out
         if position.file < len(paths) and position.row >= batch.num_rows:
             file, behind = paths[position.file], position.row
-        self._keep(outlets, feed, turned_away(found, batch, first, file, behind))
+            left_out.note(position.file, ())
+        if found and feed.quarantine:
+            begin = behind - batch.num_rows + 1
+            numbered = turned_away(
+                found, batch, first, file, lambda at: left_out.number(begin + at)
+            )
+            self._keep(outlets, feed, numbered)
+        left_out.passed(behind)
 
     @staticmethod
     def _keep(outlets: Outlets, feed: Feed, rejected: pa.RecordBatch) -> None:
@@ -323,6 +329,7 @@ class Run:
             name: {
                 "position": None if f.position is None else [f.position.file, f.position.row],
                 "pushed": f.pushed, "done": f.done, "newest": f.newest, "altered": f.altered,
+                "left_out": [f.left_out.file, f.left_out.before, f.left_out.ahead],
             }
             for name, f in feeds.by_name.items()
         }  # fmt: skip
@@ -352,6 +359,7 @@ class Run:
             feed.position = None if kept["position"] is None else Position(*kept["position"])
             feed.pushed, feed.done, feed.newest = kept["pushed"], kept["done"], kept["newest"]
             feed.altered = kept.get("altered", {})
+            feed.left_out = LeftOut(*kept.get("left_out", ()))
             before = saved.report["sources"][name]
             feed.report.rows_in = before["rows_in"]
             feed.report.rows_unreadable = before["rows_unreadable"]
@@ -359,6 +367,18 @@ class Run:
         for name, rows in saved.report["sinks"].items():
             self.report.sinks[name].rows = rows
         self.report.streams = saved.report["streams"]
+
+
+def note_left_out(feed: Feed, rejected: pa.RecordBatch, position: Position) -> None:
+    """Remember which rows of a file its connector has left out."""
+    paths = feed.source.paths()
+    if position.file < len(paths):
+        here = zip(
+            rejected.column("file").to_pylist(), rejected.column("row").to_pylist(), strict=True
+        )
+        feed.left_out.note(
+            position.file, [row for file, row in here if file == paths[position.file]]
+        )
 
 
 def count_values(session: "Session", feeds: Feeds) -> None:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from flowedge.compile.program import FOREVER, NEVER, Field, PartSpec, SourceSpec
 from flowedge.lang.errors import RunError, SourceError
 from flowedge.session.arrow import Reader
-from flowedge.session.batch import DTYPES, MISSING as ABSENT, Batch, Times, concat, missing
+from flowedge.session.batch import DTYPES, Batch, Times, concat, missing
+from flowedge.session.batch import MISSING as ABSENT
 from flowedge.session.held import by_time
 from flowedge.session.kernel import Runner
 from flowedge.session.meeting import turns

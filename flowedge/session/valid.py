@@ -117,6 +117,7 @@ class Validity:
     rejects_time: bool = False
 
     def __post_init__(self) -> None:
+        """Work out once what is looked at in which column."""
         stores = {f.name: (f.name, f.store) for f in self.spec.fields}
         stores |= {name: (column, store) for column, (name, store) in self.keys.items()}
         raws = dict(self.spec.columns) | {f.name: raw for f, raw in self.spec.keys}
@@ -197,7 +198,7 @@ class Validity:
 
     @staticmethod
     def _reason(
-        rule: _Rule, value: Any, row: int, odd: bool, text: Callable[[str, int], str]  # noqa: ANN401, FBT001
+        rule: _Rule, value: Any, row: int, odd: bool, text: Callable[[str, int], str]  # noqa: ANN401
     ) -> str:  # fmt: skip
         if odd:
             raw = rule.raws[0]

@@ -14,7 +14,7 @@ import pyarrow.csv as pacsv
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import Predicate, connector
 from flowedge.sources.files import FileSource, first_line, no_column
-from flowedge.sources.text import convert, nearest, noun
+from flowedge.sources.text import convert, noun, with_nearest
 from flowedge.types.compute import pc
 from flowedge.types.connectors import Option, Signature
 
@@ -170,7 +170,7 @@ class Csv(FileSource):
                 original = _as_written(array) if self._is_utf8 else array
                 arrays[name], bad = self._converted(_nulls(original, nulls), kinds[name])
                 if bad and policies[name] in ("null", "clamp"):
-                    arrays[name], near = _nearest(arrays[name], original, bad, policies[name])
+                    arrays[name], near = with_nearest(arrays[name], original, bad, policies[name])
                     self.rejects.alter(of[name], nulled=len(bad) - near, clamped=near)
                     continue
                 for place in bad:
@@ -469,26 +469,6 @@ def _nulls(cells: pa.Array, texts: tuple[str, ...]) -> pa.Array:
     """Missing where the cell is one of these texts."""
     known = pa.array([t.encode() for t in texts], pa.binary()).cast(cells.type)
     return pc.if_else(pc.is_in(cells, known), pa.scalar(None, cells.type), cells)
-
-
-def _nearest(
-    values: pa.Array, cells: pa.Array, bad: list[int], policy: str
-) -> tuple[pa.Array, int]:
-    """Values with the nearest that the type holds where a cell would not go; and how many those are."""
-    if policy != "clamp" or not pa.types.is_integer(values.type):
-        return values, 0
-    found = {
-        place: near
-        for place in bad
-        if (near := nearest(cells[place].as_py(), values.type)) is not None
-    }
-    if not found:
-        return values, 0
-    mask = np.zeros(len(values), bool)
-    mask[list(found)] = True
-    return pc.replace_with_mask(
-        values, pa.array(mask), pa.array([found[p] for p in sorted(found)], values.type)
-    ), len(found)
 
 
 def _as_written(cells: pa.Array) -> pa.Array:

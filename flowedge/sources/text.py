@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pyarrow as pa
 
 from flowedge.types.compute import pc
@@ -107,3 +108,23 @@ def nearest(cell: str | bytes, kind: pa.DataType) -> int | None:
     if math.isinf(value):
         return high if value > 0 else low
     return max(low, min(high, round(value)))
+
+
+def with_nearest(
+    values: pa.Array, cells: pa.Array, bad: list[int], policy: str
+) -> tuple[pa.Array, int]:
+    """Values with the nearest that the type holds where a cell would not go; and how many those are."""
+    if policy != "clamp" or not pa.types.is_integer(values.type):
+        return values, 0
+    found = {
+        place: near
+        for place in bad
+        if (near := nearest(cells[place].as_py(), values.type)) is not None
+    }
+    if not found:
+        return values, 0
+    mask = np.zeros(len(values), bool)
+    mask[list(found)] = True
+    return pc.replace_with_mask(
+        values, pa.array(mask), pa.array([found[p] for p in sorted(found)], values.type)
+    ), len(found)

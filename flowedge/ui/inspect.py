@@ -1,6 +1,8 @@
 """What a file holds, told in a few lines."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +11,7 @@ import pyarrow.parquet as pq
 from flowedge.lang.errors import RunError
 from flowedge.session.ledger import Counts
 from flowedge.session.snapshot import CHECKPOINT
+from flowedge.sources.contract import REJECTED
 from flowedge.types.encryption import encryption_key, parquet_decryption
 from flowedge.types.metadata import UNIT
 
@@ -187,6 +190,8 @@ def _source(connector: str, path: Path, rows: int) -> str:
 
 def _table(path: Path, schema: pa.Schema, count: int, first: pa.Table | None) -> str:
     lines = [f"{path}: {count:,} rows"]
+    if schema.names == REJECTED.names:
+        lines = [f"{path}: {count:,} rejected rows", *_by_reason(_reasons(path))]
     width = max((len(n) for n in schema.names), default=1)
     for field in schema:
         unit = (field.metadata or {}).get(UNIT, b"").decode()
@@ -236,10 +241,43 @@ def _model(path: Path) -> str:
     return "\n".join(lines)
 
 
+def _reasons(path: Path) -> "Counter[str]":
+    """Reasons of a quarantine file that is a table, counted batch by batch."""
+    from flowedge.runtime.quarantine import KINDS  # noqa: PLC0415
+    from flowedge.sources.catalog import get  # noqa: PLC0415
+
+    found = get(KINDS.get(path.suffix, "arrow"))
+    assert found is not None, path
+    counts: Counter[str] = Counter()
+    for batch, _ in found(str(path)).batches(["reason"]):
+        counts.update(_kind_of(str(reason)) for reason in batch.column(0).to_pylist())
+    return counts
+
+
+def _kind_of(reason: str) -> str:
+    """A reason without the value at hand, so that like ones are counted together."""
+    for pattern, said in _LIKE:
+        reason = re.sub(pattern, said, reason)
+    return reason
+
+
+_LIKE = (
+    (r"^(`[^`]*`) is .*, outside ", r"\1 outside "),
+    (r"which `.*` (of `.*` )?does not fit$", r"which what came does not fit"),
+    (r"^`.*` is no time$", "no time"),
+)
+
+
+def _by_reason(reasons: "Counter[str]") -> list[str]:
+    """How many rows for each reason, the most frequent first."""
+    return [f"  {count:8,}  {reason}" for reason, count in reasons.most_common(20)]
+
+
 def _quarantine(path: Path, rows: int) -> str:
     import msgpack  # noqa: PLC0415
 
-    found = []
+    found: list[dict[str, object]] = []
+    reasons: Counter[str] = Counter()
     try:
         with path.open("rb") as file:
             for row in msgpack.Unpacker(file, max_buffer_size=2**26):
@@ -247,14 +285,16 @@ def _quarantine(path: Path, rows: int) -> str:
                     raise RunError(
                         f"`{path}` is neither Arrow, Parquet, a model, a checkpoint nor a quarantine file"
                     )
-                found.append(row)
+                reasons[_kind_of(str(row.get("reason")))] += 1
+                if len(found) < rows:
+                    found.append(row)
     except (ValueError, msgpack.UnpackException):
         raise RunError(
             f"`{path}` is neither Arrow, Parquet, a model, a checkpoint nor a quarantine file"
         ) from None
-    if not found:
+    if not reasons:
         raise RunError(f"`{path}` is empty")
-    lines = [f"{path}: {len(found)} rejected rows"]
+    lines = [f"{path}: {reasons.total()} rejected rows", *_by_reason(reasons)]
     lines += [
         f"  {r.get('file')}:{r.get('row')}: {r.get('reason')}: {r.get('text')}"
         for r in found[:rows]
