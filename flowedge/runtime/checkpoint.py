@@ -8,7 +8,8 @@ commit with the checkpoint as the decision; Pillai et al., "All file systems are
 1. rows and complete files are synced, the files under temporary names, then the names;
 2. the checkpoint is written beside, synced, renamed, its directory synced: from here on it counts;
 3. the complete files are listed, renamed to their own names, and the names synced;
-4. checkpoints before the last three, and rows that only they needed, are removed.
+4. checkpoints before the last three, and rows that only they needed, are removed;
+5. the sources are told what no checkpoint that is kept needs any more.
 
 A run that goes on takes the newest checkpoint that is whole, finishes its step 3, and cuts off what came
 later. The last three are kept; a damaged one gives way to the one before.
@@ -26,6 +27,7 @@ from typing import IO, Any
 
 from flowedge import __version__
 from flowedge.lang.errors import CheckpointError, SinkError, StateHeldError
+from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.rowlog import RowLog
 from flowedge.session.snapshot import CHECKPOINT, seal, unseal
 from flowedge.sinks import disk
@@ -80,6 +82,7 @@ class State:
     root : the directory, made where it is missing
     pipeline : named to others that want the directory
     key : authenticates checkpoints; one that was not made with it is refused
+    clock : tells when rows are to be synced
 
     Raises
     ------
@@ -93,6 +96,7 @@ class State:
     key: bytes | None = field(default=None, repr=False)
     epoch: int = 0
     pipeline: str = ""
+    clock: Clock = SYSTEM
     _lock: IO[bytes] | None = None
     _needs: list[dict[str, int]] = field(default_factory=list)
 
@@ -170,7 +174,7 @@ class State:
     def log(self, output: str, sync_every_s: float = 0.0, cipher: Cipher | None = None) -> RowLog:
         """The log of an output: a name may hold what a path may not."""
         safe = "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):x}" for c in output)
-        return RowLog(self.root / "rows" / safe[:200], sync_every_s, cipher)
+        return RowLog(self.root / "rows" / safe[:200], sync_every_s, cipher, self.clock)
 
     def save(self, saved: Saved) -> None:
         """Make a checkpoint last; what it speaks of must be on the disk.
@@ -199,9 +203,9 @@ class State:
                 f"the state in `{self.root}` was removed under the run; run the same command again to start afresh"
             )
 
-    def drop_old(self) -> dict[str, int]:
-        """Remove checkpoints before the last three; the first row of each log that is still needed."""
-        old = [path for _, path in self._checkpoints()[:-KEPT]]
+    def drop_old(self, kept: int = KEPT) -> dict[str, int]:
+        """Remove all but the last checkpoints; the first row of each log that is still needed."""
+        old = [path for _, path in self._checkpoints()[:-kept]]
         self._unlink(old)
         if len(self._needs) < KEPT:
             return {}

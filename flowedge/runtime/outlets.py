@@ -1,7 +1,6 @@
 """Where the rows of a run go: sinks and quarantine files, at once or with the checkpoints."""
 
 import hashlib
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -12,6 +11,7 @@ import pyarrow as pa
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, SinkError
 from flowedge.runtime.checkpoint import Saved, State
+from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.keys import SigningKey
 from flowedge.runtime.latency import Latencies, Receipts, first_times
 from flowedge.runtime.quarantine import quarantine_sink
@@ -148,6 +148,7 @@ class Outlets:
     behind : write on a thread of its own
     most_bytes : of the rows that wait for that thread
     provenance : what the files tell of where they come from
+    clock : measures how long rows take
     """
 
     def __init__(
@@ -160,7 +161,9 @@ class Outlets:
         behind: bool,
         most_bytes: int = MOST_BYTES,
         provenance: Provenance | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
+        self._clock = clock
         self._schemas, self._report, self._state = schemas, report, state
         self._provenance = provenance or Provenance()
         self._sinks: dict[str, Outlet] = {}
@@ -294,7 +297,7 @@ class Outlets:
 
     def _hand_over(self, name: str, batch: pa.RecordBatch) -> None:
         self._sinks[name].write(batch)
-        now, times = time.monotonic_ns(), first_times(batch)
+        now, times = self._clock.ns(), first_times(batch)
         known = [self.receipts[s] for s in self._sources[name] if s in self.receipts]
         if known and len(times):
             # Of several sources the one whose row came first counts: the longest way.

@@ -1,12 +1,12 @@
 """A replay at a multiple of real time."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from flowedge.compile.program import NEVER
+from flowedge.runtime.clock import SYSTEM, Clock
 
 
 @dataclass
@@ -18,6 +18,7 @@ class Pace:
     """
 
     speed: float | None
+    clock: Clock = SYSTEM
     _first: tuple[int, float] | None = None
     _rows: int = 1
 
@@ -37,10 +38,10 @@ class Pace:
         if self.speed is None or newest_ns == NEVER:
             return
         if self._first is None:
-            self._first = (newest_ns, time.monotonic())
+            self._first = (newest_ns, self.clock.s())
             return
         due = self._first[1] + (newest_ns - self._first[0]) * 1e-9 / self.speed
-        ahead = due - time.monotonic()
+        ahead = due - self.clock.s()
         self._rows = max(1, self._rows // 2) if ahead > 0.1 else min(2 * self._rows, 1 << 20)
-        while not stop() and (left := due - time.monotonic()) > 0:
-            time.sleep(min(0.1, left))  # a signal does not end a sleep
+        while not stop() and (left := due - self.clock.s()) > 0:
+            self.clock.sleep(min(0.1, left))  # a signal does not end a sleep

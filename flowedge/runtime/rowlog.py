@@ -9,7 +9,6 @@ store: Rosenblum and Ousterhout, ACM TOCS 10, 1992, without their cleaner).
 
 import io
 import os
-import time
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
@@ -18,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flowedge.lang.errors import CheckpointError, SinkError
+from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.sinks import disk
 from flowedge.sinks.atomic import explained, sync_directory
 from flowedge.types.encryption import Cipher
@@ -39,6 +39,7 @@ class RowLog:
     folder : its segments, one file each, named by the number of their first row
     cipher : encrypts the rows; None: they are plain
     sync_every_s : 0: synced at every mark; inf: never; else at marks, when so much time has passed [s]
+    clock : says how much has
 
     Attributes
     ----------
@@ -46,9 +47,14 @@ class RowLog:
     """
 
     def __init__(
-        self, folder: Path, sync_every_s: float = 0.0, cipher: Cipher | None = None
+        self,
+        folder: Path,
+        sync_every_s: float = 0.0,
+        cipher: Cipher | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.folder, self._sync_every_s, self._cipher = folder, sync_every_s, cipher
+        self._clock = clock
         self.rows = 0
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_bytes = 0
@@ -56,7 +62,7 @@ class RowLog:
         self._segment = 0
         self._bytes = 0
         self._is_new = False
-        self._synced_at = time.monotonic()
+        self._synced_at = self._clock.s()
 
     @property
     def nbytes(self) -> int:
@@ -86,7 +92,7 @@ class RowLog:
         SinkError : the disk is full or has failed; the log is to be given up
         """
         self._write()
-        is_due = time.monotonic() - self._synced_at >= self._sync_every_s
+        is_due = self._clock.s() - self._synced_at >= self._sync_every_s
         if self._descriptor >= 0 and is_due:
             self._sync()
         told = {"segment": self._segment, "bytes": self._bytes, "rows": self.rows}
@@ -133,7 +139,7 @@ class RowLog:
         except OSError as error:
             raise explained(self._path(self._segment), error) from None
         self._is_new = False
-        self._synced_at = time.monotonic()
+        self._synced_at = self._clock.s()
 
     def _leave(self) -> None:
         if self._descriptor >= 0:

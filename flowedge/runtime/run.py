@@ -1,8 +1,7 @@
 """A run from files to files: sources read in turn, one session, sinks that show all or nothing."""
 
 import contextlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,8 @@ import pyarrow as pa
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import FlowEdgeError
-from flowedge.runtime.checkpoint import Saved, State, compare, seen
+from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
+from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.feeds import Feed, Feeds, LeftOut, open_feeds
 from flowedge.runtime.latency import Receipts
 from flowedge.runtime.memory import Memory
@@ -60,6 +60,7 @@ class Run:
     max_memory : bytes that the run may hold; over them it stops safely. None: any number
     name : what others are told that want the same state
     discard : nodes, streams or sinks whose state is given up where the pipeline has changed; "*" for all
+    clock : all that the run knows of time
     """
 
     plan: Plan
@@ -74,14 +75,16 @@ class Run:
     discard: tuple[str, ...] = ()
     max_memory: int | None = None
     name: str = ""
+    clock: Clock = SYSTEM
     _state: State | None = None
     _told: float = 0.0
     _saved_at: float = 0.0
     _memory: Memory = field(default_factory=Memory)
+    _positions: list[dict[str, Position | None]] = field(default_factory=list)
 
     def __call__(self) -> Report:
         """Read all, write all; raises RunError, or Interrupted after the state is consistent."""
-        started = time.perf_counter()
+        started = self.clock.s()
         self._memory = Memory(self.max_memory)
         self.report.compile_s = self.plan.compile_s
         self.report.plan_from_cache = self.plan.from_cache
@@ -95,6 +98,7 @@ class Run:
                     self.checkpoint,
                     None if self.key is None else self.key.checkpoint_key(),
                     pipeline=self.name,
+                    clock=self.clock,
                 )
                 stack.callback(self._state.close)
             session = self.plan.open(models)
@@ -108,6 +112,7 @@ class Run:
                 provenance=Provenance(
                     _header(self.plan.program), sign=None if self.key is None else self.key.sign
                 ),
+                clock=self.clock,
             )
             for name, feed in feeds.by_name.items():
                 self.report.sources[name] = feed.report
@@ -123,13 +128,15 @@ class Run:
                     self._finish(session, feeds, outlets, stop)
                 outlets.settle()
                 if self._state is not None:
+                    self._state.drop_old(1)  # all rows are in files that are shown
+                    self._acknowledge(feeds, {n: f.position for n, f in feeds.by_name.items()})
                     self._state.clear()
                 self.report.is_complete = True
             except BaseException:
                 self._cut_short(session, feeds, outlets)
                 raise
             finally:
-                self.report.wall_s = time.perf_counter() - started
+                self.report.wall_s = self.clock.s() - started
                 self.report.finish()
         return self.report
 
@@ -185,8 +192,8 @@ class Run:
         outlets: Outlets,
         stop: Callable[[], bool],
     ) -> None:
-        pace = Pace(self.speed)
-        self._saved_at = time.monotonic()
+        pace = Pace(self.speed, self.clock)
+        self._saved_at = self.clock.s()
         for one in feeds.by_name.values():
             if not one.done:
                 one.start(ahead=self.threads > 1, most_bytes=self._memory.queue_bytes)
@@ -194,7 +201,7 @@ class Run:
             if stop():
                 self._stop(session, feeds, outlets)
             batch, position, rejected = feed.next()
-            received = time.monotonic_ns()
+            received = self.clock.ns()
             if rejected is not None:
                 feed.report.rows_in += rejected.num_rows
                 feed.report.rows_unreadable += rejected.num_rows
@@ -219,7 +226,7 @@ class Run:
             self._turned_away(outlets, feed, session.rejected(feed.name), batch, position)
             if self._memory.is_due(batch.nbytes):
                 self._look_at_memory(session, feeds, outlets)
-            if self._state is not None and time.monotonic() - self._saved_at >= self.every_s:
+            if self._state is not None and self.clock.s() - self._saved_at >= self.every_s:
                 self._save(session, feeds, outlets)
         if stop():
             self._stop(session, feeds, outlets)
@@ -266,7 +273,7 @@ class Run:
 
     def _tell(self, session: "Session", outlets: Outlets) -> None:
         """Let the terminal know how far the run is."""
-        now = time.monotonic()
+        now = self.clock.s()
         if self.progress is None or now - self._told < _TOLD_EVERY_S:
             return
         self._told = now
@@ -322,7 +329,7 @@ class Run:
     ) -> None:
         """Make a checkpoint: all rows so far last, then it, then what it decides is shown."""
         assert self._state is not None
-        began = time.perf_counter()
+        began = self.clock.s()
         outputs = outlets.prepare()
         self.report.streams = session.ledger()  # and it adds up, or this is no state to keep
         sources = {
@@ -347,9 +354,20 @@ class Run:
         )  # fmt: skip
         outlets.commit()
         outlets.forget(self._state.drop_old())
+        self._positions.append({name: feed.position for name, feed in feeds.by_name.items()})
+        del self._positions[:-KEPT]
+        if len(self._positions) == KEPT:
+            self._acknowledge(feeds, self._positions[0])
         self.report.checkpoints += 1
-        self.report.checkpoint_s += time.perf_counter() - began
-        self._saved_at = time.monotonic()
+        self.report.checkpoint_s += self.clock.s() - began
+        self._saved_at = self.clock.s()
+
+    @staticmethod
+    def _acknowledge(feeds: Feeds, positions: Mapping[str, Position | None]) -> None:
+        """Tell the sources what no checkpoint that is kept asks for again."""
+        for name, position in positions.items():
+            if position is not None:
+                feeds.by_name[name].source.acknowledge(position)
 
     def _go_on(self, saved: Saved, feeds: Feeds) -> None:
         """Take over where a checkpoint was made."""

@@ -207,6 +207,16 @@ class Source(ABC):
         SourceError : one sentence: what is wrong, where, and what to do
         """
 
+    def acknowledge(self, position: Position) -> None:  # noqa: B027  # a recording keeps its rows
+        """Hear that the rows before a position are never asked for again, and may be forgotten.
+
+        A run with checkpoints says so once a checkpoint is on the disk and its files are shown, of the
+        oldest checkpoint that is kept: a damaged one gives way to the one before. Until then, and
+        after a kill between the two, rows are asked for again from where `start` says. What has been
+        said may be said again. The call comes between two batches, from the thread of the run, while
+        `batches` may be at work on another.
+        """
+
     @abstractmethod
     def paths(self) -> list[str]:
         """The files that are read, in order; empty for what is not a file.

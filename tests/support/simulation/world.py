@@ -1,0 +1,315 @@
+"""A seed is a whole world: a pipeline, rows, and all that happens to the processes that run it.
+
+Eight seeds share a pipeline, as compiling one costs a hundred times what running it does. The last life
+is left in peace; what is then on the disk must be what the plain run in memory gives, bit for bit.
+"""
+
+import contextlib
+import gc
+import os
+import random
+import shutil
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from support.faults import FaultyDisk, Killed, using
+from support.simulation.broker import Broker, Topic, serving
+from support.simulation.pipelines import pipeline
+from support.simulation.rows import rows
+
+from flowedge.compile import program as p
+from flowedge.lang.errors import CheckpointError, FlowEdgeError, InternalError
+from flowedge.runtime import rowlog
+from flowedge.runtime.checkpoint import checkpoints_in
+from flowedge.runtime.clock import Clock
+from flowedge.runtime.feeds import declared_schema
+from flowedge.runtime.plan import compile_flow
+from flowedge.runtime.run import Run
+from flowedge.sinks import files
+from flowedge.sinks.arrow import Arrow
+from flowedge.sinks.parquet import Parquet
+
+SHARED = 8
+"""Seeds that share a pipeline."""
+SMALL = [
+    (Arrow, "block_rows", 16), (Parquet, "block_rows", 16), (files, "_ROUTED_ROWS", 24), (files, "_PENDING_ROWS", 40),
+    (files, "_LOGGED_ROWS", 60), (rowlog, "_FRAME_BYTES", 700), (rowlog, "_SEGMENT_BYTES", 3_000),
+]  # fmt: skip
+"""Blocks, files and logs of a few rows, so that little data meets every bound."""
+_KILLS = ("before", "half", "after", "eio", "enospc")
+_POWER = ("power", "power_some")
+
+
+class VirtualClock(Clock):
+    """Time passes when something happens, and a sleep takes none of ours."""
+
+    def __init__(self):
+        self._ns = 7 * 10**9
+        self.slept_s = 0.0
+
+    def ns(self):
+        self._ns += 1_000
+        return self._ns
+
+    def sleep(self, span_s):
+        self.slept_s += span_s
+        self._ns += max(1, round(span_s * 1e9))
+
+    def pass_by(self, rng):
+        """A delivery took its time."""
+        self._ns += round(10 ** rng.uniform(6, 9.7))
+
+
+@contextlib.contextmanager
+def without_system_time(offset_s):
+    """The time of day is off, and goes back an hour whenever it is asked for; nobody may really sleep."""
+    before = time.time, time.time_ns, time.sleep
+    hours = iter(range(10**9))
+
+    def off():
+        return before[0]() + offset_s - 3600 * next(hours)
+
+    def asleep(_):
+        message = "something really sleeps"
+        raise AssertionError(message)
+
+    time.time, time.time_ns, time.sleep = off, lambda: int(off() * 1e9), asleep
+    try:
+        yield
+    finally:
+        time.time, time.time_ns, time.sleep = before
+
+
+@contextlib.contextmanager
+def small():
+    """Blocks, files and logs of a few rows."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in SMALL]
+    for owner, name, value in SMALL:
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+@lru_cache(maxsize=4)
+def compiled(number):
+    """A pipeline, drafted and compiled."""
+    drafted = pipeline(number)
+    return drafted, compile_flow(text=drafted.text, use_cache=False)
+
+
+class World:
+    """What a seed stands for.
+
+    Parameters
+    ----------
+    seed : all of it
+    root : an empty directory
+    run : makes the run of a plan; tests of the tests give one that is broken
+    wrap : makes another plan of the plan, for the same purpose
+    forget : as in `FaultyDisk`
+
+    Attributes
+    ----------
+    wrong : what is not as it should be, in words
+    trace : everything that happened, in order
+    """
+
+    def __init__(self, seed, root, *, run=Run, wrap=lambda plan: plan, forget=lambda *_: False):
+        self.seed, self.root, self._run, self._forget = seed, Path(root), run, forget
+        self.drafted, self.plan = compiled(seed // SHARED)
+        self.used = wrap(self.plan)
+        self.random = random.Random(f"seed {seed}")
+        self.wrong, self.trace = [], []
+        self.lives = 0
+        self.state = self.root / "state"
+        rng = np.random.default_rng(seed)
+        schemas = {n.name: declared_schema(n) for n in self.plan.program.nodes if isinstance(n, p.SourceSpec)}
+        drawn = {o.name: rows(rng, o) for o in self.drafted.origins}
+        self.rows = {n: drawn[n] for n in schemas}
+
+    # ---- the plain run
+
+    def expected(self):
+        """The tables that the plain run in memory gives, or the error that it ends with."""
+        tables = {name: pa.Table.from_batches([b]) for name, b in self.rows.items()}
+        try:
+            return self.plan.run(tables), None
+        except InternalError:
+            raise
+        except FlowEdgeError as error:
+            return None, error
+
+    # ---- the same, with everything that may happen
+
+    def live(self):
+        """All lives of the process, until the run is complete; what is wrong with what they left."""
+        wanted, failure = self.expected()
+        broker = Broker({n: Topic(n, b, self.state) for n, b in self.rows.items()})
+        faults = self.random.choice([0, 1, 1, 2, 3])
+        here = Path.cwd()
+        os.chdir(self.root)
+        try:
+            with serving(broker), small():
+                ended = self._lives(broker, faults)
+        finally:
+            os.chdir(here)
+        for topic in broker.topics.values():
+            self.wrong += topic.wrong
+        if failure is not None:
+            if ended is None or type(ended) is not type(failure):
+                self.wrong.append(f"the plain run says {failure!r}, this one {ended!r}")
+        elif ended is not None:
+            self.wrong.append(f"it failed: {ended!r}")
+        else:
+            self._compare(wanted)
+        return self.wrong
+
+    def _lives(self, broker, faults):
+        """None once a run has come to its end, or the error of the one in peace."""
+        said = None
+        for life in range(faults + 1):
+            if self._is_over(broker):
+                return None
+            self.lives += 1
+            said = self._life(broker, in_peace=life == faults)
+            if said is None:
+                return None
+            self.trace.append(repr(said))
+            if isinstance(said, InternalError):
+                return said
+            if isinstance(said, CheckpointError) and "cannot be read" not in str(said):
+                return said
+            self._damage()
+        return said
+
+    def _is_over(self, broker):
+        """The last life ended behind the end of its run, where nothing is left to go on from."""
+        saved = self.state.is_dir() and checkpoints_in(self.state)
+        return not saved and all(t.forgotten == t.rows.num_rows for t in broker.topics.values())
+
+    def _life(self, broker, *, in_peace):
+        rng = self.random
+        kinds = [*_KILLS, *(_POWER * 2 if self.drafted.power else ())]
+        at, kind, events = -1, "before", {}
+        if not in_peace:
+            if rng.random() < 0.6:
+                at, kind = int(10 ** rng.uniform(0.5, 2.6)), rng.choice(kinds)
+            if rng.random() < 0.6:
+                events[rng.randrange(30)] = rng.choice(["kill", "stop", "stop twice"])
+        clock = VirtualClock()
+        broker.begin(random.Random(rng.random()), clock, events, rng.choice([1, 7, 40, 300]))
+        calls = FaultyDisk(self.root / "aside", at, kind, rng.randrange(10**6), self._forget)
+        options = {
+            "every_s": rng.choice([0.0, 0.1, 1.0, 5.0, 60.0]),
+            "speed": rng.choice([None, None, None, 3.0, 50.0]),
+        }
+        self.trace.append((sorted(events.items()), at, kind, sorted(options.items(), key=str)))
+        said = None
+        with using(calls, self.root), without_system_time(rng.uniform(-1e9, 1e9)):
+            try:
+                task = self._run(self.used, checkpoint=self.state, clock=clock, **options)
+                report = task()
+                self.trace.append(
+                    (report.resumed_from, report.checkpoints, sorted(report.hints), clock.slept_s)
+                )
+            except (Killed, KeyboardInterrupt, FlowEdgeError) as error:
+                said = error.with_traceback(None)
+                said.__context__ = None
+        self.trace += broker.trace
+        self.trace += [(name, what.replace(str(self.root), "")) for name, what in calls.trace if not what.isdigit()]
+        if said is not None:
+            gc.collect()  # the lock of a process that is gone is free
+        return said
+
+    def _damage(self):
+        """Once in a while the disk spoils the newest checkpoint; an older one serves."""
+        found = checkpoints_in(self.state) if self.state.is_dir() else []
+        if len(found) < 3 or self.random.random() < 0.7:
+            return
+        path = found[-1][1]
+        data = bytearray(path.read_bytes())
+        if self.random.random() < 0.5 or not data:
+            data = data[: self.random.randrange(len(data) + 1)]
+        else:
+            data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
+        path.write_bytes(bytes(data))
+        self.trace.append(("spoilt", path.name))
+
+    # ---- what is left
+
+    def _compare(self, wanted):
+        out = {n.name: n for n in self.plan.program.nodes if isinstance(n, p.SinkSpec)}
+        for name, table in wanted.items():
+            found = self._written(out[name])
+            if found is None:
+                self.wrong.append(f"sink {name}: no file")
+                continue
+            self.wrong += [f"sink {name}: {w}" for w in differences(table, found)]
+
+    def _written(self, sink):
+        path = self.root / sink.address
+        if sink.connector == "arrow" and path.is_file():
+            with pa.memory_map(str(path)) as file:
+                return pa.ipc.open_file(file).read_all()
+        found = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+        found = [f for f in found if not f.name.startswith(".") and "_quarantine" not in f.parts]
+        return pa.concat_tables([pq.ParquetFile(f).read() for f in found]) if found else None
+
+    def told(self):
+        """The world in words, and how to see it again."""
+        return (
+            f"seed {self.seed}, pipeline {self.seed // SHARED}:\n{self.drafted.text}\nschedule:\n"
+            + "".join(f"    {step}\n" for step in self.trace if not isinstance(step, tuple) or len(step) != 2)
+            + "wrong:\n" + "".join(f"    {w}\n" for w in self.wrong)
+            + f"again: PYTHONPATH=tests python -m support.simulation {self.seed}\n"
+        )  # fmt: skip
+
+
+def differences(wanted, found):
+    """How two tables differ; a NaN is as good as any other, and a missing number as a NaN."""
+    if wanted.num_rows != found.num_rows:
+        return [f"{found.num_rows} rows, not {wanted.num_rows}"]
+    if wanted.column_names != found.column_names:
+        return [f"columns {found.column_names}, not {wanted.column_names}"]
+    out = []
+    for name in wanted.column_names:
+        one, two = (_plain(t[name]) for t in (wanted, found))
+        if not one.equals(two):
+            at = next(i for i in range(len(one)) if not one[i : i + 1].equals(two[i : i + 1]))
+            out.append(f"`{name}` in row {at} is {two[at]}, not {one[at]}")
+    return out
+
+
+def _plain(column):
+    """Floats as their bits, with one NaN; dictionaries as their values."""
+    array = pa.concat_arrays([_decoded(c) for c in column.chunks]) if column.num_chunks else pa.nulls(0)
+    if pa.types.is_fixed_size_list(array.type) or pa.types.is_list(array.type):
+        array = array.flatten()
+    if pa.types.is_floating(array.type):
+        wide = np.float64 if array.type == pa.float64() else np.float32
+        values = array.to_numpy(zero_copy_only=False).astype(wide)
+        values[np.isnan(values)] = np.nan
+        return pa.array(values.view(np.int64 if wide is np.float64 else np.int32))
+    return array if array.type != pa.large_string() else array.cast(pa.string())
+
+
+def _decoded(chunk):
+    return chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
+
+
+def live(seed, parent, **options):
+    """The world of a seed, lived through."""
+    root = Path(parent) / f"seed{seed}"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    world = World(seed, root, **options)
+    world.live()
+    shutil.rmtree(root)
+    return world
