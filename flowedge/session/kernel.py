@@ -279,7 +279,9 @@ class KernelNode(Node):
         time, port, row = meeting.interleave(parts)
         self._ready()
         slot: Slots | None = None
-        if any(part is not None and part.slot is not None for part in parts):
+        # The kernel reads a slot for each row where either side has keys, also when only the other came.
+        is_keyed = self.spec.table >= 0 or any(self._map_words[:2])
+        if is_keyed or any(part is not None and part.slot is not None for part in parts):
             slot = np.zeros(len(time), np.int32)
         gap: Flags | None = None
         if any(part is not None and part.gap is not None for part in parts):

@@ -1,5 +1,6 @@
 """`python -m support.simulation SEED [COUNT]`: live through one seed, or so many from there on."""
 
+import faulthandler
 import sys
 import tempfile
 import time
@@ -13,8 +14,12 @@ from support.simulation.world import live
 def main(first, count=1):
     """The seeds that found something."""
     bad, lives, began = [], 0, time.perf_counter()
+    faulthandler.enable()
     shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as parent, connected():
+    with (
+        tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as parent,
+        connected(),
+    ):
         for seed in range(first, first + count):
             try:
                 world = live(seed, parent)

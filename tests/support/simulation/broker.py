@@ -35,7 +35,9 @@ class Topic:
         if not asked:
             self.wrong.append(f"`{self.name}`: {offset} acknowledged before any checkpoint")
         elif offset > min(asked):
-            self.wrong.append(f"`{self.name}`: {offset} acknowledged, {min(asked)} may be asked for")
+            self.wrong.append(
+                f"`{self.name}`: {offset} acknowledged, {min(asked)} may be asked for"
+            )
         self.forgotten = max(self.forgotten, offset)
 
     def read(self, offset):

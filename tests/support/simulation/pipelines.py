@@ -124,7 +124,9 @@ class _Drafter:
         keyed, rate = rng.random() < 0.75, rng.choice([None, 5.0, 10.0, 20.0])
         clauses = []
         if rate and rng.random() < 0.6:
-            clauses.append(f"gaps {rng.choice(['reset', 'hold', 'linear', 'nan'])} up to {rng.choice(_SPANS)}")
+            clauses.append(
+                f"gaps {rng.choice(['reset', 'hold', 'linear', 'nan'])} up to {rng.choice(_SPANS)}"
+            )
             if clauses[-1].startswith("gaps reset"):
                 clauses[-1] = "gaps reset"
         if rate:
@@ -198,7 +200,13 @@ class _Drafter:
         ends = made[-1:] or ["a"]
         ends += [s for s in made[:-1] if rng.random() < 0.4]
         for k, stream in enumerate(ends):
-            to = rng.choice(['arrow("out/{n}.arrow")', 'parquet("out/{n}.parquet")', 'parquet("out/{n}", roll=2 [kB])'])
+            to = rng.choice(
+                [
+                    'arrow("out/{n}.arrow")',
+                    'parquet("out/{n}.parquet")',
+                    'parquet("out/{n}", roll=2 [kB])',
+                ]
+            )
             more = ""
             if rng.random() < 0.15:
                 more = rng.choice([" durability os", " durability interval 3 s"])
@@ -400,7 +408,9 @@ def _unnest(d, base):
 
 def _resample(d, base):
     way = d.random.choice(["", " nearest", " hold", " linear"])
-    return f"resample {d.random.choice(['2 Hz', '10 Hz', '1 s'])}{way} up to {d.random.choice(_SPANS)}"
+    return (
+        f"resample {d.random.choice(['2 Hz', '10 Hz', '1 s'])}{way} up to {d.random.choice(_SPANS)}"
+    )
 
 
 def _gap(d, base):
@@ -422,7 +432,9 @@ def _while(d, base):
 
 
 def _into(d, base):
-    return f"split into one when {d.condition()}, rest otherwise", d.random.choice([".one", ".rest"])
+    return f"split into one when {d.condition()}, rest otherwise", d.random.choice(
+        [".one", ".rest"]
+    )
 
 
 def _other(d, base):
@@ -439,7 +451,9 @@ def _next(d, base):
 
 
 def _join(d, base):
-    how = d.random.choice(["latest", "within 1 s", "within 4 s", "within 2 s nearest", "within 2 s linear"])
+    how = d.random.choice(
+        ["latest", "within 1 s", "within 4 s", "within 2 s nearest", "within 2 s linear"]
+    )
     return f"join {_other(d, base)} {how}"
 
 
@@ -448,7 +462,9 @@ def _union(d, base):
 
 
 def _key(d, base):
-    texts = [c.name for c in d.type.columns if c.type.store in ("string", "i64") and not c.type.shape]
+    texts = [
+        c.name for c in d.type.columns if c.type.store in ("string", "i64") and not c.type.shape
+    ]
     return f"key {d.random.choice([*texts, 'none'])}"
 
 

@@ -42,7 +42,9 @@ def rows(rng, source):
         key = np.insert(key, place, key[again])
     n = len(seconds)
     time = START_NS + np.round(seconds * 1e9).astype(np.int64)
-    columns = {"time": _with_nulls(rng, pa.array(time).cast(pa.timestamp("ns", "UTC")), 0.01 * wild)}
+    columns = {
+        "time": _with_nulls(rng, pa.array(time).cast(pa.timestamp("ns", "UTC")), 0.01 * wild)
+    }
     if source.keyed:
         columns["k"] = pa.array(key)
     walk = np.round(np.cumsum(rng.normal(0, 0.4, n)) + np.sin(seconds * 2), 3)
