@@ -23,7 +23,7 @@ def main(first, count=1):
         for seed in range(first, first + count):
             try:
                 world = live(seed, parent)
-            except Exception:
+            except Exception:  # noqa: BLE001  # it is told, and the next seed has its turn
                 bad.append(seed)
                 sys.stdout.write(f"seed {seed}\n{traceback.format_exc()}\n")
                 continue
