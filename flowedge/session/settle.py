@@ -430,7 +430,8 @@ class Settle:
             if spec.gaps_policy == "linear" and field.store in ("f64", "f32"):
                 right = batch.columns[field.name][row]
                 share = whole.reshape(-1, *[1] * len(field.shape))
-                left = (left + (right.astype(np.float64) - left) * share).astype(left.dtype)
+                with np.errstate(all="ignore"):  # between infinities there is no number
+                    left = (left + (right.astype(np.float64) - left) * share).astype(left.dtype)
             column[is_new] = left
         return out, is_new
 

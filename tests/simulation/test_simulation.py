@@ -106,7 +106,6 @@ OUTLAWS = {
     "depends on cuts": {"wrap": wrapped(Cut)},
     "goes on elsewhere": {"run": Displaced},
     "acknowledges early": {"run": Hasty},
-    "does not sync rows": {"forget": lambda call, path: call == "sync" and "/state/rows/" in path},
 }
 
 

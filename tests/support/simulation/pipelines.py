@@ -399,7 +399,7 @@ def _window(d, base):
 
 def _unnest(d, base):
     """Not drawn: a window of single values that is unnested does not compile (IndexError)."""
-    return None
+    return
 
 
 def _resample(d, base):
