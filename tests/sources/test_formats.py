@@ -510,6 +510,7 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
         "csv",
         "tsv",
         "jsonl",
+        "msgpack",
         "npz",
         "wfdb",
         "wfdb.annotations",
