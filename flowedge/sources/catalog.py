@@ -28,6 +28,7 @@ def catalogue() -> dict[str, ConnectorInfo]:
             needs_address=source.needs_address,
             is_live=source.is_live,
             converts=source.converts,
+            describes_itself=source.describes_itself,
         )
     for name in PLANNED:
         out.setdefault(

@@ -136,6 +136,8 @@ class Source(ABC):
     extra: ClassVar[str | None] = None
     needs_address: ClassVar[bool] = True
     is_live: ClassVar[bool] = False
+    describes_itself: ClassVar[bool] = True
+    """Says its columns and types before the run; of others the pipeline has to declare them."""
     converts: ClassVar[bool] = False
     """Reads text, and gives each field the type that is declared."""
 

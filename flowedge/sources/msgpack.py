@@ -22,6 +22,13 @@ class Msgpack(FileSource):
     not have is missing. Files may be packed: ``.gz``, ``.bz2`` and ``.zst`` by name.
     """
 
+    describes_itself = False
+    converts = True
+
+    def schema(self) -> pa.Schema | None:
+        """The declared fields and the captures; None where nothing is declared."""
+        return super().schema() if self.declared is not None else None
+
     def schema_of(self, path: str) -> pa.Schema:
         """The declared fields."""
         fields = [f for f in self.declared or () if f.name not in self.captures]

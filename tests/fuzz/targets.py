@@ -1,0 +1,337 @@
+"""What is attacked: for each target valid inputs, and a function that takes any bytes.
+
+Success and what FlowEdge reports on purpose are allowed. Everything else is a violation: another exception,
+`InternalError`, a crash, more than 1 s of processor time, memory that grows by more than 200 MB.
+"""
+
+import io
+import json
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import msgpack
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowedge.lang.diagnostics import FlowError
+from flowedge.lang.errors import FlowEdgeError, InternalError
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads bytes from outside."""
+
+    seeds: Callable[[], list[bytes]]
+    one_input: Callable[[bytes], None]
+    guided: tuple[str, ...] = ()
+    """Packages that coverage guides the search in; none: written in C++, mutations only."""
+
+
+def expected(function: Callable[[bytes], None], data: bytes) -> None:
+    """Call; what FlowEdge reports on purpose is no violation."""
+    try:
+        function(data)
+    except InternalError:
+        raise
+    except (FlowEdgeError, FlowError):
+        pass
+
+
+# ---- the language
+
+
+@cache
+def pipelines() -> list[bytes]:
+    """Whole pipelines, and each statement alone."""
+    files = [p.read_bytes() for p in sorted((ROOT / "pipelines").glob("*.flow"))]
+    blocks = (ROOT / "docs" / "language.md").read_text("utf-8").split("```flow\n")[1:]
+    return [f for f in files if len(f) < 4000] + [b.split("```")[0].encode() for b in blocks]
+
+
+def grammar(data: bytes) -> None:
+    """Any text gives a tree or diagnostics that can be drawn."""
+    from flowedge.lang.parse import decode, parse  # noqa: PLC0415
+    from flowedge.lang.render import render_all  # noqa: PLC0415
+
+    try:
+        parse(decode(data), "fuzz.flow")
+    except FlowError as error:
+        assert error.diagnostics
+        render_all(error.diagnostics)
+
+
+def checker(data: bytes) -> None:
+    """Any text gives a graph or diagnostics; no file is opened but those of the catalogue."""
+    from flowedge.graph.check import check  # noqa: PLC0415
+    from flowedge.lang.parse import decode  # noqa: PLC0415
+    from flowedge.lang.render import render_all  # noqa: PLC0415
+    from support.flow import CATALOG  # noqa: PLC0415
+
+    try:
+        check(decode(data), "fuzz.flow", params={}, catalog=CATALOG, imports=_no_import)
+    except FlowError as error:
+        assert error.diagnostics
+        render_all(error.diagnostics)
+
+
+def _no_import(name: str) -> str:
+    raise FileNotFoundError(name)
+
+
+def layout(data: bytes) -> None:
+    """What parses is laid out, parses to the same tree, and is laid out the same again."""
+    from flowedge.lang.format import format as tidy  # noqa: PLC0415
+    from flowedge.lang.parse import decode, parse  # noqa: PLC0415
+
+    text = decode(data)
+    tree = parse(text)
+    out = tidy(text)
+    assert parse(out) == tree
+    assert tidy(out) == out
+
+
+# ---- payloads
+
+FIELDS = pa.schema(
+    [
+        ("time", pa.timestamp("ns")), ("v", pa.float64()), ("f", pa.float32()), ("n", pa.int16()), ("s", pa.string()), ("b", pa.bool_()),
+        ("x", pa.list_(pa.float64(), 2)),
+    ]
+)  # fmt: skip
+
+
+def payloads() -> list[bytes]:
+    """Each form, each type."""
+    row = {
+        "time": 5,
+        "v": 1.5,
+        "f": 2,
+        "n": -3,
+        "s": "é",
+        "b": True,
+        "x": [1.0, None],
+        "more": {"a": [1]},
+    }
+    columns = {
+        "time": bytes(16),
+        "v": bytes(16),
+        "f": bytes(8),
+        "n": bytes(4),
+        "s": ["a", None],
+        "b": b"\0\1",
+        "x": bytes(32),
+    }
+    return [
+        msgpack.packb(v)
+        for v in (
+            row,
+            [row, {}, row],
+            columns,
+            {"time": "2024-01-01T00:00:00Z"},
+            {"time": msgpack.Timestamp(1, 2)},
+        )
+    ]
+
+
+def payload(data: bytes) -> None:
+    """Rows that hold, or readings turned away."""
+    from flowedge.sources.payload import decode  # noqa: PLC0415
+
+    batch, bad = decode(data, FIELDS)
+    batch.validate(full=True)
+    assert batch.schema.equals(FIELDS)
+    assert (
+        batch.num_rows
+        or bad
+        or data[:1] in {b"\x90", b"\xdc", b"\xdd"}
+        or b"\xc4" in data
+        or b"\xc5" in data
+        or b"\xc6" in data
+    )
+
+
+# ---- files
+
+_FOLDER: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _spoiled(name: str) -> Path:
+    if not _FOLDER:
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        _FOLDER.append(tempfile.TemporaryDirectory(dir=memory))
+    return Path(_FOLDER[0].name) / name
+
+
+def _read(connector: str, data: bytes, declared: pa.Schema | None = None) -> None:
+    from flowedge.sources import catalog  # noqa: PLC0415
+
+    path = _spoiled(f"a.{connector}")
+    path.write_bytes(data)
+    for on_error in ("stop", "skip"):
+        source = catalog.get(connector)(str(path), declared=declared, on_error=on_error)
+        try:
+            for batch, _ in source.batches():
+                batch.validate(full=True)
+        except FlowEdgeError as error:
+            if isinstance(error, InternalError):
+                raise
+
+
+def _table() -> pa.Table:
+    i = np.arange(60)
+    return pa.table(
+        {
+            "time": pa.array(i * 10**6).cast(pa.timestamp("ns")), "v": i / 7, "s": [f"é{k}" for k in i],
+            "d": pa.array([f"{k % 3}" for k in i]).dictionary_encode(), "x": pa.array([[1.0, 2.0]] * 60, pa.list_(pa.float64(), 2)),
+            "l": pa.array([[k] * (k % 3) for k in i]),
+        }
+    )  # fmt: skip
+
+
+def arrows() -> list[bytes]:
+    """Files and streams, packed and not."""
+    out = []
+    for opener in (pa.ipc.new_file, pa.ipc.new_stream):
+        for compression in (None, "zstd", "lz4"):
+            sink = io.BytesIO()
+            options = pa.ipc.IpcWriteOptions(compression=compression)
+            with opener(sink, _table().schema, options=options) as writer:
+                writer.write_table(_table(), 25)
+            out.append(sink.getvalue())
+    return out
+
+
+def parquets() -> list[bytes]:
+    """Encodings and codecs; with checksums nothing behind them would be reached, so most have none."""
+    out = []
+    for options in (
+        {"compression": "none"}, {"compression": "zstd"}, {"compression": "snappy", "write_page_checksum": True},
+        {"use_dictionary": False, "column_encoding": {"time": "DELTA_BINARY_PACKED"}, "data_page_version": "2.0"},
+    ):  # fmt: skip
+        sink = io.BytesIO()
+        table = (
+            _table().select(["time", "v", "s", "l"]) if "column_encoding" in options else _table()
+        )
+        pq.write_table(table, sink, row_group_size=25, **options)
+        out.append(sink.getvalue())
+    return out
+
+
+def csvs() -> list[bytes]:
+    """Quotes, line ends, missing cells."""
+    return [
+        b"time,v,s\n2024-05-01,1.5,a\n2024-05-02,,b\n" * 3, b'v,s\r\n1,"a ""b"", c"\r\n2,x\r\n', b"a;b\n1,5;2\n", "é,温\n1,2\n".encode(),
+        b"time,v\n" + b"".join(b"2024-05-01T00:00:%02d.5Z,%d\n" % (k, k) for k in range(60)),
+    ]  # fmt: skip
+
+
+def lines() -> list[bytes]:
+    """Objects of each kind of field."""
+    rows = [
+        {
+            "time": "2024-05-01T00:00:00Z",
+            "v": k / 3,
+            "s": "é",
+            "b": True,
+            "x": [1, 2.5],
+            "o": {"a": None},
+        }
+        for k in range(20)
+    ]
+    return ["".join(json.dumps(r) + "\n" for r in rows).encode(), b'{"v": 1}\n{"v": "x"}\n\n{}\n']
+
+
+def archives() -> list[bytes]:
+    """Arrays with names, packed and not."""
+    out = []
+    for save in (np.savez, np.savez_compressed):
+        sink = io.BytesIO()
+        save(sink, t=np.arange(50), v=np.arange(50.0), s=np.array(["a", "bc"] * 25))
+        out.append(sink.getvalue())
+    return out
+
+
+def sounds() -> list[bytes]:
+    """A recording of two channels."""
+    import soundfile  # noqa: PLC0415
+
+    sink = io.BytesIO()
+    soundfile.write(sink, np.zeros((300, 2)), 8000, format="WAV")
+    return [sink.getvalue()]
+
+
+DECLARED = pa.schema([("time", pa.timestamp("ns", "UTC")), ("v", pa.float64())])
+
+# ---- checkpoints
+
+FLOW = """source s (time: time, k: string, v: f64) from given()
+    key k
+    late 2 s
+    duplicates last
+stream w = s | window 4 s | aggregate mean(v) as m, count() as n
+sink w to expected()
+sink s | derive d = v - lag(v, 1) | select d to expected() as d
+"""
+
+
+@cache
+def _state() -> tuple[object, bytes]:
+    from support.flow import CATALOG  # noqa: PLC0415
+
+    from flowedge.runtime.plan import compile_flow  # noqa: PLC0415
+
+    plan = compile_flow(text=FLOW, catalog=CATALOG)
+    session = plan.open()
+    session.push("s", _rows(0))
+    return plan, session.snapshot()
+
+
+def _rows(first: int) -> pa.RecordBatch:
+    i = np.arange(first, first + 40)
+    time = pa.array(i * 10**9 // 3).cast(pa.timestamp("ns", "UTC"))
+    return pa.record_batch({"time": time, "k": [f"k{q % 3}" for q in i], "v": i / 2.0})
+
+
+def checkpoints() -> list[bytes]:
+    """The body of a snapshot, without its front: the check is made right again after each change."""
+    return [_state()[1][56:]]
+
+
+def checkpoint(data: bytes) -> None:
+    """Bytes whose check is right, and anything behind it: a session or a `CheckpointError`."""
+    from flowedge.lang.errors import CheckpointError  # noqa: PLC0415
+    from flowedge.session.session import Session  # noqa: PLC0415
+
+    plan, whole = _state()
+    front = whole[:16] + len(data).to_bytes(8, "little")
+    check = zlib.crc32(data, zlib.crc32(front)).to_bytes(4, "little") + bytes(28)
+    try:
+        Session.restore(plan.program, front + check + data)
+    except CheckpointError:
+        return
+
+
+_LANGUAGE = ("flowedge.lang",)
+TARGETS = {
+    "grammar": Target(pipelines, grammar, _LANGUAGE),
+    "checker": Target(pipelines, checker, ("flowedge.lang", "flowedge.graph")),
+    "format": Target(pipelines, layout, _LANGUAGE),
+    "payload": Target(payloads, payload, ("flowedge.sources.payload",)),
+    "checkpoint": Target(checkpoints, checkpoint, ("flowedge.session",)),
+    "arrow": Target(arrows, lambda d: _read("arrow", d)),
+    "parquet": Target(parquets, lambda d: _read("parquet", d)),
+    "csv": Target(csvs, lambda d: _read("csv", d)),
+    "csv_declared": Target(csvs, lambda d: _read("csv", d, DECLARED)),
+    "jsonl": Target(lines, lambda d: _read("jsonl", d)),
+    "jsonl_declared": Target(lines, lambda d: _read("jsonl", d, DECLARED)),
+    "msgpack": Target(payloads, lambda d: _read("msgpack", d, FIELDS)),
+    "npz": Target(archives, lambda d: _read("npz", d)),
+    "wav": Target(sounds, lambda d: _read("wav", d)),
+}
