@@ -168,10 +168,10 @@ def pack(batch: Batch | None) -> dict[str, Any] | None:
 
 
 def unpack(value: dict[str, Any] | None) -> Batch | None:
-    """The batch back from `pack`."""
+    """The batch back from `pack`; raises ValueError where its parts do not go together."""
     if value is None:
         return None
-    return Batch(
+    batch = Batch(
         value["n"],
         np.frombuffer(value["time"], np.int64).copy(),
         None if value["slot"] is None else np.frombuffer(value["slot"], np.int32).copy(),
@@ -181,3 +181,12 @@ def unpack(value: dict[str, Any] | None) -> Batch | None:
             for name, (dtype, shape, data) in value["columns"].items()
         },
     )
+    n, lone = batch.n, (batch.time, batch.slot, batch.gap)
+    parts = [part for part in lone if part is not None] + list(batch.columns.values())
+    if type(n) is not int or any(not part.ndim or len(part) != n for part in parts):
+        message = "columns of unequal length"
+        raise ValueError(message)
+    if not {c.dtype for c in batch.columns.values()} <= set(DTYPES.values()):
+        message = "columns of an unknown type"
+        raise ValueError(message)
+    return batch

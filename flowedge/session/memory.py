@@ -132,12 +132,27 @@ class Memory:
                 f"the snapshot's memory of `{spec.label or spec.name}` is laid out otherwise; "
                 "it was made by another version"
             )
-        self.make_room(max(1, state["keys"]))
-        for name in ("records", "blocks", "touched", "globals"):
+        keys = state["keys"]
+        sizes = {
+            "records": keys * spec.record, "blocks": keys * spec.block, "touched": keys * 4 * spec.has_touched,
+            "globals": len(self.globals),
+        }  # fmt: skip
+        arena = np.frombuffer(state["arena"], np.int64)
+        # Before room is made: a number of keys that is not true would take all memory there is.
+        if any(len(state[n]) != size for n, size in sizes.items()) or len(arena) != (
+            int(arena[0]) if spec.has_arena and len(arena) else 0
+        ):
+            raise CheckpointError(
+                f"the snapshot's memory of `{spec.label or spec.name}` is damaged: lengths do not fit"
+            )
+        if len(state["counters"]) != len(self.counters):
+            raise CheckpointError("the snapshot's counters are damaged")
+        if any(sizes.values()):
+            self.make_room(max(1, keys))
+        for name in sizes:
             held: Array = getattr(self, name)
             given = np.frombuffer(state[name], held.dtype)
             held[: len(given)] = given
-        arena = np.frombuffer(state["arena"], np.int64)
         if len(arena) > len(self.arena):
             self.grow_arena(len(arena) - len(self.arena))
         self.arena[: len(arena)] = arena

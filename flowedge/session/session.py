@@ -371,14 +371,31 @@ class Session:
                     continue
                 if part is None:
                     raise KeyError(i)
-                node.watermark = part["watermark"]
+                node.watermark = _word(part["watermark"])
                 node.counts = Counts(**part["counts"])
+                for number in part["counts"].values():
+                    _word(number)
                 if isinstance(node, SourceNode):
                     node.settle.counts = node.counts
                 node.load(part["state"])
-        except (KeyError, ValueError, TypeError) as error:
+        except _UNSOUND as error:
             raise CheckpointError(f"the snapshot does not fit this version: {error!r}") from error
         return session
+
+
+def _word(value: Any) -> int:  # noqa: ANN401
+    """A whole number of 64 bits; TypeError or ValueError for anything else."""
+    if type(value) is not int:
+        raise TypeError(type(value).__name__)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(value)
+    return value
+
+
+_UNSOUND = (
+    KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, AssertionError, MemoryError,
+)  # fmt: skip
+"""What taking over a state may raise that has another shape than one of ours."""
 
 
 def _tables(program: p.Program) -> list[tuple[list[bool], int | None]]:

@@ -72,11 +72,14 @@ def unseal(data: bytes, *, magic: bytes = SNAPSHOT, key: bytes | None = None) ->
             max_map_len=len(body),
             max_ext_len=0,
         )
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:  # a list as a key: TypeError
         raise CheckpointError("the snapshot is damaged: it cannot be unpacked") from error
     if not isinstance(state, dict):
         raise CheckpointError("the snapshot is damaged: it holds no state")
-    return _joined(state)
+    try:
+        return _joined(state)
+    except (TypeError, RecursionError) as error:
+        raise CheckpointError("the snapshot is damaged: it cannot be unpacked") from error
 
 
 def _check(front: bytes, body: bytes | memoryview, key: bytes | None) -> bytes:

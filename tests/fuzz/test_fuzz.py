@@ -1,0 +1,170 @@
+"""Whatever comes from outside, what reads it gives an answer or a sentence; and the harness sees where it does not."""
+
+import ctypes
+import time
+import zlib
+
+import msgpack
+import pytest
+from fuzz.guard import GROWTH, attack
+from fuzz.mutate import mutated
+from fuzz.targets import FIELDS, TARGETS, checkpoint, expected, payload
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowedge.lang.errors import CheckpointError, InternalError, SourceError
+from flowedge.session.snapshot import SNAPSHOT, VERSION, unseal
+from flowedge.sources.payload import decode
+
+FAST = {
+    "grammar": 2000, "checker": 1000, "format": 600, "payload": 8000, "checkpoint": 3000, "arrow": 3000, "parquet": 3000, "csv": 1200,
+    "csv_declared": 800, "jsonl": 150, "jsonl_declared": 100, "msgpack": 2000, "npz": 2000, "wav": 1500,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_mutations_of_valid_input_do_no_harm(name):
+    if name == "wav":
+        pytest.importorskip("soundfile")
+    target = TARGETS[name]
+    seeds = target.seeds()
+    report = attack(
+        lambda data: expected(target.one_input, data),
+        lambda number: mutated(seeds, number, seed=7),
+        FAST[name],
+        warm=tuple(seeds),
+    )
+    assert [(v.kind, v.number, v.data[:200], v.told) for v in report.violations] == []
+    assert report.inputs == FAST[name]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20) | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS.names) | st.text(max_size=3), inner, max_size=6),
+    max_leaves=30,
+)  # fmt: skip
+
+
+@settings(max_examples=1500)
+@given(values)
+def test_any_value_of_msgpack_gives_rows_or_reasons(value):
+    payload(msgpack.packb(value))
+
+
+@settings(max_examples=500)
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS.names), values, max_size=7), max_size=5))
+def test_each_reading_of_a_list_is_a_row_or_is_turned_away(readings):
+    batch, bad = decode(msgpack.packb(readings), FIELDS)
+    assert batch.num_rows + len(bad) == len(readings)
+
+
+# ---- what was found, with the smallest input
+
+
+def sealed(body):
+    front = SNAPSHOT + VERSION.to_bytes(4, "little") + bytes(4) + len(body).to_bytes(8, "little")
+    return front + zlib.crc32(body, zlib.crc32(front)).to_bytes(4, "little") + bytes(28) + body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x81\x90\x01",
+        b"\x81\x80\x01",
+        b"\x81\xa5\0long\x01",
+        b"\x81\xa5\0long\x91\x01",
+        b"\x90",
+        b"",
+    ],
+)
+def test_a_snapshot_that_is_no_state_is_refused_though_its_check_is_right(body):
+    with pytest.raises(CheckpointError):
+        unseal(sealed(body))
+
+
+def changed(change):
+    """The snapshot of the target, its state changed."""
+    state = msgpack.unpackb(TARGETS["checkpoint"].seeds()[0], strict_map_key=False)
+    change(state)
+    return msgpack.packb(state)
+
+
+def first_memory(state):
+    return next(n["state"] for n in state["nodes"].values() if "records" in n["state"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.update(nodes=5),
+        lambda s: s["nodes"].update({"0": []}),
+        lambda s: s["nodes"]["0"].update(watermark="x"),
+        lambda s: s["nodes"]["0"].update(watermark=2**63),
+        lambda s: s["nodes"]["0"]["counts"].update(rows_in=None),
+        lambda s: first_memory(s).update(keys=2**40),
+        lambda s: first_memory(s).update(records=b"12345678"),
+        lambda s: first_memory(s).update(counters=[]),
+        lambda s: s.update(tables=[[]]),
+    ],
+)  # fmt: skip
+def test_a_state_of_another_shape_is_refused(change):
+    from fuzz.targets import _state  # noqa: PLC0415
+
+    from flowedge.session.session import Session  # noqa: PLC0415
+
+    plan, _ = _state()
+    body = changed(change)
+    with pytest.raises(CheckpointError):
+        Session.restore(plan.program, sealed(body))
+    checkpoint(body)
+
+
+# ---- the harness
+
+
+def planted(harm):
+    """A target that does harm at input 5 of 9."""
+
+    def one_input(data):
+        if data == b"5":
+            harm()
+
+    return attack(one_input, lambda number: b"%d" % number, 9, stall_s=3)
+
+
+def spin():
+    while True:
+        pass
+
+
+KEPT = []
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm"),
+    [
+        ("traceback", lambda: [][0]),
+        ("SIGSEGV", lambda: ctypes.string_at(0)),
+        ("hang", spin),
+        ("hang", lambda: time.sleep(60)),
+        ("growth", lambda: KEPT.append(bytearray(b"x") * (GROWTH + (64 << 20)))),
+        ("traceback", lambda: expected(lambda _: (_ for _ in ()).throw(InternalError("planted")), b"")),
+    ],
+)  # fmt: skip
+def test_a_planted_fault_is_caught_with_the_input_that_shows_it(kind, harm):
+    report = planted(harm)
+    assert [(v.kind, v.number, v.data) for v in report.violations] == [(kind, 5, b"5")]
+    assert report.inputs == 9
+
+
+def test_what_is_reported_on_purpose_is_no_violation():
+    def refuses(data):
+        raise SourceError(data.decode())
+
+    assert planted(lambda: expected(refuses, b"x")).violations == []
+
+
+def test_the_same_number_gives_the_same_input():
+    seeds = TARGETS["payload"].seeds()
+    assert [mutated(seeds, k) for k in range(50)] == [mutated(seeds, k) for k in range(50)]
+    assert len({mutated(seeds, k) for k in range(500)}) > 400
