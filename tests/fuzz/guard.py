@@ -125,7 +125,6 @@ def _child(
 ) -> int:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, even inside of C
     _, _, slowest, slowest_s, peak = _HEAD.unpack_from(shared, 0)
-    # The most that was ever resident may have been more than now: so first as much as that is touched.
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
         size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115, PTH123
@@ -144,11 +143,11 @@ def _child(
         took = time.process_time() - begin
         if took > slowest_s:
             slowest, slowest_s = number, took
-        peak = max(peak, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) << 10)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) << 10
+        peak = max(peak, grown)
         _HEAD.pack_into(shared, 0, number, len(data), slowest, slowest_s, peak)
-        if peak > GROWTH:
-            os.write(write, f"{peak >> 20} MB".encode())
-            peak = 0
+        if grown > GROWTH:
+            os.write(write, f"{grown >> 20} MB".encode())
             return 2
     signal.setitimer(signal.ITIMER_PROF, 0)
     _HEAD.pack_into(shared, 0, last, 0, slowest, slowest_s, peak)

@@ -13,7 +13,7 @@ def mutated(
     seeds: list[bytes], number: int, seed: int = 0, tokens: tuple[bytes, ...] = WORDS
 ) -> bytes:
     """Input `number`, made of the seeds by one to six changes."""
-    draw = random.Random(f"{seed}:{number}")  # noqa: S311
+    draw = random.Random(f"{seed}:{number}")
     data = bytearray(draw.choice(seeds))
     for _ in range(draw.choice((1, 1, 2, 3, 6))):
         _change(data, draw, seeds, tokens)

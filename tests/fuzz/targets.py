@@ -58,27 +58,31 @@ def pipelines() -> list[bytes]:
 def grammar(data: bytes) -> None:
     """Any text gives a tree or diagnostics that can be drawn."""
     from flowedge.lang.parse import decode, parse  # noqa: PLC0415
-    from flowedge.lang.render import render_all  # noqa: PLC0415
 
     try:
         parse(decode(data), "fuzz.flow")
     except FlowError as error:
-        assert error.diagnostics
-        render_all(error.diagnostics)
+        _drawn(error)
 
 
 def checker(data: bytes) -> None:
     """Any text gives a graph or diagnostics; no file is opened but those of the catalogue."""
+    from support.flow import CATALOG  # noqa: PLC0415
+
     from flowedge.graph.check import check  # noqa: PLC0415
     from flowedge.lang.parse import decode  # noqa: PLC0415
-    from flowedge.lang.render import render_all  # noqa: PLC0415
-    from support.flow import CATALOG  # noqa: PLC0415
 
     try:
         check(decode(data), "fuzz.flow", params={}, catalog=CATALOG, imports=_no_import)
     except FlowError as error:
-        assert error.diagnostics
-        render_all(error.diagnostics)
+        _drawn(error)
+
+
+def _drawn(error: FlowError) -> None:
+    from flowedge.lang.render import render_all  # noqa: PLC0415
+
+    assert error.diagnostics
+    render_all(error.diagnostics)
 
 
 def _no_import(name: str) -> str:

@@ -106,6 +106,7 @@ def first_memory(state):
         lambda s: first_memory(s).update(counters=[]),
         lambda s: s.update(tables=[[]]),
     ],
+    ids=["nodes", "node", "text", "beyond", "count", "keys", "records", "counters", "tables"],
 )  # fmt: skip
 def test_a_state_of_another_shape_is_refused(change):
     from fuzz.targets import _state  # noqa: PLC0415
@@ -143,13 +144,14 @@ KEPT = []
 @pytest.mark.parametrize(
     ("kind", "harm"),
     [
-        ("traceback", lambda: [][0]),
+        ("traceback", lambda: {}["x"]),
         ("SIGSEGV", lambda: ctypes.string_at(0)),
         ("hang", spin),
         ("hang", lambda: time.sleep(60)),
         ("growth", lambda: KEPT.append(bytearray(b"x") * (GROWTH + (64 << 20)))),
         ("traceback", lambda: expected(lambda _: (_ for _ in ()).throw(InternalError("planted")), b"")),
     ],
+    ids=["traceback", "crash", "hang", "stall", "growth", "internal"],
 )  # fmt: skip
 def test_a_planted_fault_is_caught_with_the_input_that_shows_it(kind, harm):
     report = planted(harm)
