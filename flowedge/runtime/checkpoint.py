@@ -256,6 +256,12 @@ class State:
         sync_directory(self.root)
 
 
+_KINDS: dict[str, Any] = {
+    "epoch": int, "pipeline": str, "inputs": dict, "session": dict | None, "sources": dict, "outputs": dict, "report": dict,
+    "is_finished": bool, "engine": str,
+}  # fmt: skip
+
+
 def checkpoints_in(root: Path) -> list[tuple[int, Path]]:
     """The checkpoints in a directory: (epoch, path), oldest first."""
     found = ((_NAME.match(path.name), path) for path in root.iterdir())
@@ -274,7 +280,10 @@ def read_checkpoint(path: Path, key: bytes | None = None) -> Saved:
         kept = unseal(path.read_bytes(), magic=CHECKPOINT, key=key)
         if kept.pop("format", None) != FORMAT:
             raise CheckpointError("it was made by another version of FlowEdge")
-        return Saved(**kept)
+        saved = Saved(**kept)
+        if not all(isinstance(getattr(saved, name), kind) for name, kind in _KINDS.items()):
+            raise CheckpointError("it is damaged: what it holds is no state of a run")
+        return saved
     except OSError as error:
         raise CheckpointError(f"cannot read `{path}`: {error.strerror or error}") from None
     except TypeError:

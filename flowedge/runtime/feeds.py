@@ -124,8 +124,8 @@ class Feed:
         yield None, position, rejects.take(), rejects.take_altered()
 
 
-def _size(piece: Piece) -> int:
-    rows, _, rejected = piece
+def _size(piece: _Read) -> int:
+    rows, _, rejected, _ = piece
     return sum(batch.nbytes for batch in (rows, rejected) if batch is not None)
 
 

@@ -1,14 +1,16 @@
 """A pipeline that was changed between two lives goes on where its operators are the same."""
 
+import msgpack
 import numpy as np
 import pyarrow as pa
 import pytest
 from support.command import cli, read
 
 from flowedge.lang.errors import CheckpointError
-from flowedge.runtime.checkpoint import State
+from flowedge.runtime.checkpoint import FORMAT, Saved, State, read_checkpoint
 from flowedge.runtime.plan import compile_flow
 from flowedge.runtime.run import Interrupted, Run
+from flowedge.session.snapshot import CHECKPOINT, VERSION, _check
 
 FLOW = """
 source s (time, k: key i64, v: f64) from arrow("in.arrow")
@@ -171,3 +173,23 @@ def test_a_checkpoint_can_be_looked_at(place):
     path.write_bytes(path.read_bytes()[:-1])
     code, _, err = cli("inspect", path, cwd=place)
     assert (code, "cut short" in err) == (3, True)
+
+
+EMPTY_LISTS = 3 << 20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        msgpack.packb({"\0long": [b"abc"]}),
+        msgpack.packb({**vars(Saved("x", 1, [], 5, None, 3, 0)), "format": FORMAT}),
+        b"\x81\xa1a\xdd" + EMPTY_LISTS.to_bytes(4, "big") + b"\x90" * EMPTY_LISTS,
+    ],
+    ids=["bytes instead of a map", "fields of other kinds", "lists without end"],
+)
+def test_a_checkpoint_that_no_run_made_is_refused(tmp_path, body):
+    front = CHECKPOINT + VERSION.to_bytes(4, "little") + bytes(4) + len(body).to_bytes(8, "little")
+    path = tmp_path / "x.flowstate"
+    path.write_bytes(front + _check(front, body, None) + body)
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_checkpoint(path)
