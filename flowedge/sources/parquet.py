@@ -18,6 +18,8 @@ from flowedge.sources.paths import Found, check_file, find
 from flowedge.types.connectors import Option, Signature
 from flowedge.types.encryption import encryption_key, parquet_decryption
 
+_AT_ONCE = 32 << 20
+"""Bytes of the columns of a row group up to which they are read whole."""
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -70,18 +72,18 @@ class Parquet(FileSource):
             return pa.schema([schema.field(n) for n in self.given["columns"]], schema.metadata)
         return schema
 
-    def _open(self, path: str) -> pq.ParquetFile:
+    def _open(self, path: str, buffer: int = 1 << 20) -> pq.ParquetFile:
         if self.given["decrypt"] is None:
-            return _open(path, None)
+            return _open(path, None, buffer)
         if self._key is None:
             self._key = encryption_key(self.given["decrypt"])
-        return _open(path, self._key)
+        return _open(path, self._key, buffer)
 
     def read(
         self, path: str, columns: list[str] | None, predicate: Predicate | None, skip: int
     ) -> Iterator[pa.RecordBatch]:
         """One row group after the other; of those that cannot pass only what every row needs."""
-        with self._open(path) as file:
+        with self._open(path) as file, self._open(path, buffer=0) as whole:
             schema = file.schema_arrow
             names = (
                 columns if columns is not None else (list(self.given["columns"]) or schema.names)
@@ -96,13 +98,20 @@ class Parquet(FileSource):
                 read = names
                 if predicate is not None and _excluded(file, group, predicate):
                     read = [n for n in names if n in predicate.always]
-                for batch in _group(file, group, read, rows):
+                at_once = _size(path, file, group, read) <= _AT_ONCE
+                seen = 0
+                for batch in _group(whole if at_once else file, group, read, rows):
+                    seen += batch.num_rows
                     if skip >= batch.num_rows:
                         skip -= batch.num_rows
                         continue
                     rest = batch.slice(skip)
                     skip = 0
                     yield _shaped(rest, names, schema)
+                if seen != rows:  # pages of a kind that it does not know are passed over by Arrow
+                    raise SourceError(
+                        f"`{path}` is damaged: row group {group + 1} has {seen} of its {rows} rows; restore it from a good copy"
+                    )
 
 
 def _check_group(path: str, group: Any, number: int, names: list[str]) -> None:  # noqa: ANN401
@@ -115,7 +124,7 @@ def _check_group(path: str, group: Any, number: int, names: list[str]) -> None: 
             check_ratio(path, what, chunk.total_compressed_size, chunk.total_uncompressed_size)
 
 
-def _open(path: str, key: bytes | None) -> pq.ParquetFile:
+def _open(path: str, key: bytes | None, buffer: int) -> pq.ParquetFile:
     with Path(path).open("rb") as file:
         head = file.read(6)
     if head[:6] == b"ARROW1":
@@ -128,9 +137,10 @@ def _open(path: str, key: bytes | None) -> pq.ParquetFile:
         )
     try:
         # Streams through 1 MiB buffers: with a whole column chunk in memory, or the file mapped,
-        # the memory would grow with the size of a row group.
+        # the memory would grow with the size of a row group. But what is small is read whole: a
+        # damaged page that claims 2 GB makes a buffer of that size, and a read of the whole none.
         return pq.ParquetFile(
-            path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True,
+            path, buffer_size=buffer, pre_buffer=False, page_checksum_verification=True,
             decryption_properties=None if key is None else parquet_decryption(key),
         )  # fmt: skip
     except (pa.ArrowException, OSError) as error:
@@ -145,6 +155,21 @@ def _open(path: str, key: bytes | None) -> pq.ParquetFile:
             f"`{path}` is damaged and cannot be read as parquet ({first_line(error)}); "
             "restore it from a good copy"
         ) from None
+
+
+def _size(path: str, file: pq.ParquetFile, group: int, columns: list[str]) -> int:
+    """Bytes of these columns in the file, as the footer says; refuses those that are not in it."""
+    meta, most, total = file.metadata.row_group(group), Path(path).stat().st_size, 0
+    for i in range(meta.num_columns):
+        chunk = meta.column(i)
+        if chunk.path_in_schema.partition(".")[0] in columns:
+            size = chunk.total_compressed_size
+            if not 0 <= size <= most:
+                raise SourceError(
+                    f"`{path}` is damaged: its footer claims {size} bytes for `{chunk.path_in_schema}`; restore it from a good copy"
+                )
+            total += size
+    return total
 
 
 def _group(

@@ -237,6 +237,20 @@ def test_a_declared_column_that_is_absent_names_the_nearest(tmp_path):
     )
 
 
+def test_rows_that_a_damaged_page_hides_are_not_lost_in_silence(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"v": np.arange(500.0)}), path, use_dictionary=False, compression="none"
+    )
+    data = bytearray(path.read_bytes())
+    assert data[4:6] == b"\x15\x00"  # the page's header begins with its kind, 0: data
+    data[5] = 2  # 1: an index, which readers pass over
+    path.write_bytes(data)
+    assert complaint("parquet", path) == (
+        f"`{path}` is damaged: row group 1 has 0 of its 500 rows; restore it from a good copy"
+    )
+
+
 def test_a_packed_file_that_is_cut_short_is_said(tmp_path):
     path = tmp_path / "a.csv.gz"
     text = "".join(f"{i},{i * 7919 % 1000}\n" for i in range(100_000))
