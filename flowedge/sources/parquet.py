@@ -96,11 +96,14 @@ class Parquet(FileSource):
                     skip -= rows
                     continue
                 read = names
-                if predicate is not None and _excluded(file, group, predicate):
+                size = min(
+                    Path(path).stat().st_size, file.metadata.row_group(group).total_byte_size
+                )
+                reader = whole if size <= _AT_ONCE else file
+                if predicate is not None and _excluded(reader, group, predicate):
                     read = [n for n in names if n in predicate.always]
-                at_once = _size(path, file, group, read) <= _AT_ONCE
                 seen = 0
-                for batch in _group(whole if at_once else file, group, read, rows):
+                for batch in _group(reader, group, read, rows):
                     seen += batch.num_rows
                     if skip >= batch.num_rows:
                         skip -= batch.num_rows
@@ -157,21 +160,6 @@ def _open(path: str, key: bytes | None, buffer: int) -> pq.ParquetFile:
         ) from None
 
 
-def _size(path: str, file: pq.ParquetFile, group: int, columns: list[str]) -> int:
-    """Bytes of these columns in the file, as the footer says; refuses those that are not in it."""
-    meta, most, total = file.metadata.row_group(group), Path(path).stat().st_size, 0
-    for i in range(meta.num_columns):
-        chunk = meta.column(i)
-        if chunk.path_in_schema.partition(".")[0] in columns:
-            size = chunk.total_compressed_size
-            if not 0 <= size <= most:
-                raise SourceError(
-                    f"`{path}` is damaged: its footer claims {size} bytes for `{chunk.path_in_schema}`; restore it from a good copy"
-                )
-            total += size
-    return total
-
-
 def _group(
     file: pq.ParquetFile, group: int, columns: list[str], rows: int
 ) -> Iterator[pa.RecordBatch]:
@@ -198,11 +186,13 @@ def _shaped(batch: pa.RecordBatch, names: list[str], schema: pa.Schema) -> pa.Re
 def _excluded(file: pq.ParquetFile, group: int, predicate: Predicate) -> bool:
     """Whether the statistics of a row group prove that none of its rows passes."""
     meta = file.metadata.row_group(group)
-    by_name = {meta.column(i).path_in_schema: i for i in range(meta.num_columns)}
+    by_name = {file.schema.column(i).path: i for i in range(meta.num_columns)}
     for comparison in predicate.all_of:
         place = by_name.get(comparison.column)
         if place is None:
             continue
+        # Damaged statistics end the process when they are asked for, while reading tells of them.
+        next(file.iter_batches(1, row_groups=[group], columns=[comparison.column]), None)
         bounds = _bounds(meta.column(place), file.schema_arrow.field(comparison.column).type)
         if bounds is not None and _never(comparison, *bounds):
             return True
