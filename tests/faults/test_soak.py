@@ -1,0 +1,126 @@
+"""At full speed for as long as it takes: keys, texts and files come and go, and the memory stays what it was."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+SOAK_S = float(os.environ.get("FLOWEDGE_SOAK_S", "100"))
+ROWS = 20_000
+"""Rows of a batch, which spans a second of event time."""
+FLOW = """
+source s (time, k: key i64, text: string, v: f64) from arrow("in.arrow")
+    late 2 s
+    on error skip
+    {expire}
+stream hot = s | where v > 2 | select told = v
+stream both = s | join hot latest | derive calm = mean(v) over 3 s, on = latch(v > 1, v < -1)
+sink both | window 5 s every 2.5 s | aggregate count() as n, mean(told) as m, median(v) as q, last(text) as t
+    | where m > 3.5 and n > 30 to parquet("out/w", roll=1 [MB])
+sink s | split gap 4 s | aggregate sum(v) as total, count() as n, last(text) as t | where total > 25 to csv("out/p.csv")
+sink s.late | where v > 3 to jsonl("out/late.jsonl")
+"""
+BOUND = 1.1
+"""Of the memory at the end to that of the second quarter: medians, so that no single moment counts."""
+
+
+def batch(number):
+    """A second of rows: 2,000 keys, a fifth of them new; texts that no other row has; disorder, some of it too much."""
+    rng = np.random.default_rng(number)
+    ns = number * 10**9 + np.sort(rng.integers(0, 10**9, ROWS))
+    late = rng.random(ROWS)
+    ns -= np.where(late < 0.002, 9, np.where(late < 0.1, 1, 0)) * 10**9
+    key = number * 400 + rng.integers(0, 2000, ROWS)
+    text = pa.array(number * ROWS + np.arange(ROWS)).cast(pa.string())
+    return pa.record_batch({
+        "time": pa.array(ns).cast(pa.timestamp("ns", "UTC")), "k": key, "text": text, "v": rng.normal(size=ROWS),
+    })  # fmt: skip
+
+
+ENDLESS = """
+import sys
+from itertools import count
+from pathlib import Path
+sys.path[:0] = sys.argv.pop(1).split(":")
+import test_soak
+from flowedge.cli import main
+from flowedge.sources.arrow import Arrow
+from flowedge.sources.contract import Position
+
+def batches(self, columns=None, predicate=None, start=None):
+    for number in count():
+        if Path("over").exists():
+            return
+        rows = test_soak.batch(number)
+        yield rows.select(columns or rows.schema.names), Position(0, (number + 1) * test_soak.ROWS)
+
+Arrow.batches = batches
+main()
+"""
+"""A run whose recording has no end: its rows are made as they are read."""
+
+
+def soak(place, seconds, expire):
+    """Memory of the run [MB] over time, its exit code, and its report."""
+    first = batch(0)
+    with pa.OSFile(str(place / "in.arrow"), "wb") as file, pa.ipc.new_file(file, first.schema) as out:  # fmt: skip
+        out.write_batch(first)
+    (place / "p.flow").write_text(FLOW.format(expire=expire))
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", ENDLESS, f"{here}:{here.parent}", "run", "-q", "p.flow"]
+    more = ["--checkpoint", "state", "--every", "1 s", "--threads", "3", "--report", "r.json"]
+    run = subprocess.Popen([*command, *more], cwd=place)
+    try:
+        while run.poll() is None and not any((place / "state").glob("checkpoint-*")):
+            time.sleep(0.1)
+        sizes, until = [], time.monotonic() + seconds
+        while run.poll() is None and time.monotonic() < until:
+            sizes.append(resident(run.pid))
+            time.sleep(min(1.0, seconds / 100))
+        (place / "over").touch()
+        code = run.wait(300)
+    finally:
+        run.kill()
+    return sizes, code, json.loads((place / "r.json").read_text())
+
+
+def resident(pid):
+    """Memory of a process that is in use [MB]."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def growth(sizes):
+    """The median of the last quarter to that of the second: the first warms up."""
+    quarter = len(sizes) // 4
+    assert quarter > 5
+    return statistics.median(sizes[-quarter:]) / statistics.median(sizes[quarter : 2 * quarter])
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_stays_flat(tmp_path):
+    sizes, code, report = soak(tmp_path, SOAK_S, "expire key after 10 s")
+    assert code == 0
+    assert report["checkpoints"] > SOAK_S / 3
+    assert report["sources"]["s"]["rows_late"] > 0
+    assert all(sink["rows"] for sink in report["sinks"].values()), report["sinks"]
+    found = growth(sizes)
+    rows = report["sources"]["s"]["rows_in"]
+    told = f"{rows:,} rows, {sizes[0]:.0f} to {sizes[-1]:.0f} MB, grown by {found:.3f}"
+    state = report["state_bytes_by_node"]
+    assert found <= BOUND, f"{state} {told}: {sizes}"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_that_grows_is_seen(tmp_path):
+    """The outlaw: keys that never go."""
+    sizes, code, _ = soak(tmp_path, min(SOAK_S, 20), "max keys 1000000000")
+    assert code == 0
+    assert growth(sizes) > BOUND
