@@ -35,7 +35,7 @@ def test_a_parquet_column_that_unpacks_to_a_thousand_times_its_size_is_not_read(
     path = tmp_path / "bomb.parquet"
     text = pa.array(["x" * 1_000_000] * 100)
     pq.write_table(pa.table({"v": text}), path, compression="zstd", use_dictionary=False)
-    with pytest.raises(SourceError, match=r"`v` in row group 0"):
+    with pytest.raises(SourceError, match=r"row group 0 is .* bytes that unpack to"):
         read("parquet", path)
 
 
