@@ -4,6 +4,7 @@ The child writes each input to shared memory before it tries it. A crash, a hang
 with the very input; the child begins again behind it.
 """
 
+import faulthandler
 import mmap
 import os
 import resource
@@ -123,6 +124,7 @@ def _child(
     shared: mmap.mmap,
     write: int,
 ) -> int:
+    faulthandler.disable()  # the input says more than the stack
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, even inside of C
     _, _, slowest, slowest_s, peak = _HEAD.unpack_from(shared, 0)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -120,6 +120,19 @@ def test_a_state_of_another_shape_is_refused(change):
     checkpoint(body)
 
 
+@pytest.mark.parametrize("place", [(1311, 0), (11_111, 0), (12_362, 0), (2112, 7)])
+def test_a_parquet_file_that_ended_the_process_or_took_gigabytes_is_told(place):
+    target = TARGETS["parquet"]
+    seeds = target.seeds()
+    report = attack(
+        lambda data: expected(target.one_input, data),
+        lambda _: mutated(seeds, *place),
+        1,
+        warm=tuple(seeds),
+    )
+    assert report.violations == []
+
+
 # ---- the harness
 
 
