@@ -121,7 +121,7 @@ def test_a_file_that_was_shown_goes_on_from_the_checkpoint_before(tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("flowedge.runtime.checkpoint.State.clear", killed)
+        patch.setattr("flowedge.runtime.outlets.Outlets.settle", killed)
         with pytest.raises(KeyboardInterrupt):
             Run(plan, checkpoint=state, every_s=0.0)()
     _, newest = checkpoints_in(state)[-1]

@@ -398,8 +398,12 @@ def _window(d, base):
 
 
 def _unnest(d, base):
-    """Not drawn: a window of single values that is unnested does not compile (IndexError)."""
-    return
+    if not d.numbers():
+        return None
+    column = d.random.choice(d.numbers())
+    size, hop = d.random.choice([(4, ""), (6, " every 3 samples")])
+    at = f" at {d.rate:g} Hz" if d.rate and d.random.random() < 0.5 else ""
+    return f"window {size} samples{hop} | select {column} | unnest {column}{at}"
 
 
 def _resample(d, base):

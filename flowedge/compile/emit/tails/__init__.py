@@ -40,7 +40,7 @@ def _join(kernel: Kernel, node: g.Join, streams: tuple[Stream, ...]) -> Tail:
 
 
 def _values(stream: Stream) -> tuple[Column, ...]:
-    return stream.columns
+    return stream.stored()
 
 
 TAILS: dict[type[g.Node], tuple[type[Tail], Callable[[Kernel, Any, tuple[Stream, ...]], Tail]]] = {
