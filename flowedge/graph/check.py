@@ -323,6 +323,11 @@ class Checked:
             wild = False
         else:
             type_ = replace(type_, in_order=not type_.keys)
+            limit = next((x for x in decl.tree.clauses if x.word == "max_keys"), None)
+            if limit is not None:  # which keys are the first N would depend on how rows are pushed
+                self.c.not_yet(
+                    limit.span, f"`max keys` beside `{decl.name}.late`", "leave one of them away"
+                )
         node = self.c.put(
             g.SourcePart,
             (flow,),

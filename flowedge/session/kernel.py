@@ -216,13 +216,15 @@ class KernelNode(Node):
             if status == p.DONE:
                 self.give(_used(out, made), runner.ctx[p.OUT_WATERMARK])
                 return
-            if made == 0:
+            if made == 0 and room >= _MOST_ROOM:
                 raise InternalError(
                     f"kernel `{spec.label or spec.name}` stands still",
                     expected="rows",
                     seen="status FULL without rows",
                 )
-            self.give(_used(out, made), self.watermark)
+            if made:
+                self.give(_used(out, made), self.watermark)
+            # Without a row the kernel asks for more room at once than there was: a detector with many candidates.
             room = max(room, min(4 * room, _MOST_ROOM))
             if status != p.FULL:
                 raise InternalError(f"kernel `{spec.label}`", expected="a status", seen=str(status))

@@ -3,10 +3,12 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.flow import CATALOG
 
 from flowedge.compile import program as p
 from flowedge.compile.native import load
 from flowedge.lang.errors import ModelError
+from flowedge.runtime.plan import compile_flow
 from flowedge.session.meeting import turns
 
 NEVER, FOREVER = p.NEVER, p.FOREVER
@@ -291,3 +293,16 @@ def test_a_kernel_is_loaded_once_for_all_sessions(plan, h):
     assert a.nodes[1].runner.kernel is b.nodes[1].runner.kernel is load(plan.objects["o0"])
     a.push("s", h.rows([5]))
     assert b.push("s", h.rows([1], [3.0]))["out"]["v"].to_pylist() == [6.0]
+
+
+def test_a_detector_with_more_candidates_than_the_first_room_goes_on():
+    """Of irregular rows without a refractory period: 1,503 candidates, and room for 1,024 rows."""
+    text = (
+        "source s (time, v: f64) from given()\n"
+        "sink s | detect peaks(v, threshold=adaptive(2 s), rise=0.75) to expected()\n"
+    )
+    ns = np.arange(400) * 50_000_000
+    rows = pa.table({"time": pa.array(ns, pa.timestamp("ns", "UTC")), "v": np.sin(ns / 2e8) * 3})
+    (found,) = compile_flow(text=text, catalog=CATALOG).run({"s": rows}).values()
+    assert found.num_rows > 5
+    assert min(found["value"].to_pylist()) > 2.5

@@ -11,6 +11,8 @@ from flowedge.graph.names import Scope, UnknownCall
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.refusals import refuse
+from flowedge.graph.reserved import without_hidden
+from flowedge.graph.stages.ahead import take_leads
 from flowedge.graph.stages.frames import as_rows, whole_only, with_values
 from flowedge.graph.stages.splits import NeverReached, unreachable
 from flowedge.graph.values import condition, value
@@ -90,8 +92,10 @@ def _edges(c: Checker, flow: Flow, stage: t.Detect, scope: Scope) -> Flow:
             good = False
     edge = Column("edge", replace(TEXT, labels=("rise", "fall")))
     out = events_of(flow, edge)
-    if not good:
+    if not good or test is None:
         return flow.to(out, -1)
+    flow, (test,) = take_leads(c, flow, [test], stage)
+    out = without_hidden(events_of(flow, edge))
     made = c.stage(
         g.Edges,
         flow,
@@ -154,6 +158,7 @@ def _peaks(c: Checker, flow: Flow, stage: t.Detect, scope: Scope) -> Flow:
         }
         refuse(c, refused, stage.op, places, flow, "peaks")
         return flow.to(out, -1)
+    flow, (found,) = take_leads(c, flow, [found], stage)
     wait_s = None if flow.type.wait_s is None else flow.type.wait_s + made.wait_s
     out = replace(out, wait_s=wait_s)
     delay = round(found.type.delay_s * 1e9)
@@ -172,18 +177,18 @@ def classify_rules(c: Checker, flow: Flow, stage: t.ClassifyRules, scope: Scope)
     ended: t.Rule | None = None
     good = True
     for rule in stage.rules:
-        label = k.text(c, rule.label, place, "a label")
+        word = k.text(c, rule.label, place, "a label")
         if ended is not None:
             c.report(NeverReached.at(rule.label.span, f'rule "{rule.label.value}" can never be reached', others=[(ended.span, "takes all rows")],
                                      fix="put `otherwise` last"))  # fmt: skip
         if rule.condition is None:
-            otherwise, ended = label, rule
+            otherwise, ended = word, rule
             continue
         test = condition(c, rule.condition, place)
         hold = (
             None if rule.hold is None else k.duration(c, rule.hold, place, "how long it must hold")
         )
-        if test is None or label is None or (hold is None and rule.hold is not None):
+        if test is None or word is None or (hold is None and rule.hold is not None):
             good = False
             continue
         if not whole_only(c, flow, test, rule.condition.span):
@@ -191,17 +196,21 @@ def classify_rules(c: Checker, flow: Flow, stage: t.ClassifyRules, scope: Scope)
             continue
         if hold is not None and hold > 0:
             test = Apply(Held(float(hold)), (test,), BOOL, place.rate_hz)
-        unreachable(c, test, tests, rule.condition.span, f'rule "{label}"')
+        unreachable(c, test, tests, rule.condition.span, f'rule "{word}"')
         tests.append(test)
-        rules.append((label, test))
+        rules.append((word, test))
     if stage.deadline is not None:
         c.not_yet(stage.deadline.span, "a deadline on rules", "put the deadline on the sink")
     texts = tuple(
         dict.fromkeys([*(x for x, _ in rules), *([otherwise] if otherwise is not None else [])])
     )
-    out = with_values(flow.type, [Column("label", replace(TEXT, labels=texts if good else None))])
+    label = Column("label", replace(TEXT, labels=texts if good else None))
+    out = with_values(flow.type, [label])
     if not good:
         return flow.to(out, -1)
+    flow, ready = take_leads(c, flow, [test for _, test in rules], stage)
+    rules = [(word, test) for (word, _), test in zip(rules, ready, strict=True)]
+    out = without_hidden(with_values(flow.type, [label]))
     return c.stage(
         g.Rules, flow, out, stage, "classify rules", rules=tuple(rules), otherwise=otherwise
     )

@@ -11,6 +11,8 @@ from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Const, Expr
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
+from flowedge.graph.reserved import without_hidden
+from flowedge.graph.stages.ahead import take_leads
 from flowedge.graph.stages.frames import START, as_rows, whole_only
 from flowedge.graph.stages.kept import frames_of, is_folded_in_the_end
 from flowedge.graph.stages.meeting import KeysDoNotMatch, matching_keys, named
@@ -271,9 +273,11 @@ def split_into(c: Checker, flow: Flow, stage: t.SplitInto, scope: Scope) -> dict
         names.append(name)
         tests.append(found)
     hidden = Column("_branch", I64)
-    out = replace(flow.type, columns=(*flow.type.columns, hidden))
-    inner = c.stage(g.Branch, flow, out, stage, "split into", conditions=tuple(tests))
     result: dict[str, Flow] = {"": flow}
+    ahead, tests = take_leads(c, flow, tests, stage)
+    flow = replace(flow, type=without_hidden(ahead.type))
+    out = replace(flow.type, columns=(*flow.type.columns, hidden))
+    inner = c.stage(g.Branch, ahead, out, stage, "split into", conditions=tuple(tests))
     for number, name in enumerate([*names, *([rest] if rest is not None else [])]):
         routed = as_irregular(flow.type)
         result[name] = c.stage(g.Route, inner, routed, seen[name], f"branch {name}", branch=number)

@@ -12,6 +12,7 @@ from flowedge.graph.expressions import Expr, Fold, Read, is_stateful, rebuilt, w
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
 from flowedge.graph.reserved import may_name
+from flowedge.graph.stages.ahead import take_leads
 from flowedge.graph.stages.frames import START, as_rows, sample_columns
 from flowedge.graph.stages.kept import frames_of, is_folded_in_the_end
 from flowedge.graph.stages.local import fits_a_day
@@ -359,8 +360,11 @@ def fold(c: Checker, flow: Flow, bindings: Sequence[t.Binding], scope: Scope, tr
         results.append((name, result))
         columns.append(Column(name, replace(found.type, delay_s=0.0)))
     if hoisted:
+        names = [name for name, _ in hoisted]
+        flow, exprs = take_leads(c, flow, [e for _, e in hoisted], tree)
         out = flow.type.with_columns(Column(n, e.type) for n, e in hoisted)
-        flow = c.stage(g.Derive, flow, out, tree, "derive what is folded", bindings=tuple(hoisted))
+        pairs = tuple(zip(names, exprs, strict=True))
+        flow = c.stage(g.Derive, flow, out, tree, "derive what is folded", bindings=pairs)
     pairs = tuple((name, f) for f, name in folds.items())
     return flow, pairs, tuple(results), tuple(columns), frozenset(broken)
 
@@ -445,6 +449,7 @@ def cut(
     if test is not None:
         name = c.hidden("arg")
         if is_stateful(test):
+            flow, (test,) = take_leads(c, flow, [test], stage)
             flow = c.stage(
                 g.Derive,
                 flow,
