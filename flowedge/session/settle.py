@@ -325,7 +325,8 @@ class Settle:
         """
         last = int(self._last[0])
         if self._is_counted:
-            if last != NEVER and first - last < self._low:
+            # A row that was rejected leaves a gap, although times are counted.
+            if last != NEVER and not self._low <= first - last <= self._high:
                 return False
             if abs(newest - first - (rows - 1) * self.period_ns) > self.period_ns / 2:
                 return False

@@ -119,3 +119,20 @@ def test_every_whole_type_takes_just_what_it_holds(store):
 def test_a_flag_takes_no_number():
     _, misfits = fitted("bool", pa.array([1, None]))
     assert misfits.tolist() == [LOST, 0]
+
+
+def test_a_rejected_row_leaves_a_gap_also_where_times_are_counted():
+    plan = compile_flow(
+        text="source s (v: f64) at 10 Hz from given() valid v in 0 .. 10 else reject\n"
+        "sink s | derive d = diff(v) to expected()\n",
+        catalog=CATALOG,
+    )
+    rows = pa.record_batch({"v": [1.0, 2.0, 99.0, 4.0, 5.0]})
+    (whole,) = plan.run({"s": pa.table(rows)}).values()
+    session = plan.open()
+    pieces = [b for k in range(5) for b in session.push("s", rows.slice(k, 1)).values()]
+    pieces += session.finish().values()
+    one_by_one = pa.Table.from_batches(pieces)
+    found, wanted = (np.array(t["d"].to_pylist(), float) for t in (one_by_one, whole))
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(wanted, [np.nan, 1, np.nan, 1])
