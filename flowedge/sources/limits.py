@@ -26,6 +26,8 @@ class Limits:
     small_bytes : what decompresses to less needs no ratio: it fits into memory
     text_bytes : of one text or binary value; a picture or a certificate fits
     rows : of a row group or a batch; Parquet writers stop at a million
+    metadata_bytes : of one message of Arrow; that of the most columns takes some megabytes
+    line_bytes : of one line of text; a picture in it fits
     """
 
     columns: int = 16_384
@@ -34,6 +36,8 @@ class Limits:
     small_bytes: int = 64 << 20
     text_bytes: int = 16 << 20
     rows: int = 1 << 28
+    metadata_bytes: int = 16 << 20
+    line_bytes: int = 16 << 20
 
 
 LIMITS = Limits()

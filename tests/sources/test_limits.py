@@ -1,6 +1,10 @@
 """Files that ask for more than any recording: told in one sentence, before memory is taken."""
 
 import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -59,3 +63,100 @@ def test_too_many_columns_and_too_deep_types_are_refused(tmp_path):
             writer.write_table(table)
         with pytest.raises(SourceError, match=r"17,000 columns|17 deep"):
             read("arrow", path)
+
+
+# ---- Arrow IPC
+
+
+BOMB = """
+import sys
+from flowedge.lang.errors import SourceError
+from flowedge.sources.catalog import get
+def peak():
+    return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) // 1024
+def drain(path):
+    source = get("arrow")(path)
+    source.schema()
+    return sum(b.num_rows for b, _ in source.batches(["v"]))
+drain(sys.argv[1])
+before = peak()
+try:
+    drain(sys.argv[2])
+except SourceError as error:
+    print(peak() - before, error)
+"""
+
+
+def write_ipc(path, batches, is_file, **options):
+    opener = pa.ipc.new_file if is_file else pa.ipc.new_stream
+    with opener(path, batches[0].schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+@pytest.mark.parametrize("where", ["batch", "later batch", "dictionary"])
+@pytest.mark.parametrize("is_file", [True, False], ids=["file", "stream"])
+def test_an_arrow_bomb_is_refused_before_it_is_unpacked(tmp_path, is_file, where, codec):
+    zeros = pa.py_buffer(bytes(1 << 30 if codec == "zstd" else 66_543_216))
+    one, claimed = pa.record_batch({"v": [1.0]}), 1 << 30
+    if where == "dictionary":
+        text = pa.Array.from_buffers(
+            pa.large_string(), 1, [None, pa.array([0, zeros.size]).buffers()[1], zeros]
+        )
+        one = pa.record_batch(
+            {"v": pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), text)}
+        )
+        batches = [one]
+    else:
+        big = pa.record_batch(
+            {"v": pa.Array.from_buffers(pa.float64(), zeros.size // 8, [None, zeros])}
+        )
+        batches = [big] if where == "batch" else [one, big]
+    bomb, small = tmp_path / "bomb", tmp_path / "small"
+    write_ipc(bomb, batches, is_file, compression=codec)
+    if codec == "lz4":  # 255 to 1 at most: so it lies about how much it unpacks to
+        data = bomb.read_bytes()
+        assert struct.pack("<q", zeros.size) in data
+        bomb.write_bytes(data.replace(struct.pack("<q", zeros.size), struct.pack("<q", claimed)))
+    write_ipc(small, [pa.record_batch({"v": [1.0]})], is_file, compression=codec)
+    done = subprocess.run(
+        [sys.executable, "-c", BOMB, str(small), str(bomb)],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    grown, said = done.stdout.split(" ", 1)
+    assert "1,000 to 1 is the limit" in said
+    assert f"a {where.removeprefix('later ')} is" in said
+    assert said.count("\n") == 1
+    assert int(grown) < 64
+
+
+@pytest.mark.parametrize("is_file", [True, False], ids=["file", "stream"])
+def test_an_arrow_batch_of_more_rows_than_memory_takes_is_refused(tmp_path, is_file):
+    many = pa.record_batch({"v": pa.Array.from_buffers(pa.null(), 1 << 30, [None])})
+    write_ipc(tmp_path / "rows", [many], is_file)
+    with pytest.raises(SourceError, match=r"a batch has 1,073,741,824 rows, and 268,435,456 is the limit"):
+        read("arrow", tmp_path / "rows")
+
+
+@pytest.mark.parametrize("is_file", [True, False], ids=["file", "stream"])
+def test_an_arrow_schema_of_many_megabytes_is_refused_before_it_is_built(tmp_path, is_file):
+    one = pa.record_batch({"v": [1.0]}).replace_schema_metadata({"note": "x" * (17 << 20)})
+    write_ipc(tmp_path / "note", [one], is_file)
+    with pytest.raises(SourceError, match=r"has metadata of 17,8\d\d,\d\d\d bytes"):
+        read("arrow", tmp_path / "note")
+    assert read("arrow", tmp_path / "note", trusted=True) == 1
+
+
+@pytest.mark.parametrize("is_file", [True, False], ids=["file", "stream"])
+@pytest.mark.parametrize("codec", [None, "zstd", "lz4"])
+def test_an_honest_recording_is_within_the_limits(tmp_path, is_file, codec):
+    noise = np.random.default_rng(1).normal(size=100_000)
+    batch = pa.record_batch({
+        "v": noise, "still": np.zeros(100_000), "k": pa.array(["a", None] * 50_000).dictionary_encode(),
+        "l": pa.array([[1.0], [], None, [2.0, 3.0]] * 25_000),
+    })  # fmt: skip
+    write_ipc(
+        tmp_path / "a", [batch, batch.slice(0, 10), batch.slice(0, 0)], is_file, compression=codec
+    )
+    assert read("arrow", tmp_path / "a") == 100_010
