@@ -14,12 +14,16 @@ import pyarrow.csv as pacsv
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import Predicate, connector
 from flowedge.sources.files import FileSource, first_line, no_column
-from flowedge.sources.text import convert, noun, with_nearest
-from flowedge.types.compute import pc
+from flowedge.sources.limits import LIMITS, exceeded
+from flowedge.sources.text import as_written, convert, noun, nulls_where, row_number, with_nearest
 from flowedge.types.connectors import Option, Signature
 
-_BLOCK = 1 << 20
+_BLOCK = LIMITS.csv_row_bytes
 """Bytes of text parsed at once; what is inferred about types is inferred from the first block."""
+_TRUSTED_BLOCK = 64 << 20
+"""The same of a file from a known place, whose rows may be as long."""
+
+reader_of_rows.field_size_limit(_TRUSTED_BLOCK)
 
 _NULLS = ("", "#N/A", "N/A", "n/a", "NA", "NULL", "null", "NaN", "nan", "-nan", "-NaN", "None")
 
@@ -118,12 +122,12 @@ class Csv(FileSource):
             for name, array in zip(cells, batch.columns, strict=True):
                 arrays[name] = array
                 if pa.types.is_timestamp(kinds[name]):
-                    values, bad = self._converted(_nulls(array, self._null_texts), kinds[name])
+                    values, bad = self._converted(nulls_where(array, self._null_texts), kinds[name])
                     if bad:
                         raise pa.ArrowInvalid(f"`{array[bad[0]]}` is not a time")
                     arrays[name] = values
                 elif pa.types.is_string(kinds[name]) and self.given["null"] is None:
-                    arrays[name] = _nulls(array, ("",))
+                    arrays[name] = nulls_where(array, ("",))
             yield self._assembled(arrays, names, layout, kinds)
 
     def _carefully(
@@ -167,8 +171,8 @@ class Csv(FileSource):
             for name, array in zip(cells, batch.columns, strict=True):
                 is_text = pa.types.is_string(kinds[name]) or pa.types.is_binary(kinds[name])
                 nulls = ("",) if is_text and self.given["null"] is None else self._null_texts
-                original = _as_written(array) if self._is_utf8 else array
-                arrays[name], bad = self._converted(_nulls(original, nulls), kinds[name])
+                original = as_written(array) if self._is_utf8 else array
+                arrays[name], bad = self._converted(nulls_where(original, nulls), kinds[name])
                 if bad and policies[name] in ("null", "clamp"):
                     arrays[name], near = with_nearest(arrays[name], original, bad, policies[name])
                     self.rejects.alter(of[name], nulled=len(bad) - near, clamped=near)
@@ -177,7 +181,7 @@ class Csv(FileSource):
                     bad_rows.setdefault(place, (name, array[place].as_py()))
             if strict and not stopped:
                 stopped += [
-                    _row_number(seen + place, ragged)
+                    row_number(seen + place, ragged)
                     for place, (name, _) in bad_rows.items()
                     if not policies[name]
                 ]
@@ -187,7 +191,7 @@ class Csv(FileSource):
                     reason = f"`{name}` is not {noun(kinds[name])}"
                     if pa.types.is_string(kinds[name]):
                         reason = f"`{name}` is not UTF-8"
-                    self.rejects.add(path, _row_number(seen + place, ragged), reason, shown)
+                    self.rejects.add(path, row_number(seen + place, ragged), reason, shown)
                 keep = np.ones(batch.num_rows, bool)
                 keep[list(bad_rows)] = False
                 mask = pa.array(keep)
@@ -274,33 +278,59 @@ class Csv(FileSource):
         bytewise = on_ragged is not None and self._is_utf8
         # A cell without a name is never asked for, but needs one.
         names = [name or f"\0{i}" for i, name in enumerate(layout.cells)]
-        batches = pacsv.open_csv(
-            pa.input_stream(path, compression="detect"),
-            read_options=pacsv.ReadOptions(
-                use_threads=False,  # only so are row numbers known
-                block_size=_BLOCK,
-                column_names=names,
-                skip_rows=layout.skip_lines,
-                encoding="latin-1" if bytewise else self.given["encoding"],
-            ),
-            parse_options=pacsv.ParseOptions(
-                delimiter=self.given["sep"],
-                quote_char=self.given["quote"],
-                newlines_in_values=True,
-                invalid_row_handler=on_ragged,
-            ),
-            convert_options=pacsv.ConvertOptions(
-                column_types=types,
-                include_columns=cells or names[:1],
-                null_values=list(self._null_texts),
-                strings_can_be_null=self.given["null"] is not None,
-                quoted_strings_can_be_null=self.given["null"] is not None,
-                decimal_point=self.given["decimal"],
-                check_utf8=True,
-            ),
-        )
-        with batches:
-            yield from batches
+        ragged = 0
+
+        def counted(row: pacsv.InvalidRow) -> str:
+            nonlocal ragged
+            ragged += 1
+            return on_ragged(row) if on_ragged is not None else "error"
+
+        rows = 0
+        try:
+            batches = pacsv.open_csv(
+                pa.input_stream(path, compression="detect"),
+                read_options=pacsv.ReadOptions(
+                    use_threads=False,  # only so are row numbers known
+                    block_size=self._block,
+                    column_names=names,
+                    skip_rows=layout.skip_lines,
+                    encoding="latin-1" if bytewise else self.given["encoding"],
+                ),
+                parse_options=pacsv.ParseOptions(
+                    delimiter=self.given["sep"],
+                    quote_char=self.given["quote"],
+                    newlines_in_values=True,
+                    invalid_row_handler=on_ragged and counted,
+                ),
+                convert_options=pacsv.ConvertOptions(
+                    column_types=types,
+                    include_columns=cells or names[:1],
+                    null_values=list(self._null_texts),
+                    strings_can_be_null=self.given["null"] is not None,
+                    quoted_strings_can_be_null=self.given["null"] is not None,
+                    decimal_point=self.given["decimal"],
+                    check_utf8=True,
+                ),
+            )
+            with batches:
+                for batch in batches:
+                    yield batch
+                    rows += batch.num_rows
+        except pa.ArrowInvalid as error:
+            if "straddl" in str(error):
+                raise self._too_long(path, rows + ragged + 1) from None
+            raise
+
+    @property
+    def _block(self) -> int:
+        return _TRUSTED_BLOCK if self.given["trusted"] else _BLOCK
+
+    def _too_long(self, path: str, row: int) -> SourceError:
+        """What a row is called that does not end within a block."""
+        what = f"is longer than {self._block:,} bytes in row {row}, or a quote is not closed there"
+        if self.given["trusted"]:
+            return SourceError(f"`{path}` {what}; break the row up")
+        return exceeded(path, what, "that")
 
     def _layout(self, path: str) -> _Layout:
         """Read the header, or give the cells the declared names."""
@@ -335,7 +365,9 @@ class Csv(FileSource):
     def _first_rows(self, path: str) -> list[list[str]]:
         """The rows that decide the layout, parsed from the first block."""
         with pa.input_stream(path, compression="detect") as stream:
-            head = stream.read(_BLOCK)
+            head = stream.read(self._block)
+        if len(head) == self._block and b"\n" not in head:
+            raise self._too_long(path, 1)
         try:
             text = head.decode(self.given["encoding"], "replace").removeprefix("\ufeff")
         except LookupError:
@@ -427,7 +459,7 @@ class Csv(FileSource):
             elif pa.types.is_binary(kind) or pa.types.is_temporal(kind):
                 kind = pa.string() if not pa.types.is_date(kind) else pa.timestamp("ns")
             elif seen is not None and pa.types.is_string(kind) and self.given["timestamp"]:
-                cells = _nulls(seen.column(name), self._null_texts)
+                cells = nulls_where(seen.column(name), self._null_texts)
                 if not self._converted(cells, pa.timestamp("ns"))[1]:
                     kind = pa.timestamp("ns")
             out[name] = kind
@@ -463,27 +495,3 @@ class Csv(FileSource):
 
 def _cells_of(names: list[str], layout: _Layout) -> list[str]:
     return [cell for name in names for cell in layout.groups.get(name, (name,))]
-
-
-def _nulls(cells: pa.Array, texts: tuple[str, ...]) -> pa.Array:
-    """Missing where the cell is one of these texts."""
-    known = pa.array([t.encode() for t in texts], pa.binary()).cast(cells.type)
-    return pc.if_else(pc.is_in(cells, known), pa.scalar(None, cells.type), cells)
-
-
-def _as_written(cells: pa.Array) -> pa.Array:
-    """Cells that were read as Latin-1, as the bytes that stand in the file."""
-    ascii_only = pc.fill_null(pc.string_is_ascii(cells.cast(pa.string())), fill_value=True)
-    if pc.all(ascii_only).as_py() is not False:
-        return cells
-    decoded = (None if c is None else c.decode().encode("latin-1") for c in cells.to_pylist())
-    return pa.array(decoded, pa.binary())
-
-
-def _row_number(place: int, ragged: list[int]) -> int:
-    """The number in the file, from 1, of a well-formed row, given those that are not."""
-    number = place + 1
-    for bad in ragged:
-        if bad <= number:
-            number += 1
-    return number

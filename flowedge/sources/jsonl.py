@@ -11,11 +11,11 @@ import pyarrow.json as pajson
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import MOST_TEXT, Predicate, connector
 from flowedge.sources.files import FileSource
+from flowedge.sources.limits import LIMITS, exceeded
 from flowedge.sources.text import convert, nearest, noun
 
 _BLOCK = 1 << 20
-_LONGEST = 16 << 20
-"""Bytes of text parsed at once; and of the longest line."""
+"""Bytes of text parsed at once."""
 
 
 @connector("jsonl")
@@ -31,7 +31,7 @@ class Jsonl(FileSource):
     def schema_of(self, path: str) -> pa.Schema:
         """Declared and inferred types; a field that the first mebibyte lacks is no column."""
         declared = pa.schema([f for f in self.declared or () if f.name not in self.captures])
-        first = next(_blocks(path), None)
+        first = next(self._blocks(path), None)
         if first is None:
             raise SourceError(f"`{path}` has no lines")
         lines = first[1].splitlines()
@@ -52,7 +52,7 @@ class Jsonl(FileSource):
         if columns is not None:
             schema = pa.schema([schema.field(n) for n in columns])
         passed = 0
-        for first, block in _blocks(path):
+        for first, block in self._blocks(path):
             try:
                 batch = _typed(_parse(block, schema), schema)
             except (pa.ArrowException, ValueError):
@@ -62,6 +62,32 @@ class Jsonl(FileSource):
             passed += batch.num_rows
             if passed > skip:
                 yield batch.slice(max(0, batch.num_rows - (passed - skip)))
+
+    def _blocks(self, path: str) -> Iterator[tuple[int, bytes]]:
+        """Whole lines, about a mebibyte at a time, with the number of the first (from 1)."""
+        number = 1
+        with pa.input_stream(path, compression="detect") as stream:
+            parts: list[bytes] = []
+            for i in count():
+                data = stream.read(_BLOCK)
+                if i == 0:
+                    data = data.removeprefix(b"\xef\xbb\xbf")
+                end = data.find(b"\n")
+                size = sum(map(len, parts)) + (end if end >= 0 else len(data))
+                if size > LIMITS.line_bytes and not self.given["trusted"]:
+                    what = f"is longer than {LIMITS.line_bytes:,} bytes in line {number}"
+                    raise exceeded(path, what, "that")
+                if data and end < 0:
+                    parts.append(data)
+                    continue
+                cut = data.rfind(b"\n") + 1
+                block = b"".join((*parts, data[:cut]))
+                parts = [data[cut:]]
+                if block.strip():
+                    yield number, block
+                number += block.count(b"\n")
+                if not data:
+                    return
 
     def _line_by_line(
         self, path: str, first: int, lines: list[bytes], schema: pa.Schema
@@ -131,30 +157,6 @@ class Jsonl(FileSource):
         return SourceError(
             f"`{path}` from line {first}: a field changes its type; declare it in the source"
         )
-
-
-def _blocks(path: str) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, about a mebibyte at a time, with the number of the first (from 1)."""
-    number = 1
-    with pa.input_stream(path, compression="detect") as stream:
-        rest = b""
-        for i in count():
-            data = stream.read(_BLOCK)
-            if i == 0:
-                data = data.removeprefix(b"\xef\xbb\xbf")
-            cut = data.rfind(b"\n") + 1
-            if data and not cut:
-                rest += data
-                if len(rest) > _LONGEST:
-                    raise SourceError(f"`{path}` line {number} is longer than 16 MiB")
-                continue
-            block = rest + (data[:cut] if data else b"")
-            rest = data[cut:]
-            if block.strip():
-                yield number, block
-            number += block.count(b"\n")
-            if not data:
-                return
 
 
 def _with_types(seen: pa.Schema, declared: pa.Schema) -> pa.Schema:

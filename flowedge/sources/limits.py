@@ -27,7 +27,8 @@ class Limits:
     text_bytes : of one text or binary value; a picture or a certificate fits
     rows : of a row group or a batch; Parquet writers stop at a million
     metadata_bytes : of one message of Arrow; that of the most columns takes some megabytes
-    line_bytes : of one line of text; a picture in it fits
+    line_bytes : of one line of JSON; a picture in it fits
+    csv_row_bytes : a row of so many bytes can be read; of the columns above 64 characters each
     """
 
     columns: int = 16_384
@@ -38,6 +39,7 @@ class Limits:
     rows: int = 1 << 28
     metadata_bytes: int = 16 << 20
     line_bytes: int = 16 << 20
+    csv_row_bytes: int = 1 << 20
 
 
 LIMITS = Limits()

@@ -128,3 +128,27 @@ def with_nearest(
     return pc.replace_with_mask(
         values, pa.array(mask), pa.array([found[p] for p in sorted(found)], values.type)
     ), len(found)
+
+
+def as_written(cells: pa.Array) -> pa.Array:
+    """Cells that were read as Latin-1, as the bytes that stand in the file."""
+    ascii_only = pc.fill_null(pc.string_is_ascii(cells.cast(pa.string())), fill_value=True)
+    if pc.all(ascii_only).as_py() is not False:
+        return cells
+    decoded = (None if c is None else c.decode().encode("latin-1") for c in cells.to_pylist())
+    return pa.array(decoded, pa.binary())
+
+
+def nulls_where(cells: pa.Array, texts: tuple[str, ...]) -> pa.Array:
+    """Missing where the cell is one of these texts."""
+    known = pa.array([t.encode() for t in texts], pa.binary()).cast(cells.type)
+    return pc.if_else(pc.is_in(cells, known), pa.scalar(None, cells.type), cells)
+
+
+def row_number(place: int, ragged: list[int]) -> int:
+    """The number in the file, from 1, of a well-formed row, given those that are not."""
+    number = place + 1
+    for bad in ragged:
+        if bad <= number:
+            number += 1
+    return number

@@ -135,7 +135,9 @@ def test_an_arrow_bomb_is_refused_before_it_is_unpacked(tmp_path, is_file, where
 def test_an_arrow_batch_of_more_rows_than_memory_takes_is_refused(tmp_path, is_file):
     many = pa.record_batch({"v": pa.Array.from_buffers(pa.null(), 1 << 30, [None])})
     write_ipc(tmp_path / "rows", [many], is_file)
-    with pytest.raises(SourceError, match=r"a batch has 1,073,741,824 rows, and 268,435,456 is the limit"):
+    with pytest.raises(
+        SourceError, match=r"a batch has 1,073,741,824 rows, and 268,435,456 is the limit"
+    ):
         read("arrow", tmp_path / "rows")
 
 
@@ -160,3 +162,46 @@ def test_an_honest_recording_is_within_the_limits(tmp_path, is_file, codec):
         tmp_path / "a", [batch, batch.slice(0, 10), batch.slice(0, 0)], is_file, compression=codec
     )
     assert read("arrow", tmp_path / "a") == 100_010
+
+
+# ---- text
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+@pytest.mark.parametrize("before", [0, 5, 200_000])
+def test_a_row_of_csv_that_is_too_long_is_told_with_its_place(tmp_path, before, on_error):
+    path = tmp_path / "long.csv"
+    rows = [*(f"{k},x" for k in range(before)), "7," + "y" * 3_000_000, "8,x"]
+    path.write_text("\n".join(["a,b", *rows]) + "\n")
+    with pytest.raises(
+        SourceError, match=rf"1,048,576 bytes in row {before + 1}, .* `trusted=true`"
+    ):
+        read("csv", path, on_error=on_error)
+    assert read("csv", path, on_error=on_error, trusted=True) == before + 2
+
+
+def test_a_header_that_is_too_long_is_told(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("a" * 2_000_000 + ",b\n1,2\n")
+    with pytest.raises(SourceError, match="1,048,576 bytes in row 1,"):
+        read("csv", path)
+    assert read("csv", path, trusted=True) == 1
+
+
+@pytest.mark.parametrize("before", [0, 200_000])
+def test_a_line_of_json_that_is_too_long_is_told_with_its_place(tmp_path, before):
+    path = tmp_path / "long.jsonl"
+    rows = ['{"a": 1, "b": "x"}'] * before
+    path.write_text("\n".join([*rows, '{"a": 1, "b": "' + "y" * (16 << 20) + '"}']) + "\n")
+    with pytest.raises(
+        SourceError, match=rf"16,777,216 bytes in line {before + 1}, .* `trusted=true`"
+    ):
+        read("jsonl", path)
+
+
+def test_a_line_of_json_from_a_known_place_may_be_long(tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text('{"a": 1, "b": [' + "1," * (9 << 20) + "1]}\n" + '{"a": 2}\n')
+    with pytest.raises(SourceError, match="in line 1,"):
+        read("jsonl", path)
+    assert read("jsonl", path, trusted=True) == 2
