@@ -79,6 +79,17 @@ def test_without_syncs_a_loss_of_power_is_told(tmp_path, monkeypatch, small, dur
     assert told
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bad", ["bad.arrow", "bad.jsonl"])
+def test_rows_that_a_policy_rejects_are_kept_exactly_once(tmp_path, monkeypatch, small, kind, bad):
+    monkeypatch.chdir(tmp_path)
+    place = Place(tmp_path, "text", valid="valid v in -1.5 .. 1.5 else reject", bad=bad)
+    assert place.wanted[bad].count(b"outside") > 20
+    points = points_of(calls_of(place), SHARE_OF_PROCESSES, kind)
+    wrong = [w for at, seed in points for w in place.fault(at, kind, seed)]
+    assert not wrong, "\n".join(wrong[:10])
+
+
 LEFT_OUT = {
     "rows": ("parquet", lambda call, path: call == "sync" and "/state/rows/" in path),
     "outputs": ("parquet", lambda call, path: call == "sync" and "/out/" in path),

@@ -23,7 +23,7 @@ from flowedge.sinks.parquet import Parquet
 SEED = int(os.environ.get("FLOWEDGE_SEED", "1"))
 FLOW = """
 source s (time, device: key, v: f64) from arrow("in.arrow") late 2 s
-    on error quarantine "out/bad.arrow"
+    {valid} on error quarantine "out/{bad}"
 stream w = s | window 5 s | aggregate mean(v) as m, count() as n
 sink s to {rolling}
 sink w to {whole}
@@ -64,11 +64,12 @@ SMALL = [
 class Place:
     """A pipeline that can be run again and again from nothing."""
 
-    def __init__(self, root, sinks, more=""):
+    def __init__(self, root, sinks, more="", valid="", bad="bad.arrow"):
         self.root = root
         recorded(root / "in.arrow")
         rolling, whole = SINKS[sinks]
         text = FLOW.replace("{rolling}", rolling + more).replace("{whole}", whole + more)
+        text = text.replace("{valid}", valid).replace("{bad}", bad)
         (root / "p.flow").write_text(text)
         self.plan = compile_flow(root / "p.flow")
         self.fresh()
