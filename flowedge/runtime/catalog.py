@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -169,8 +169,10 @@ def describe(
         return "", None
     known = {k: v for k, v in options.items() if found.options.option(k) is not None}
     captures = options.get("captures")
+    # What becomes of a bad row is the run's to say: here one only asks which columns there are.
+    on_error: Literal["skip", "stop"] = "skip" if found.converts else "stop"
     try:
-        source = found(address, captures=captures, **known)
+        source = found(address, captures=captures, on_error=on_error, **known)
         schema, rate, start = source.schema(), source.rate_hz, source.start_ns
     except SourceError as error:
         raise CatalogError(str(error)) from None

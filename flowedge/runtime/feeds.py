@@ -165,7 +165,8 @@ def open_feeds(program: p.Program) -> Feeds:
         )  # fmt: skip
         out.by_name[name] = Feed(
             name, source, SourceReport(connector, address), tuple(columns),
-            _predicate(specs[name], options.get("predicate")), str(options.get("quarantine") or ""),
+            _predicate(specs[name], options.get("predicate"), keeps_rejected=bool(options.get("quarantine"))),
+            str(options.get("quarantine") or ""),
         )  # fmt: skip
     return out
 
@@ -186,12 +187,13 @@ def declared_schema(spec: p.SourceSpec) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _predicate(spec: p.SourceSpec, wanted: Any) -> Predicate | None:  # noqa: ANN401
+def _predicate(spec: p.SourceSpec, wanted: Any, *, keeps_rejected: bool) -> Predicate | None:  # noqa: ANN401
     """What every row that matters satisfies; time and keys are read for the others too.
 
-    Only where they are raw fields: an expression over fields needs them all.
+    Only where they are raw fields: an expression over fields needs them all. And only where no file
+    keeps the rejected rows: it would say of a value that was not read that it is missing.
     """
-    if not wanted or spec.prepare is not None:
+    if not wanted or spec.prepare is not None or keeps_rejected:
         return None
     looked_at = {name for name, *_ in spec.valid}
     judged = (raw for column, raw in spec.columns if column in looked_at)

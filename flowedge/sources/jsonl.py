@@ -34,13 +34,15 @@ class Jsonl(FileSource):
         first = next(self._blocks(path), None)
         if first is None:
             raise SourceError(f"`{path}` has no lines")
-        lines = first[1].splitlines()
         try:
             seen = _with_times(_parse(first[1], declared, others=True))
         except (pa.ArrowException, ValueError):
-            good = [line for line in lines if _problem(line, declared) is None]
-            seen = _longest_prefix(good, declared)
-            if self.on_error == "stop":
+            lines = first[1].splitlines()
+            none = pa.schema([])  # a line that is no object says nothing, one with a bad value does
+            good = [line for line in lines if line.strip() and _problem(line, none) is None]
+            seen = _agreed(good, declared)
+            is_stopped = self.on_error == "stop" and not self.fitting
+            if is_stopped or not (good or len(declared)):
                 raise self._first_bad_line(path, 1, lines, _with_types(seen, declared)) from None
         return _with_types(seen, declared)
 
@@ -185,14 +187,24 @@ def _with_times(table: pa.Table) -> pa.Schema:
     return schema
 
 
-def _longest_prefix(lines: list[bytes], declared: pa.Schema) -> pa.Schema:
-    """What the first lines agree on, where all of them do not."""
-    while lines:
-        try:
-            return _with_times(_parse(b"\n".join(lines), declared, others=True))
-        except (pa.ArrowException, ValueError):
-            lines = lines[: len(lines) // 2]
-    return pa.schema([])
+def _agreed(lines: list[bytes], declared: pa.Schema) -> pa.Schema:
+    """The fields of lines that do not all agree: declared, else as the longest beginning has them."""
+    found = [json.loads(line) for line in lines]
+    fields = []
+    for name in dict.fromkeys(name for one in found for name in one):
+        if name in declared.names:
+            fields.append(declared.field(name))
+            continue
+        if len(fields) > LIMITS.columns:  # each costs a look at all lines
+            break
+        own = [json.dumps({name: one[name]}).encode() for one in found if name in one]
+        while own:
+            try:
+                fields += _with_times(_parse(b"\n".join(own), pa.schema([]), others=True))
+                break
+            except (pa.ArrowException, ValueError):
+                own = own[: len(own) // 2]
+    return pa.schema(fields)
 
 
 def _parse(block: bytes, schema: pa.Schema, *, others: bool = False) -> pa.Table:
