@@ -97,7 +97,7 @@ class Messages:
     """
 
     path: str
-    data: mmap.mmap
+    data: mmap.mmap | bytes
     trusted: bool
 
     def pieces(self, *, is_file: bool) -> Iterator[Piece]:

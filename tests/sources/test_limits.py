@@ -1,5 +1,6 @@
 """Files that ask for more than any recording: told in one sentence, before memory is taken."""
 
+import random
 import resource
 import struct
 import subprocess
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flowedge.lang.errors import SourceError
+from flowedge.sources.arrow_messages import Messages
 from flowedge.sources.catalog import get
 
 
@@ -162,6 +164,24 @@ def test_an_honest_recording_is_within_the_limits(tmp_path, is_file, codec):
         tmp_path / "a", [batch, batch.slice(0, 10), batch.slice(0, 0)], is_file, compression=codec
     )
     assert read("arrow", tmp_path / "a") == 100_010
+
+
+@pytest.mark.parametrize("is_file", [True, False], ids=["file", "stream"])
+def test_damaged_metadata_is_damage_and_nothing_else(tmp_path, is_file):
+    batch = pa.record_batch({
+        "v": np.arange(300.0), "k": pa.array(["a", "b", None] * 100).dictionary_encode(),
+    })  # fmt: skip
+    write_ipc(tmp_path / "a", [batch, batch], is_file, compression="zstd")
+    whole, draw, told = (tmp_path / "a").read_bytes(), random.Random(1), 0
+    for _ in range(4000):
+        data = bytearray(whole)
+        for _ in range(draw.randrange(1, 6)):
+            data[draw.randrange(len(data))] = draw.choice([0, 1, 0x7F, 0x80, 0xFF])
+        try:
+            list(Messages("a", bytes(data), trusted=False).pieces(is_file=is_file))
+        except (SourceError, ValueError):
+            told += 1
+    assert told > 400
 
 
 # ---- text
