@@ -322,7 +322,7 @@ class Checked:
             )
             wild = False
         else:
-            type_ = replace(type_, in_order=not type_.keys)
+            type_ = replace(type_, in_order=False, strays=True)
             limit = next((x for x in decl.tree.clauses if x.word == "max_keys"), None)
             if limit is not None:  # which keys are the first N would depend on how rows are pushed
                 self.c.not_yet(

@@ -37,9 +37,14 @@ class Meeting:
         return min(self.watermarks)
 
     def add(self, place: int, batch: Batch | None, watermark: int) -> None:
-        """Put rows of one input in, and raise its watermark."""
-        if batch is not None:
+        """Put rows of one input in, in order of time, and raise its watermark.
+
+        A row promises no less than a watermark does: none of its input comes before it any more.
+        Frames can run ahead of what their stream promises, as one that is still open may.
+        """
+        if batch is not None and batch.n:
             self.held[place].add(batch)
+            watermark = max(watermark, int(batch.time[-1]))
         self.watermarks[place] = max(self.watermarks[place], watermark)
 
     def take(self) -> list[Batch | None]:

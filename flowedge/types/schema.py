@@ -140,6 +140,7 @@ class Stream:
     spans : each row stands for (start, time], as a row made from a frame does; it carries ``start``
     has_time : False for a table declared ``time always``
     in_order : rows come in order of time over all keys, not only inside a key
+    strays : not even inside a key: rows that came late, as they came
     wait_s : how long after its time a row comes out, at most (None: no bound)
     is_live : has a source that does not end
     """
@@ -152,6 +153,7 @@ class Stream:
     spans: bool = False
     has_time: bool = True
     in_order: bool = True
+    strays: bool = False
     wait_s: float | None = 0.0
     is_live: bool = False
 

@@ -9,6 +9,7 @@ from flowedge.graph.models import Declared
 from flowedge.graph.names import Bound, EndlessExpansion, Scope, UnknownCall
 from flowedge.graph.place import DEEPEST
 from flowedge.graph.stages import events, meeting, models, rows, shapes, splits, windows
+from flowedge.graph.stages.order import ordered
 from flowedge.graph.stages.windows import Item
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
@@ -138,6 +139,8 @@ def one(
     c: Checker, flow: Flow, stage: t.Stage, scope: Scope, after: Sequence[Item], world: World
 ) -> tuple[Flow, int]:
     """One stage; gives also how many of those after it were taken in."""
+    if flow.type.strays and not isinstance(stage, t.Where | t.Derive | t.Select):
+        flow = ordered(c, flow, stage.span)
     match stage:
         case t.Window():
             return windows.window(c, flow, stage, scope, after)

@@ -1,4 +1,7 @@
-"""`python -m support.simulation SEED [COUNT]`: live through one seed, or so many from there on."""
+"""Live through one seed, or so many from there on.
+
+PYTHONPATH=$PWD:$PWD/tests .venv/bin/python -m support.simulation SEED [COUNT]
+"""
 
 import faulthandler
 import sys

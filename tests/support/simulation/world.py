@@ -276,7 +276,7 @@ class World:
             f"seed {self.seed}, pipeline {self.seed // SHARED}:\n{self.drafted.text}\nschedule:\n"
             + "".join(f"    {step}\n" for step in self.trace if not isinstance(step, tuple) or len(step) != 2)
             + "wrong:\n" + "".join(f"    {w}\n" for w in self.wrong)
-            + f"again: PYTHONPATH=tests python -m support.simulation {self.seed}\n"
+            + f"again: PYTHONPATH=$PWD:$PWD/tests .venv/bin/python -m support.simulation {self.seed}\n"
         )  # fmt: skip
 
 
