@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flowedge.session.session import Session
 
 _PUSHES = 16
-_BYTES = 8 << 20
+_BYTES = 32 << 20
 """After so many pushes, or bytes of them, the memory is looked at: tens of microseconds each time."""
 
 
@@ -65,7 +65,7 @@ class Memory:
     def held(self, session: "Session", feeds: Feeds, outlets: Outlets) -> dict[str, int]:
         """Bytes held now: by node, and of texts, sources and sinks."""
         out = session.nbytes_by_node()
-        out["texts"] = session.nbytes - sum(out.values())
+        out["texts"] = session.texts_nbytes
         for name, feed in feeds.by_name.items():
             out[name] = out.get(name, 0) + feed.nbytes
         for name, size in outlets.nbytes_by_name().items():

@@ -58,6 +58,7 @@ class KeyTable:
         self._pool = pool
         self._limit = 2**31 - 1 if limit is None else limit
         self._table = np.zeros(_FIRST_WORDS, np.int64)
+        self._near = np.zeros(_FIRST_WORDS, np.int32)
         self._values = [np.empty(_FIRST_WORDS // 2, np.int64) for _ in is_text]
         self._hashes = np.empty(k.BLOCK, np.int64)
         self._order = np.empty(0, np.int32)
@@ -102,7 +103,7 @@ class KeyTable:
     def nbytes(self) -> int:
         """Memory that the table takes [bytes]."""
         parts: list[NDArray[Any]] = [
-            self._table, *self._values, self._order, self._rank, self._free, self._old,
+            self._table, self._near, *self._values, self._order, self._rank, self._free, self._old,
         ]  # fmt: skip
         return sum(part.nbytes for part in parts)
 
@@ -145,6 +146,7 @@ class KeyTable:
         self._old = entries[~gone[(entries & 0xFFFFFFFF) - 1]]
         words = len(self._table)
         self._table = np.zeros(words, np.int64)
+        self._near[:] = 0
         self._ctx[k.OLD], self._ctx[k.OLD_WORDS] = address(self._old), len(self._old)
         here = self._order[: self._known]
         self._order = here[~gone[here]]
@@ -262,6 +264,7 @@ class KeyTable:
             old = np.concatenate([self._old, old])
         self._old = old  # until the kernel has taken it over
         self._ctx[k.OLD], self._ctx[k.OLD_WORDS] = address(old), len(old)
+        self._near = np.zeros(words if words <= k.CACHED else 0, np.int32)
         self._values = [_enlarged(v, words // 2) for v in self._values]
         self._bind()
 
@@ -270,6 +273,7 @@ class KeyTable:
         self._kernel = ready(k.choose(len(self._values), len(self._table)))
         ctx[k.TABLE], ctx[k.MASK] = address(self._table), len(self._table) - 1
         ctx[k.ROOM], ctx[k.FREE] = len(self._values[0]), address(self._free)
+        ctx[k.NEAR] = address(self._near)
         first = k.FIRST + len(self._values)
         ctx[first:] = [address(v) for v in self._values]
 

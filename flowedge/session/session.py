@@ -253,7 +253,12 @@ class Session:
     @property
     def nbytes(self) -> int:
         """Bytes of state: texts, keys, rows that wait, and the memory of kernels."""
-        return self._shared.pool.nbytes + sum(self.nbytes_by_node().values())
+        return self.texts_nbytes + sum(self.nbytes_by_node().values())
+
+    @property
+    def texts_nbytes(self) -> int:
+        """Bytes of the texts that rows and keys refer to."""
+        return self._shared.pool.nbytes
 
     def nbytes_by_node(self) -> dict[str, int]:
         """Bytes that each node keeps, by its label; the keys of a source count as its own."""

@@ -46,7 +46,9 @@ class Blocks:
                 ]
             )
             self.pending_rows += take
-            self.pending_bytes += sum(column.nbytes for column in self._pending[-1])
+            self.pending_bytes += (
+                sum(c.nbytes for c in self._pending[-1]) if self._texts else part.nbytes
+            )
             at += take
             if self.pending_rows == self.rows:
                 yield self._block()

@@ -154,7 +154,7 @@ class FileSource(Source):
         self, batch: pa.RecordBatch, one: Found, columns: Sequence[str] | None
     ) -> pa.RecordBatch:
         """Add what the path says as constant columns, and put the columns into the order asked for."""
-        if not one.captured and columns is None:
+        if not one.captured and (columns is None or list(columns) == batch.schema.names):
             return batch
         arrays = {
             f.name: (f, batch.column(i))

@@ -2,7 +2,8 @@
 
 The same table as in `intern`: a word holds 32 bits of the hash and the slot + 1; the values of a
 slot stand in one array per column. With one column the comparison is written out, since every row
-of every keyed source passes here.
+of every keyed source passes here, and a small table remembers by the low bits of a key where it was last:
+numbers of devices and texts lie close together, so that few rows are hashed.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,8 @@ HASHES = 12  # address of int64[BLOCK], scratch
 REFUSED = 13  # rows that got -1
 FREE = 14  # address of int32[FREE_COUNT]: slots to give again, the last one first
 FREE_COUNT = 15
-FIRST = 16  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
+NEAR = 16  # address of int32[MASK + 1]: the slot + 1 of the key last seen with these low bits
+FIRST = 17  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
 
 BLOCK = 64
 CACHED = 2**15
@@ -54,8 +56,14 @@ def one_column(ctx: int) -> int:
     table = i64(ctx, TABLE)
     mask = i64(ctx, MASK)
     seed = i64(ctx, SEED)
+    near = i64(ctx, NEAR)
     while row < rows:
         key = i64(keys, row)
+        slot = i32(near, key & mask) - 1
+        if slot >= 0 and i64(values, slot) == key:
+            set_i32(out, row, slot)
+            row += 1
+            continue
         mixed = hash_word(key, seed) >> 32
         place = mixed & mask
         entry = i64(table, place)
@@ -72,6 +80,7 @@ def one_column(ctx: int) -> int:
                 return GROW
             if slot >= 0:
                 set_i64(values, slot, key)
+        set_i32(near, key & mask, slot + 1)
         set_i32(out, row, slot)
         row += 1
     set_i64(ctx, ROW, row)
