@@ -28,9 +28,13 @@ class Blocks:
         )
         self.rows = rows
         self.pending_rows = 0
-        self.pending_bytes = 0
         self._pending: list[list[pa.Array]] = []
         self._texts = {i: _Texts(f) for i, f in enumerate(schema) if pa.types.is_dictionary(f.type)}
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of the rows that wait."""
+        return sum(column.nbytes for row in list(self._pending) for column in row)
 
     def push(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Take rows, give all blocks that are full."""
@@ -46,9 +50,6 @@ class Blocks:
                 ]
             )
             self.pending_rows += take
-            self.pending_bytes += (
-                sum(c.nbytes for c in self._pending[-1]) if self._texts else part.nbytes
-            )
             at += take
             if self.pending_rows == self.rows:
                 yield self._block()
@@ -74,11 +75,10 @@ class Blocks:
                 self._texts[i].load(column.dictionary)
             row.append(column.indices if i in self._texts else column)
         self._pending, self.pending_rows = [row] if batch.num_rows else [], batch.num_rows
-        self.pending_bytes = batch.nbytes if batch.num_rows else 0
 
     def _block(self) -> pa.RecordBatch:
         block = self._waiting()
-        self._pending, self.pending_rows, self.pending_bytes = [], 0, 0
+        self._pending, self.pending_rows = [], 0
         return block
 
     def _waiting(self) -> pa.RecordBatch:
