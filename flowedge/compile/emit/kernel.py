@@ -189,6 +189,8 @@ class Kernel:
                 sheet("slot = slot if right_map == 0 else i32(right_map, slot)")
         if self.keyed:
             sheet("RECORD", "BLOCK")
+            if self.ports == 1:
+                sheet("AHEAD")
         if self.gaps:
             sheet("gap = 0 if gaps == 0 else u8(gaps, i)")
             if self.tail is not None and self.tail.ignores_gaps_of_events:
@@ -364,6 +366,8 @@ class Kernel:
                 return (
                     [f"{pad}r = records + slot * {state.record.size}"] if state.record.size else []
                 )
+            case "AHEAD":
+                return [pad + x for x in _ahead(state.record.size)]
             case "BLOCK":
                 return [f"{pad}b = blocks + slot * {state.block}"] if state.block else []
             case "RESTART":
@@ -424,6 +428,22 @@ class Kernel:
 
 _ROW_WORDS = (("m", "m = i"), ("t", "t = i64(time, i)"), ("slot", "slot = 0"))
 """What a row knows of itself, written where it is asked for."""
+
+
+_AHEAD_ROWS = 8
+_AHEAD_LINES = 4
+_LINE_BYTES = 64
+
+
+def _ahead(record: int) -> list[str]:
+    """Lines that ask for the record of a row further on: of many keys it is in no near cache."""
+    if not record:
+        return []
+    lines = min(-(-record // _LINE_BYTES), _AHEAD_LINES)
+    return [
+        f"ahead = records + i32(slots, min(i + {_AHEAD_ROWS}, n - 1)) * {record}",
+        *(f"prefetch(ahead + {_LINE_BYTES * k})" for k in range(lines)),
+    ]
 
 
 def _sooner(at: str, turns: "Sequence[Turn]") -> list[str]:
