@@ -124,7 +124,7 @@ class Settle:
             return self._in_order(batch, is_new, watermark)
         if batch is not None:
             self.counts.used += batch.n - filled
-        return batch, watermark
+        return batch, self._beyond_gaps(watermark) if self._fills else watermark
 
     def slots_of(self, batch: Batch) -> Batch:
         """Rows beside the stream (late ones) with their slots; those of refused keys are left out."""
@@ -458,20 +458,27 @@ class Settle:
             columns = {**batch.columns, _NEW: marks}
             self._filled.add(Batch(batch.n, batch.time, batch.slot, batch.gap, columns))
             self._real_waiting += batch.n - int(marks.sum())
-        beyond = watermark
-        if watermark != FOREVER:
-            # A gap begins at a key's last row at the earliest, and is filled up to its bound only.
-            lasts = self._last[self._last != NEVER]
-            beyond = min(watermark, int(lasts.min())) if len(lasts) else watermark
-            if self.spec.gaps_up_to_ns >= 0 and watermark > NEVER:
-                reach = self.spec.gaps_up_to_ns + 2 * int(self.period_ns)
-                beyond = max(beyond, NEVER, watermark - reach)
+        beyond = self._beyond_gaps(watermark)
         out = self._filled.take(beyond, inclusive=watermark == FOREVER)
         if out is not None:
             real = out.n - int(out.columns.pop(_NEW).sum())
             self._real_waiting -= real
             self.counts.used += real
         return out, beyond
+
+    def _beyond_gaps(self, watermark: int) -> int:
+        """Before which time no row comes, those that may still be put into gaps included.
+
+        A gap begins at a key's last row at the earliest, and is filled up to its bound only.
+        """
+        if watermark in (FOREVER, NEVER):
+            return watermark
+        lasts = self._last[self._last != NEVER]
+        beyond = min(watermark, int(lasts.min())) if len(lasts) else watermark
+        if self.spec.gaps_up_to_ns >= 0:
+            reach = self.spec.gaps_up_to_ns + 2 * int(self.period_ns)
+            beyond = max(beyond, watermark - reach)
+        return beyond
 
     # ---- snapshots
 
