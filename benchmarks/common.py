@@ -1,13 +1,17 @@
 """What the benchmarks share: C by hand, rounds in turn, medians and ratios, the table of the README."""
 
 import ctypes
+import os
 import platform
 import statistics
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 C = Path(__file__).parent / "c"
 
@@ -31,10 +35,56 @@ def compiled(name: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(out))
 
 
+class Spent(NamedTuple):
+    """What a job took [s]."""
+
+    wall: float
+    cpu: float
+
+
+def timed(job: Callable[..., object], *args: object) -> Spent:
+    """Do a job."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    job(*args)
+    return Spent(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+class Apart:
+    """A job in a process of its own, which lasts: the threads that it leaves behind are not counted to others.
+
+    Parameters
+    ----------
+    job, args : what to do each time; functions of modules, as they are found there by name
+    """
+
+    def __init__(self, job: Callable[..., object], *args: object) -> None:
+        context = get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, job, args), daemon=True)
+        self._process.start()
+
+    def __call__(self) -> Spent:
+        """Do it once; what it took, measured there."""
+        self._here.send(None)
+        return self._here.recv()
+
+
+def _serve(pipe: Connection, job: Callable[..., object], args: tuple[object, ...]) -> None:
+    while True:
+        try:
+            pipe.recv()
+        except EOFError:
+            return
+        pipe.send(timed(job, *args))
+
+
 def rounds(
     runs: dict[str, Callable[[], object]], count: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Wall and CPU seconds of each run, all in turn, round after round, after one untimed round.
+    """Wall and CPU seconds of each run, all in turn, there and back, after one untimed round; the disk at rest before each.
+
+    There and back (A B C, C B A), for a run pays for what the one before it leaves: pages that went back to the
+    host of a virtual machine, and must be fetched again, cost more to write than all else there is to a file.
 
     What is done once for a process (imports, object code, first touches of the file) is start-up, which
     `start.py` measures.
@@ -42,11 +92,10 @@ def rounds(
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for run in runs.values():
         run()
-    for _ in range(count):
-        for name, run in runs.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            run()
-            found[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    for number in range(count):
+        for name, run in list(runs.items())[:: -1 if number % 2 else 1]:
+            os.sync()  # a file system writes the pages of others along with those of who asks for his own
+            found[name].append(run() if isinstance(run, Apart) else timed(run))
     return found
 
 

@@ -8,13 +8,12 @@ Run:  python benchmarks/fleet.py [--rows 20000000] [--rounds 5]
 import argparse
 import ctypes
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import peers
 import pyarrow as pa
-from common import compiled, machine, rounds, table
+from common import Apart, compiled, machine, rounds, table
 
 import flowedge
 from flowedge.runtime.run import Run
@@ -126,7 +125,7 @@ def main() -> list[str]:
             {
                 "FlowEdge": Run(plan).__call__,
                 "C by hand": lambda: by_hand(library, path, theirs),
-                **{name: partial(job, path, out) for name, (job, out) in jobs.items()},
+                **{name: Apart(job, path, out) for name, (job, out) in jobs.items()},
             },
             given.rounds,
         )
