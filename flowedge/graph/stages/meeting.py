@@ -133,8 +133,9 @@ def join(
     own = [Column("time", TIME)] if looked.type.has_time else []
     extra = [x for x in looked.type.keys if x.name not in on]
     for x in (*own, *extra, *looked.type.columns):
-        clash = x.name in taken or x.name in ("time", "start")
-        given = f"{prefix}_{x.name}" if clash else x.name
+        given = f"{prefix}_{x.name}" if x.name in ("time", "start") else x.name
+        while given in taken:
+            given = f"{prefix}_{given}"
         taken.add(given)
         columns.append(Column(given, x.type))
         names.append((x.name, given))
