@@ -30,18 +30,19 @@ sink fleet
 """
 
 
-def generate(path: Path, rows: int) -> None:
+def generate(path: Path, rows: int, devices: int = DEVICES) -> None:
     """The recording: strictly growing times, every device once a second, in another order each time."""
     draw = np.random.default_rng(7)
-    step = 10**9 // DEVICES
+    step = 10**9 // devices
+    chunk = devices * max(1, 500_000 // devices)
     schema = None
     with pa.OSFile(str(path), "wb") as file:
         writer = None
-        for start in range(0, rows, 50 * DEVICES):
-            n = min(50 * DEVICES, rows - start)
+        for start in range(0, rows, chunk):
+            n = min(chunk, rows - start)
             batch = pa.record_batch({
                 "time": pa.array((start + np.arange(n, dtype=np.int64)) * step).cast(pa.timestamp("ns", "UTC")),
-                "device": np.concatenate([draw.permutation(DEVICES) for _ in range(-(-n // DEVICES))])[:n].astype(np.int32),
+                "device": np.concatenate([draw.permutation(devices) for _ in range(-(-n // devices))])[:n].astype(np.int32),
                 "temperature": np.round(draw.normal(22, 6.25, n), 2), "humidity": np.round(draw.uniform(20, 90, n), 2),
             })  # fmt: skip
             schema = batch.schema
