@@ -72,14 +72,22 @@ def recovery(flow: Path, folder: Path, times: int = 5) -> list[float]:
 
 def stopping(folder: Path, times: int = 5) -> list[float]:
     """Seconds from SIGTERM to the end of the process, at some moment of a run with a million keys."""
-    path, flow, state = folder / "many.arrow", folder / "many.flow", folder / "many-state"
+    path, flow = folder / "many.arrow", folder / "many.flow"
     generate(path, 20_000_000, 1_000_000)
     flow.write_text(TEXT.format(path=path, out=folder / "many-out.arrow"))
     flowedge.compile(flow)
     found = []
     for k in range(times):
-        command = [sys.executable, "-m", "flowedge", "run", str(flow), "--checkpoint", str(state)]
-        run = subprocess.Popen([*command, "--every", "1 s", "--speed", "5"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "flowedge",
+            "run",
+            str(flow),
+            "--checkpoint",
+            str(folder / f"many-state-{k}"),
+        ]
+        run = subprocess.Popen([*command, "--every", "1 s", "--speed", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         time.sleep(2.5 + 0.37 * k)
         asked = time.perf_counter()
         run.terminate()
