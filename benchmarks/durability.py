@@ -100,7 +100,7 @@ def main() -> list[str]:
     """Print the figures; returns the lines."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=60_000_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     given, _ = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
