@@ -1,8 +1,8 @@
 """JSON lines: one object a line, read in blocks; bad lines can be counted and kept."""
 
-import io
 import json
 from collections.abc import Iterator
+from heapq import merge
 from itertools import count
 
 import pyarrow as pa
@@ -39,7 +39,8 @@ class Jsonl(FileSource):
         except (pa.ArrowException, ValueError):
             lines = first[1].splitlines()
             none = pa.schema([])  # a line that is no object says nothing, one with a bad value does
-            good = [line for line in lines if line.strip() and _problem(line, none) is None]
+            bad = {place for place, _ in _problems(lines, none)}
+            good = [line for i, line in enumerate(lines) if line.strip() and i not in bad]
             seen = _agreed(good, declared)
             is_stopped = self.on_error == "stop" and not self.fitting
             if is_stopped or not (good or len(declared)):
@@ -97,18 +98,18 @@ class Jsonl(FileSource):
         """Leave out the bad lines, or raise at the first."""
         if self.on_error == "stop" and not self.fitting:
             raise self._first_bad_line(path, first, lines, schema)
-        good = []
-        for number, line in enumerate(lines, first):
-            mended, problem = line, _problem(line, schema)
-            if problem is not None and self.fitting:
-                mended, problem = self._mended(line, schema, problem)
+        good: list[bytes] = list(lines)
+        for place, found in _problems(lines, schema):
+            line = lines[place]
+            mended = self._mended(line, schema, found) if self.fitting else (line, found)
+            good[place], problem = mended
             if problem is None:
-                good.append(mended)
-            elif self.on_error == "stop" and not self._rejects(problem):
-                raise self._first_bad_line(path, number, [line], schema)
-            else:
-                shown = line[:MOST_TEXT].decode("utf-8", "backslashreplace")
-                self.rejects.add(path, number, problem, shown)
+                continue
+            if self.on_error == "stop" and not self._rejects(problem):
+                raise self._first_bad_line(path, first + place, [line], schema)
+            good[place] = b""
+            shown = line[:MOST_TEXT].decode("utf-8", "backslashreplace")
+            self.rejects.add(path, first + place, problem, shown)
         return _typed(_parse(b"\n".join(good), schema), schema)
 
     def _rejects(self, problem: str) -> bool:
@@ -148,14 +149,12 @@ class Jsonl(FileSource):
     def _first_bad_line(
         self, path: str, first: int, lines: list[bytes], schema: pa.Schema
     ) -> SourceError:
-        for number, line in enumerate(lines, first):
-            problem = _problem(line, schema)
-            if problem is not None:
-                shown = line[:80].decode("utf-8", "backslashreplace")
-                return SourceError(
-                    f"`{path}` line {number}: {problem}: `{shown}`; mend the line, or add "
-                    "`on error skip` to the source"
-                )
+        for place, problem in _problems(lines, schema):
+            shown = lines[place][:80].decode("utf-8", "backslashreplace")
+            return SourceError(
+                f"`{path}` line {first + place}: {problem}: `{shown}`; mend the line, or add "
+                "`on error skip` to the source"
+            )
         return SourceError(
             f"`{path}` from line {first}: a field changes its type; declare it in the source"
         )
@@ -221,7 +220,7 @@ def _parse(block: bytes, schema: pa.Schema, *, others: bool = False) -> pa.Table
         newlines_in_values=False,
     )
     return pajson.read_json(
-        io.BytesIO(block),
+        pa.BufferReader(block),
         read_options=pajson.ReadOptions(use_threads=False, block_size=max(len(block) + 1, 1 << 16)),
         parse_options=options,
     )
@@ -261,8 +260,35 @@ def _nanoseconds(one: pa.Field) -> pa.Field:
     return one.with_type(pa.float64()) if pa.types.is_null(one.type) else one
 
 
+def _problems(lines: list[bytes], schema: pa.Schema) -> Iterator[tuple[int, str]]:
+    """(place, what is wrong) of each line that is no object of these fields, in order."""
+    broken = {i: told for i, line in enumerate(lines) if (told := _no_object(line)) is not None}
+    objects = [i for i, line in enumerate(lines) if i not in broken and line.strip()]
+    return merge(broken.items(), _misfits(lines, objects, schema))
+
+
+def _misfits(lines: list[bytes], places: list[int], schema: pa.Schema) -> Iterator[tuple[int, str]]:
+    """Halve what does not go together until the lines with a bad field stand alone."""
+    if not places:
+        return
+    try:
+        _typed(_parse(b"\n".join(lines[i] for i in places), schema), schema)
+    except (pa.ArrowException, ValueError):
+        if len(places) > 1:
+            middle = len(places) // 2
+            yield from _misfits(lines, places[:middle], schema)
+            yield from _misfits(lines, places[middle:], schema)
+        elif (problem := _bad_field(lines[places[0]], schema)) is not None:
+            yield places[0], problem
+
+
 def _problem(line: bytes, schema: pa.Schema) -> str | None:
     """What is wrong with a line; None if nothing is."""
+    return next((told for _, told in _problems([line], schema)), None)
+
+
+def _no_object(line: bytes) -> str | None:
+    """Why a line is no object; None if it is one, or blank."""
     if not line.strip():
         return None
     try:
@@ -273,7 +299,7 @@ def _problem(line: bytes, schema: pa.Schema) -> str | None:
         return f"not JSON ({error.msg.lower()})"
     except (ValueError, RecursionError):
         return "not JSON (too long a number, or nested too deeply)"
-    return _bad_field(line, schema) if isinstance(value, dict) else "not an object in braces"
+    return None if isinstance(value, dict) else "not an object in braces"
 
 
 def _bad_field(line: bytes, schema: pa.Schema) -> str | None:

@@ -394,6 +394,17 @@ def test_jsonl_keeps_bad_lines(tmp_path):
         read(source("jsonl", path, declared=declared))
 
 
+def test_a_few_bad_lines_among_many_are_found_in_order(tmp_path):
+    wrong = {0: "[", 1: '{"v": "x"}', 700: "5", 701: '{"v": []}', 4999: '{"v": true}'}
+    lines = [wrong.get(k, f'{{"v": {k}}}') for k in range(5000)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines))
+    one = source("jsonl", path, declared=pa.schema([("v", pa.float64())]), on_error="skip")
+    assert read(one)["v"].to_pylist() == [float(k) for k in range(5000) if k not in wrong]
+    noted = one.rejects.take().to_pylist()
+    assert [(r["row"] - 1, r["text"]) for r in noted] == list(wrong.items())
+
+
 def test_npz_arrays_become_lists_and_bytes(tmp_path):
     path = tmp_path / "a.npz"
     acc = np.arange(12, dtype=">i2").reshape(4, 3)
