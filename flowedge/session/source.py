@@ -17,6 +17,7 @@ from flowedge.session.node import Mask, Node, Shared
 from flowedge.session.partition import KeyedPartition, Partition
 from flowedge.session.settle import PARTITION, ROW, Settle
 from flowedge.session.times import (
+    LATEST,
     MISSING,
     Counted,
     from_numbers,
@@ -186,7 +187,7 @@ class SourceNode(Node):
             first, newest = counted.fill(time, part.rows, rows)
         else:
             first, newest = word_at(time), word_at(time + 8 * (rows - 1))
-        if first < part.watermark or first <= _NO_TIME:
+        if first < part.watermark or first <= _NO_TIME or newest > LATEST:
             return None
         if not self.settle.are_next(first, newest, rows, time):
             return None
@@ -220,6 +221,8 @@ class SourceNode(Node):
             time = self._times(raw, texts, n)
             known = self.settle.steps(time)
             is_ordered = known[0] >= 0
+            if n and int(time[-1] if is_ordered else time.max()) > LATEST:
+                time, is_ordered = np.where(time > LATEST, MISSING, time), False
             if is_ordered and n and int(time[0]) > _NO_TIME:
                 self._note_leaps(known[1], int(time[0]), part.newest)
             if self._may_be_bad(time, is_ordered):

@@ -16,8 +16,8 @@ from flowedge.session.batch import Array, Times
 
 MISSING = -(2**63)
 SECOND = 1_000_000_000
-LATEST = 2**63 - 2**40
-"""Times are kept this far from the end of what int64 holds, so that a window's end still fits."""
+LATEST = 2**63 - 2**58
+"""Times are kept nine years from the end of what int64 holds (2253), so that a window's end still fits."""
 _TABLE = 4096
 """Turns of up to so many rows are tabulated, which is three times as fast as to compute them."""
 

@@ -68,6 +68,14 @@ def test_a_row_without_a_time_stops(plan, h):
         read(plan, h, [0, None], h.UTC)
 
 
+@pytest.mark.parametrize("time", [2**63 - 1, 2**63 - 2**58 + 1])
+def test_a_time_that_no_window_could_end_behind_is_none(plan, h, time):
+    with pytest.raises(SourceError, match="`s`: row 2 has no time in `time`"):
+        read(plan, h, pa.array([0, time]), h.UTC)
+    got, _ = read(plan, h, pa.array([2**63 - 2**58 - 1, time]), h.UTC, on_error="skip")
+    assert len(got) == 1
+
+
 def test_rows_without_a_time_are_skipped_if_the_user_says_so(plan, h):
     got, session = read(plan, h, ["1970-01-01", "soon", None], time_store="string", on_error="skip")
     assert got == [0.0]
