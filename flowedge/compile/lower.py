@@ -378,7 +378,12 @@ class Lowering:
             record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(), scratch=kernel.scratch_words,
             has_arena=state.uses_arena, has_touched=kernel.uses_touched, join=join, ranks_right=kernel.ranks_right,
             busy=tuple(state.offset(x) for x in state.busy), stays=tuple(state.offset(x) for x in state.stays),
-            lost=tuple((state.offset(x), sign) for x, sign in state.lost),
+            lost=tuple((state.offset(x), sign) for x, sign in state.lost), bounds=kernel.bounds(),
+            totals=tuple((state.offset(x), kernel.place(total)) for x, total in state.totals),
+            ring_slots=tuple(
+                (*map(state.offset, cells), words, word, places[side].table)
+                for cells, words, word, side in state.ring_slots
+            ),
             room=1.0 if tail is None else tail.rows_per_row, source=source, stages=tuple(n.label or n.name for n in nodes),
         )  # fmt: skip
         self.nodes.append(spec)

@@ -76,6 +76,10 @@ NEVER = -(2**63)
 COUNTER_NAMES = ("filtered", "incomplete", "late", "duplicate", "jitter", "gaps", "held", "spare")
 
 
+Word = tuple[str, int]
+Term = tuple[str, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A column of a batch: its name, how it is stored, and what its metadata will say."""
@@ -132,6 +136,12 @@ class KernelSpec(NodeSpec):
     busy : places in a record [bytes] of words that are not 0 while its key may give rows without one coming
     stays : places of words that stay when a record is given to another key
     lost : places and signs of words whose sum is lost when a key is forgotten (those below 0 count as 0)
+    bounds : (terms, constant, when) of sums of words that are never below 0 between calls, where the word `when`,
+        if any, is not 0: what the kernel indexes by. A word is (record | globals | block, its place [bytes]), or
+        (arena, 0): how many are in use there; a term has its factor third
+    totals : (place in a record, place in the globals): the sum over all keys is the word there
+    ring_slots : (places of a ring's offset, room, head and length in a record, words of an element, the one that is
+        a slot, key table) of rings in the arena
     ranks_right : MAPS has a third word, the address of int32 ranks of the right table's slots
     """
 
@@ -154,6 +164,9 @@ class KernelSpec(NodeSpec):
     busy: tuple[int, ...] = ()
     stays: tuple[int, ...] = ()
     lost: tuple[tuple[int, int], ...] = ()
+    bounds: tuple[tuple[tuple[Term, ...], int, Word | None], ...] = ()
+    totals: tuple[tuple[int, int], ...] = ()
+    ring_slots: tuple[tuple[int, ...], ...] = ()
     room: float = 1.0
     source: str = ""
     stages: tuple[str, ...] = ()
@@ -318,7 +331,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 3
+FORMAT = 4
 
 
 def pack(program: Program) -> bytes:

@@ -121,6 +121,7 @@ class Step:
     start : state before the first row: floats and ints, the type of each stays for ever
     ring : float64 slots of memory per key handed in as an array, 0 for none; contents undefined
         at the start
+    at_most : of numbers of the state, from the first, that the ring is indexed by; they begin at 0
     constants : numbers compiled in as literals
     needs_time : the row's time [int64 ns] is handed in after the state (and the ring)
     skips_missing : never called with NaN or an infinity: the compiler passes them by and leaves the
@@ -130,6 +131,7 @@ class Step:
     run: "Callable[..., Any]"
     start: tuple[float | int, ...] = ()
     ring: int = 0
+    at_most: tuple[int, ...] = ()
     constants: tuple[float | int, ...] = ()
     needs_time: bool = False
     skips_missing: bool = False

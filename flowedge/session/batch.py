@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flowedge.compile.kernels.columns import take
 from flowedge.compile.program import Field
+from flowedge.lang.errors import CheckpointError
 
 Array = NDArray[Any]
 Times = NDArray[np.int64]
@@ -167,26 +168,90 @@ def pack(batch: Batch | None) -> dict[str, Any] | None:
     }
 
 
-def unpack(value: dict[str, Any] | None) -> Batch | None:
-    """The batch back from `pack`; raises ValueError where its parts do not go together."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the rows of a stream look like, to judge those of a snapshot by.
+
+    Attributes
+    ----------
+    columns : by name, the type and the shape of a value
+    slots : how many slots its keys have; None where it has none
+    ids : how many texts there are, of each column that holds numbers of texts
+    """
+
+    columns: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+    slots: int | None
+    ids: dict[str, int]
+
+
+_LATEST = 2**63 - 2**57
+"""No time of a row is later, nor that of a window that it is in (see `flowedge.session.times.LATEST`)."""
+
+
+def layout(fields: Iterable[Field], slots: int | None, texts: int) -> Layout:
+    """The layout of fields; kernels and NumPy index by what it bounds.
+
+    Parameters
+    ----------
+    texts : how many texts the session knows
+    """
+    fields = tuple(fields)
+    ids = {
+        f.name: len(f.labels) if f.literals and f.labels is not None else texts
+        for f in fields
+        if f.store in ("string", "binary")
+    }
+    return Layout({f.name: (DTYPES[f.store], f.shape) for f in fields}, slots, ids)
+
+
+def unpack(
+    value: dict[str, Any] | None, expected: Layout, *, is_ordered: bool = True
+) -> Batch | None:
+    """The batch back from `pack`.
+
+    Parameters
+    ----------
+    is_ordered : its rows must stand in order of time
+
+    Raises
+    ------
+    CheckpointError
+        it is not one of these rows
+    """
     if value is None:
         return None
-    batch = Batch(
-        value["n"],
-        np.frombuffer(value["time"], np.int64).copy(),
-        None if value["slot"] is None else np.frombuffer(value["slot"], np.int32).copy(),
-        None if value["gap"] is None else np.frombuffer(value["gap"], np.uint8).copy(),
-        {
-            name: np.frombuffer(data, dtype).reshape(shape).copy()
-            for name, (dtype, shape, data) in value["columns"].items()
-        },
-    )
-    n, lone = batch.n, (batch.time, batch.slot, batch.gap)
-    parts = [part for part in lone if part is not None] + list(batch.columns.values())
-    if type(n) is not int or any(not part.ndim or len(part) != n for part in parts):
-        message = "columns of unequal length"
-        raise ValueError(message)
-    if not {c.dtype for c in batch.columns.values()} <= set(DTYPES.values()):
-        message = "columns of an unknown type"
-        raise ValueError(message)
-    return batch
+    n, given = value["n"], value["columns"]
+    time = np.frombuffer(value["time"], np.int64).copy()
+    slot = None if value["slot"] is None else np.frombuffer(value["slot"], np.int32).copy()
+    gap = None if value["gap"] is None else np.frombuffer(value["gap"], np.uint8).copy()
+    if set(given) != set(expected.columns):
+        raise _damaged("they have other columns")
+    columns = {}
+    for name, (dtype, shape) in expected.columns.items():
+        if given[name][0] != dtype.str:
+            raise _damaged(f"`{name}` is of another type")
+        columns[name] = np.frombuffer(given[name][2], dtype).reshape(-1, *shape).copy()
+    parts = [part for part in (time, slot, gap) if part is not None] + list(columns.values())
+    if type(n) is not int or n < 1 or any(len(part) != n for part in parts):
+        raise _damaged("columns of unequal length")
+    if is_ordered and (time[1:] < time[:-1]).any():
+        raise _damaged("they are not in order of time")
+    if int(time.max()) > _LATEST:
+        raise _damaged("a time lies beyond all windows")
+    if (slot is None) != (expected.slots is None):
+        raise _damaged("they are of other keys")
+    if slot is not None and expected.slots is not None:
+        require_within(slot, expected.slots, "a key that is not there")
+    for name, count in expected.ids.items():
+        require_within(columns[name], count, "a text that is not there", least=-1)
+    return Batch(n, time, slot, gap, columns)
+
+
+def require_within(values: Array, stop: int, what: str, *, least: int = 0) -> None:
+    """Refuse a snapshot with a number that is not from `least` up to `stop`."""
+    if len(values) and not (least <= int(values.min()) and int(values.max()) < stop):
+        raise _damaged(what)
+
+
+def _damaged(what: str) -> CheckpointError:
+    return CheckpointError(f"the snapshot's rows are damaged: {what}")

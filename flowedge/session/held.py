@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowedge.compile.program import FOREVER
-from flowedge.session.batch import Batch, concat, pack, unpack
+from flowedge.session.batch import Batch, Layout, concat, pack, unpack
 
 
 class Held:
@@ -90,9 +90,9 @@ class Held:
         self._runs = [self._joined(self._runs)]
         return pack(self._runs[0])
 
-    def load(self, state: dict[str, Any] | None) -> None:
-        """Put the rows of a snapshot back."""
-        batch = unpack(state)
+    def load(self, state: dict[str, Any] | None, expected: Layout) -> None:
+        """Put the rows of a snapshot back; raises CheckpointError where they are others than expected."""
+        batch = unpack(state, expected)
         self._runs = [] if batch is None else [batch]
 
 

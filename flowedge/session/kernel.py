@@ -8,11 +8,21 @@ import numpy as np
 from flowedge.compile import program as p
 from flowedge.compile.native import load
 from flowedge.lang.errors import InternalError
-from flowedge.session.batch import DTYPES, Array, Batch, Flags, Slots, Times, restored
+from flowedge.session.batch import (
+    DTYPES,
+    Array,
+    Batch,
+    Flags,
+    Slots,
+    Times,
+    require_within,
+    restored,
+)
 from flowedge.session.forget import held_in
 from flowedge.session.meeting import Meeting
 from flowedge.session.memory import Memory
 from flowedge.session.node import Mask, Node, Shared
+from flowedge.session.snapshot import whole
 from flowedge.session.words import address
 
 _LEAST_ROOM = 1024
@@ -163,6 +173,7 @@ class KernelNode(Node):
         self._maps = [np.empty(0, np.int32) for _ in spec.inputs]
         self._has_gaps = [False for _ in spec.inputs]  # slots of keys that were forgotten
         self._map_words = np.zeros(3, np.int64)
+        self._checks_texts = False
         self._right_rank: Slots = np.empty(0, np.int32)
 
     def take(self, place: int, batch: Batch | None, watermark: int) -> None:
@@ -182,6 +193,14 @@ class KernelNode(Node):
             self._ready()
             self.runner.rows(0, None, None, None, self._columns([None]), watermark)
             self._run(0)
+
+    def give(self, batch: Batch | None, watermark: int) -> None:
+        """Pass rows on; a text that the memory of a snapshot names must be there."""
+        if batch is not None and self._checks_texts:
+            for name, count in self.shared.layout(self.spec).ids.items():
+                if name in self.spec.writes:
+                    require_within(batch.columns[name], count, "a text that is not there", least=-1)
+        super().give(batch, watermark)
 
     # ---- one input
 
@@ -400,11 +419,17 @@ class KernelNode(Node):
 
     def load(self, state: dict[str, Any]) -> None:
         """Take them over."""
-        self.runner.memory.load(state)
+        tables = self.shared.tables
+        self.runner.memory.load(
+            state, lambda t: tables[t].count if t >= 0 else 1, self._state_table
+        )
+        self._checks_texts = True
         self.runner.bind()
-        self.runner.ctx[p.WATERMARK] = state["watermark_in"]
+        self.runner.ctx[p.WATERMARK] = whole(state["watermark_in"])
         if self._meeting is not None:
-            self._meeting.load(state["meeting"])
+            nodes = {n.id: n for n in self.shared.program.nodes}
+            layouts = [self.shared.layout(nodes[i]) for i in self.spec.inputs]
+            self._meeting.load(state["meeting"], layouts)
 
 
 _NOTHING = np.empty(0, np.int64)

@@ -7,9 +7,11 @@ import numpy as np
 from flowedge.compile.kernels import ingest as k
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.program import NEVER
+from flowedge.lang.errors import CheckpointError
 from flowedge.session.batch import Array, Times
 from flowedge.session.keys import KeyTable
 from flowedge.session.node import Mask
+from flowedge.session.snapshot import whole
 from flowedge.session.words import Context, address
 
 LATE = -1
@@ -113,12 +115,37 @@ class Lives:
     def load(self, state: dict[str, Any]) -> None:
         """Take a snapshot over."""
         self.table = KeyTable.restore(state["keys"], self._is_text, seed=self._seed)
+        count, words = self.table.count, self._context.words
         for name in ("life", "last", "line", "before"):
             given = np.frombuffer(state[name], np.int64)
             if len(given):
                 setattr(self, f"_{name}", given.copy())
         for word, value in zip(_KEPT, state["words"], strict=True):
-            self._context.words[word] = value
+            words[word] = whole(value)
+        if len(self._life) < count or len(self._last) < count:
+            raise CheckpointError("the snapshot's lives of keys are damaged: some lack")
+        if self._limit >= 0 and not self._is_line(count):
+            raise CheckpointError("the snapshot's lives of keys are damaged: they are in no line")
+
+    def _is_line(self, count: int) -> bool:
+        """Whether the keys that live stand in one line, each between its neighbours."""
+        first, last, alive = (int(self._context.words[w]) for w in _KEPT[1:])
+        line, before = self._line[:count], self._before[:count]
+        inside = np.flatnonzero(before != k.OUTSIDE)
+        if len(inside) != alive or min(len(line), len(before)) < count:
+            return False
+        if not alive:
+            return first == last == -1
+        both = np.concatenate([line[inside], before[inside], [first, last]])
+        if both.min() < -1 or both.max() >= count:
+            return False
+        inner, outer = inside[line[inside] >= 0], inside[line[inside] < 0]
+        heads = inside[before[inside] < 0]
+        return (
+            bool((before[line[inner]] == inner).all())
+            and heads.tolist() == [first]
+            and outer.tolist() == [last]
+        )
 
 
 _KEPT = (k.L_NEXT, k.L_FIRST, k.L_LAST_KEY, k.L_ALIVE)

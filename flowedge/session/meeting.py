@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowedge.compile.program import FOREVER, NEVER
-from flowedge.session.batch import Batch
+from flowedge.session.batch import Batch, Layout
 from flowedge.session.held import Held
+from flowedge.session.snapshot import whole
 
 
 class Meeting:
@@ -91,11 +92,12 @@ class Meeting:
         """Rows and watermarks as plain data."""
         return {"held": [h.state() for h in self.held], "watermarks": self.watermarks}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take them over from a snapshot."""
-        for held, rows in zip(self.held, state["held"], strict=True):
-            held.load(rows)
-        self.watermarks = list(state["watermarks"])
+    def load(self, state: dict[str, Any], expected: Sequence[Layout]) -> None:
+        """Take them over from a snapshot, with the layout of each input's rows."""
+        for held, rows, layout in zip(self.held, state["held"], expected, strict=True):
+            held.load(rows, layout)
+        watermarks = zip(self.held, state["watermarks"], strict=True)
+        self.watermarks = [whole(watermark) for _, watermark in watermarks]
 
 
 def turns(watermarks: Sequence[int]) -> list[int]:

@@ -1,6 +1,7 @@
 """The memory of a generated kernel: records and blocks by key, an arena, and what is its own."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,18 @@ from numpy.typing import NDArray
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError
 from flowedge.session.batch import Array
+from flowedge.session.snapshot import tally, whole
 from flowedge.session.words import address
 
 _FIRST_KEYS = 16
 _FIRST_WORDS = 1024
 _LINE = 64
+_BLOCK = 65_536
+"""So many records are judged at a time, which fit into the cache."""
+_FAR = 2.0**40
+"""A sum in float64 that is so far from the one in int64 says that this one went round."""
+_ALL = slice(None)
+_NONE = np.empty(0, np.int64)
 _LOST = p.COUNTER_NAMES.index("incomplete")
 
 
@@ -124,15 +132,26 @@ class Memory:
             "counters": self.counters.tolist(),
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take the bytes of a snapshot over."""
+    def load(self, state: dict[str, Any], slots: Callable[[int], int], table: int) -> None:
+        """Take the bytes of a snapshot over.
+
+        Parameters
+        ----------
+        slots : how many slots a key table has
+        table : the one that records are counted by
+
+        Raises
+        ------
+        CheckpointError
+            they are not of this kernel, or it would look beyond what there is
+        """
         spec = self.spec
         if list(state["layout"]) != [spec.record, spec.block, len(self.globals), _code(spec)]:
             raise CheckpointError(
                 f"the snapshot's memory of `{spec.label or spec.name}` is laid out otherwise; "
                 "it was made by another version"
             )
-        keys = state["keys"]
+        keys = whole(state["keys"], 0)
         sizes = {
             "records": keys * spec.record, "blocks": keys * spec.block, "touched": keys * 4 * spec.has_touched,
             "globals": len(self.globals),
@@ -156,7 +175,67 @@ class Memory:
         if len(arena) > len(self.arena):
             self.grow_arena(len(arena) - len(self.arena))
         self.arena[: len(arena)] = arena
-        self.counters[:] = state["counters"]
+        self.counters[:] = [tally(number) for number in state["counters"]]
+        if any(sizes.values()):
+            self._judge(max(1, keys) if spec.record else 1, slots, table)
+
+    def _judge(self, keys: int, slots: Callable[[int], int], table: int) -> None:
+        """Refuse memory by which the kernel would look beyond what there is."""
+        spec, touched = self.spec, self.touched[:keys]
+        is_sound = not len(touched) or 0 <= touched.min() <= touched.max() < max(1, slots(table))
+        for first in range(0, keys, _BLOCK):
+            rows = slice(first, min(first + _BLOCK, keys))
+            is_sound = is_sound and all(self._holds(*b, rows) for b in spec.bounds)
+        for place, total in spec.totals:
+            cells = self._words("record", place, slice(0, keys))
+            is_sound = is_sound and cells.sum() == self._words("globals", total, _ALL)[0]
+        # A ring must lie in the arena before what is in it is looked at.
+        for at, room, head, length, words, word, named in spec.ring_slots if is_sound else ():
+            ring = [self._words("record", c, slice(0, keys)) for c in (at, room, head, length)]
+            is_sound = is_sound and ring[1].sum() * words <= self.arena[0]
+            found = self._in_ring(ring, words, word) if is_sound else _NONE
+            is_sound = is_sound and (
+                not len(found) or 0 <= found.min() <= found.max() < slots(named)
+            )
+        if not is_sound:
+            raise CheckpointError(
+                f"the snapshot's memory of `{spec.label or spec.name}` is damaged: its parts do not fit together"
+            )
+
+    def _words(self, where: str, place: int, rows: slice) -> NDArray[np.int64]:
+        """A word of these records or blocks, of the globals, or how much there is."""
+        if where == "arena":
+            return self.arena[:1]
+        if where == "globals":
+            return self.globals[place : place + 8].view(np.int64)
+        held, size = (
+            (self.records, self.spec.record)
+            if where == "record"
+            else (self.blocks, self.spec.block)
+        )
+        return held.view(np.int64).reshape(-1, size // 8)[rows, place // 8]
+
+    def _holds(
+        self, terms: tuple[p.Term, ...], constant: int, when: p.Word | None, rows: slice
+    ) -> bool:
+        """Whether a sum is not below 0, nor beyond 64 bits, in each of these records."""
+        exact, near = np.full(1, constant), np.full(1, float(constant))
+        for where, place, factor in terms:
+            cells = self._words(where, place, rows)
+            exact = exact + cells * factor
+            near = near + cells * float(factor)
+        bad = (exact < 0) | (np.abs(near - exact) > _FAR)
+        if when is not None:
+            bad = bad & (self._words(*when, rows) != 0)
+        return not bad.any()
+
+    def _in_ring(self, ring: list[NDArray[np.int64]], words: int, word: int) -> NDArray[np.int64]:
+        """A word of all elements of a ring, of all keys."""
+        at, room, head, length = ring
+        key = np.repeat(np.arange(len(length)), length)
+        nth = np.arange(len(key)) - np.repeat(np.cumsum(length) - length, length)
+        element = (head[key] + nth) & (room[key] - 1)
+        return self.arena[at[key] + element * words + word]
 
 
 def _code(spec: p.KernelSpec) -> str:

@@ -95,4 +95,5 @@ class MergeNode(Node):
 
     def load(self, state: dict[str, Any]) -> None:
         """Take a snapshot over."""
-        self._meeting.load(state)
+        layout = self.shared.layout(self.spec)
+        self._meeting.load(state, [layout for _ in self.spec.inputs])

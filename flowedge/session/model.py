@@ -9,6 +9,7 @@ from flowedge.compile.program import ModelSpec
 from flowedge.lang.errors import ModelError
 from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch, concat, missing
 from flowedge.session.node import Node, Shared
+from flowedge.session.snapshot import tally, whole
 
 
 class Infers(Protocol):
@@ -154,4 +155,4 @@ class ModelNode(Node):
 
     def load(self, state: dict[str, Any]) -> None:
         """Take a snapshot over."""
-        self._watermark_in, self.missing = state["watermark_in"], state["missing"]
+        self._watermark_in, self.missing = whole(state["watermark_in"]), tally(state["missing"])

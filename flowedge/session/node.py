@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from flowedge.compile.program import NEVER, NodeSpec, Program
 from flowedge.lang.errors import InternalError
-from flowedge.session.batch import Batch
+from flowedge.session.batch import Batch, Layout, layout
 from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
 from flowedge.session.strings import StringPool
@@ -35,6 +35,11 @@ class Shared:
         self.pool = pool
         self.tables = list(tables)
         self.seed = seed
+
+    def layout(self, spec: NodeSpec) -> Layout:
+        """What the rows that a node gives look like."""
+        slots = self.tables[spec.table].count if spec.table >= 0 else None
+        return layout(spec.fields, slots, self.pool.count)
 
     def key_column(self, table: int, name: str) -> int:
         """The place of a key column in its table; -1 if it has no such column."""

@@ -54,4 +54,4 @@ class OrderNode(Node):
 
     def load(self, state: dict[str, Any]) -> None:
         """Take a snapshot over."""
-        self._held.load(state["held"])
+        self._held.load(state["held"], self.shared.layout(self.spec))

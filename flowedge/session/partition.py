@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowedge.compile.program import FOREVER, NEVER
-from flowedge.session.batch import Array, Batch, concat, pack, unpack
+from flowedge.session.batch import Array, Batch, Layout, concat, pack, unpack
 from flowedge.session.held import Held, by_time
 from flowedge.session.keys import KeyTable
+from flowedge.session.snapshot import tally, whole
 
 LOWEST = NEVER + 2
 """Rows of a table without time stand at -2⁶³ + 1, before all others."""
@@ -95,10 +96,11 @@ class Partition:
             "held": self.held.state(),
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: dict[str, Any], expected: Layout) -> None:
         """Take a snapshot over."""
-        self.rows, self.newest, self.marked = state["rows"], state["newest"], state["marked"]
-        self.held.load(state["held"])
+        self.rows = tally(state["rows"])
+        self.newest, self.marked = whole(state["newest"]), whole(state["marked"])
+        self.held.load(state["held"], expected)
 
 
 class KeyedPartition(Partition):
@@ -224,12 +226,12 @@ class KeyedPartition(Partition):
             "waiting": pack(self._waiting),
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: dict[str, Any], expected: Layout) -> None:
         """Take a snapshot over."""
-        super().load(state)
+        super().load(state, expected)
         self._table = KeyTable.restore(state["keys"], self._is_text, seed=self._seed)
         self._newest = np.frombuffer(state["newest_by_key"], np.int64).copy()
-        self._waiting = unpack(state["waiting"])
+        self._waiting = unpack(state["waiting"], expected, is_ordered=False)
 
 
 def _triggers(slot: Array, time: Array, late_ns: int) -> Array:

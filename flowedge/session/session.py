@@ -1,6 +1,6 @@
 """A pipeline at work: push rows in, take rows out, stop anywhere, go on from there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from flowedge.session.node import Node, Shared
 from flowedge.session.order import OrderNode
 from flowedge.session.rekey import RekeyNode
 from flowedge.session.sink import SinkNode
-from flowedge.session.snapshot import seal, unseal
+from flowedge.session.snapshot import seal, tally, unseal, whole
 from flowedge.session.source import ROWS, PartNode, SourceNode
 from flowedge.session.strings import StringPool
 
@@ -361,7 +361,9 @@ class Session:
         try:
             pool = StringPool(program.literals, seed)
             if value["pool"] is not None:
-                pool = StringPool.restore(value["pool"], seed)
+                pool = StringPool.restore(value["pool"], seed, is_text=not _holds_bytes(program))
+                if [pool.text(i) for i in range(len(program.literals))] != [*program.literals]:
+                    raise CheckpointError("the snapshot's texts are not those of the pipeline")
             tables = [
                 KeyTable(is_text, pool, limit, seed)
                 if state is None
@@ -369,38 +371,47 @@ class Session:
                 for state, (is_text, limit) in zip(value["tables"], _tables(program), strict=True)
             ]
             session._build(pool, tables)
-            session._is_finished = value["finished"]
+            session._is_finished = value["finished"] is True
             for i, node in session.nodes.items():
                 part = value["nodes"].get(str(i))
                 if part is None and value.get("afresh"):
                     continue
                 if part is None:
                     raise KeyError(i)
-                node.watermark = _word(part["watermark"])
-                node.counts = Counts(**part["counts"])
-                for number in part["counts"].values():
-                    _word(number)
+                node.watermark = whole(part["watermark"])
+                node.counts = Counts(**{n: tally(x) for n, x in part["counts"].items()})
                 if isinstance(node, SourceNode):
                     node.settle.counts = node.counts
                 node.load(part["state"])
+            _require_balance(session.nodes.values())
         except _UNSOUND as error:
             raise CheckpointError(f"the snapshot does not fit this version: {error!r}") from error
         return session
-
-
-def _word(value: Any) -> int:  # noqa: ANN401
-    """A whole number of 64 bits; TypeError or ValueError for anything else."""
-    if type(value) is not int:
-        raise TypeError(type(value).__name__)
-    if not -(2**63) <= value < 2**63:
-        raise ValueError(value)
-    return value
 
 
 _UNSOUND = (
     KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, AssertionError, MemoryError,
 )  # fmt: skip
 """What taking over a state may raise that has another shape than one of ours."""
+
+
+def _require_balance(nodes: Iterable[Node]) -> None:
+    """Refuse a snapshot in which rows are unaccounted for."""
+    for node in nodes:
+        try:
+            node.check()
+        except InternalError as error:
+            name = node.spec.label or node.spec.name
+            raise CheckpointError(
+                f"the snapshot's counts of `{name}` do not add up: {error.expected}, and {error.seen} accounted for"
+            ) from error
+
+
+def _holds_bytes(program: p.Program) -> bool:
+    """Whether some of the texts of a session may be strings of bytes."""
+    fields = [f for n in program.nodes for f in n.fields]
+    fields += [f for n in program.nodes if isinstance(n, p.SourceSpec) for f in n.raw]
+    return any(f.store == "binary" for f in fields)
 
 
 def _tables(program: p.Program) -> list[tuple[list[bool], int | None]]:

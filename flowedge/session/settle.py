@@ -1,5 +1,6 @@
 """Rows in order become rows of keys: slots, lives, duplicates, the steps of a signal, gaps and what fills them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,23 @@ import numpy as np
 from flowedge.compile.kernels import ingest as k
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.program import FOREVER, NEVER, SourceSpec
-from flowedge.lang.errors import RunError
-from flowedge.session.batch import Array, Batch, concat, missing, pack, unpack
+from flowedge.lang.errors import CheckpointError, RunError
+from flowedge.session.batch import (
+    DTYPES,
+    Array,
+    Batch,
+    concat,
+    missing,
+    pack,
+    require_within,
+    unpack,
+)
 from flowedge.session.held import Held
 from flowedge.session.ledger import Counts
 from flowedge.session.lives import LATE, Lives, longer
 from flowedge.session.node import Mask, Shared
 from flowedge.session.silence import Silence
+from flowedge.session.snapshot import tally
 from flowedge.session.steps import Steps
 from flowedge.session.words import Context, address
 
@@ -57,6 +68,7 @@ class Settle:
         self._drops = spec.duplicates == "first"
         self._keeps_last = spec.duplicates == "last"
         self._fills = self._is_signal and spec.gaps_policy != "reset"
+        self._remembers = self._fills and spec.gaps_policy != "nan"
         self._follows = self._is_signal or self._drops or self.silence is not None
         self._last = np.full(1, NEVER, np.int64)
         self._place = np.full(1, -1, np.int64)
@@ -303,7 +315,7 @@ class Settle:
             out, is_new = self._gaps(batch, fate, missed, previous, before)
         elif words[k.F_DUPLICATE]:
             out = batch.keep(fate != k.DUPLICATE)
-        if self._fills and self.spec.gaps_policy != "nan":
+        if self._remembers:
             self._remember(batch, fate)
         return out, is_new
 
@@ -353,7 +365,7 @@ class Settle:
         time = batch.time
         if not self.are_next(int(time[0]), int(time[-1]), batch.n, address(time)):
             return False
-        if self._fills and self.spec.gaps_policy != "nan":
+        if self._remembers:
             self._remember(batch.slice(batch.n - 1, batch.n), np.zeros(1, np.uint8))
         return True
 
@@ -497,16 +509,29 @@ class Settle:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take a snapshot over."""
-        self._last = np.frombuffer(state["last"], np.int64).copy()
-        self._unsettled = unpack(state["unsettled"])
-        self._filled.load(state["filled"])
-        self._real_waiting = state["real_waiting"]
-        self._store = {
-            name: np.frombuffer(data, dtype).reshape(shape).copy()
-            for name, (dtype, shape, data) in state["store"].items()
-        }
+        expected = self.shared.layout(self.spec)
+        self._last = longer(np.frombuffer(state["last"], np.int64).copy(), 1, NEVER)
+        self._unsettled = unpack(state["unsettled"], expected)
+        marks = {**expected.columns, _NEW: (DTYPES["bool"], ())}
+        filled = unpack(state["filled"], replace(expected, columns=marks))
+        if filled is not None:
+            require_within(filled.columns[_NEW], 2, "a flag that is none")
+            self._filled.add(filled)
+            self._real_waiting = filled.n - int(filled.columns[_NEW].sum())
+        if self._real_waiting != state["real_waiting"]:
+            raise CheckpointError("the snapshot's rows are damaged: some are not counted")
+        for field in self.spec.fields if state["store"] else ():
+            self._store[field.name] = column = missing(field, len(self._last))
+            dtype, _, data = state["store"][field.name]
+            if dtype != column.dtype.str:
+                raise CheckpointError(f"the snapshot's last `{field.name}` is of another type")
+            given = np.frombuffer(data, dtype).reshape(-1, *field.shape)
+            column[: len(given)] = given
+        if self._remembers and not self._store and (self._last != NEVER).any():
+            raise CheckpointError("the snapshot lacks the last rows of its keys")
         if self._lives is not None:
             self._lives.load(state["lives"])
-        self._sum_ns, self._steps, self._wide = state["rate"]
+        total, steps, wide = state["rate"]
+        self._sum_ns, self._steps, self._wide = float(total), tally(steps), tally(wide)
         if self.silence is not None:
-            self.silence.load(state["silence"])
+            self.silence.load(state["silence"], expected.slots or 1)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowedge.compile.program import FOREVER, NEVER
-from flowedge.session.batch import Array, Times
+from flowedge.session.batch import Array, Times, require_within
 
 
 class Silence:
@@ -98,7 +98,9 @@ class Silence:
         """All of it as plain data."""
         return {"is_silent": self._is_silent.tobytes(), "waiting": self._waiting.tobytes()}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take a snapshot over."""
+    def load(self, state: dict[str, Any], slots: int) -> None:
+        """Take a snapshot over, of so many slots."""
         self._is_silent = np.frombuffer(state["is_silent"], np.uint8).copy()
         self._waiting = np.frombuffer(state["waiting"], np.int64).reshape(-1, 3).copy()
+        require_within(self._waiting[:, 1], slots, "a key that is not there")
+        require_within(self._waiting[:, 2], 2, "a flag that is none")

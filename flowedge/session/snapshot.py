@@ -84,6 +84,13 @@ def unseal(data: bytes, *, magic: bytes = SNAPSHOT, key: bytes | None = None) ->
     return state
 
 
+def whole(value: Any, least: int = -(2**63), most: int = 2**63 - 1) -> int:  # noqa: ANN401
+    """A number of a snapshot: whole, and from `least` to `most`; raises CheckpointError."""
+    if type(value) is not int or not least <= value <= most:
+        raise CheckpointError(f"the snapshot is damaged: {value!r:.40} is not a number that fits")
+    return value
+
+
 def _check(front: bytes, body: bytes | memoryview, key: bytes | None) -> bytes:
     if key is None:
         return zlib.crc32(body, zlib.crc32(front)).to_bytes(4, "little") + bytes(28)
@@ -108,6 +115,11 @@ def _cut(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return [_cut(v) for v in value]
     return value
+
+
+def tally(value: Any) -> int:  # noqa: ANN401
+    """A count of a snapshot, to which more can be added; raises CheckpointError."""
+    return whole(value, 0, 2**62)
 
 
 class _Count:

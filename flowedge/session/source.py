@@ -1,5 +1,6 @@
 """Where rows enter: from the record batches of a connector to rows in order, as the language says."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from flowedge.compile.program import FOREVER, NEVER, Field, PartSpec, SourceSpec
 from flowedge.lang.errors import RunError, SourceError
 from flowedge.session.arrow import Reader
-from flowedge.session.batch import DTYPES, Batch, Times, concat, missing
+from flowedge.session.batch import DTYPES, Batch, Times, concat, layout, missing
 from flowedge.session.batch import MISSING as ABSENT
 from flowedge.session.held import by_time
 from flowedge.session.kernel import Runner
@@ -16,6 +17,7 @@ from flowedge.session.meeting import turns
 from flowedge.session.node import Mask, Node, Shared
 from flowedge.session.partition import KeyedPartition, Partition
 from flowedge.session.settle import PARTITION, ROW, Settle
+from flowedge.session.snapshot import whole
 from flowedge.session.times import (
     LATEST,
     MISSING,
@@ -477,16 +479,24 @@ class SourceNode(Node):
 
     def load(self, state: dict[str, Any]) -> None:
         """Take a snapshot over."""
+        expected = layout(self._waiting_fields(), None, self.shared.pool.count)
         self.partitions = {}
         for name, value in state["partitions"].items():
-            part = self._new_partition()
-            part.load(value)
-            self.partitions[name] = part
-        self.has_ended = state["has_ended"]
-        self._passed_on, self._newest = state["passed_on"], state["newest"]
+            part = self.partitions[name.encode().decode()] = self._new_partition()
+            part.load(value, expected)
+        self.has_ended = state["has_ended"] is True
+        self._passed_on, self._newest = whole(state["passed_on"]), whole(state["newest"])
         self.settle.load(state["settle"])
         if self.validity is not None:
             self.validity.load(state.get("valid", {}))
+
+    def _waiting_fields(self) -> list[Field]:
+        """The columns of rows that wait to be in order: those of the rows, and their keys."""
+        fields = [field for _, _, field in self.columns]
+        fields += [replace(f, name=c, store=_key_store(f), shape=()) for c, _, f in self._keys]
+        if self.settle.notes_refused:
+            fields += [Field(ROW, "i64"), Field(PARTITION, "i64")]
+        return fields
 
 
 class PartNode(Node):
@@ -519,6 +529,11 @@ class PartNode(Node):
         self.counts.rows_in += n
         self.counts.used += n
         self.give(Batch(n, time[order], slot, None, columns), watermark)
+
+
+def _key_store(field: Field) -> str:
+    """How a key column lies in a batch: as text, or as int64."""
+    return field.store if field.store in ("string", "binary") else "i64"
 
 
 def _widened(values: Any, field: Field) -> Any:  # noqa: ANN401

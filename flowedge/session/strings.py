@@ -282,8 +282,14 @@ class StringPool:
         }
 
     @classmethod
-    def restore(cls, state: dict[str, Any], seed: int = 0) -> "StringPool":
+    def restore(
+        cls, state: dict[str, Any], seed: int = 0, *, is_text: bool = False
+    ) -> "StringPool":
         """The pool of a snapshot.
+
+        Parameters
+        ----------
+        is_text : none of it is bytes, so all must be UTF-8
 
         Raises
         ------
@@ -299,12 +305,12 @@ class StringPool:
             size, pinned = len(heap), set(state["pinned"])
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError("the snapshot's texts are damaged") from error
-        if not len(ends) or ends[0] != 0 or ends[-1] != size or (np.diff(ends) < 0).any():
+        if not len(ends) or ends[0] != 0 or ends[-1] != size or (ends[1:] < ends[:-1]).any():
             raise CheckpointError("the snapshot's texts are damaged: lengths do not fit")
         live, count = len(ends) - 1, len(ends) - 1 + len(free)
         is_free = np.zeros(count, np.bool_)
-        outside = any(not 0 <= number < count for number in (*free.tolist(), *pinned))
-        if outside:
+        numbers = (*free.tolist(), *pinned)
+        if any(type(number) is not int or not 0 <= number < count for number in numbers):
             raise CheckpointError("the snapshot's texts are damaged: numbers do not fit")
         is_free[free] = True
         pool = cls(seed=seed)
@@ -318,7 +324,11 @@ class StringPool:
         pool.count, pool._free = count, ids[::-1].copy()
         if live:
             buffers = [None, pa.py_buffer(ends), pa.py_buffer(heap)]
-            pool.intern(pa.Array.from_buffers(pa.large_binary(), live, buffers))
+            entries = pa.Array.from_buffers(pa.large_binary(), live, buffers)
+            try:
+                pool.intern(entries.cast(pa.large_string()) if is_text else entries)
+            except pa.ArrowInvalid:
+                raise CheckpointError("the snapshot's texts are damaged: one is no UTF-8") from None
         if len(pool._free) or len(ids) != live:
             raise CheckpointError("the snapshot's texts are damaged: one is there twice")
         pool._free, pool._kept, pool._pinned = free, (int(texts), int(bytes_)), pinned

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flowedge.compile.program import SourceSpec
 from flowedge.session.batch import DTYPES, MISSING, WIRE, Array
+from flowedge.session.snapshot import tally
 
 NEAREST, LOST = 1, 2
 """What `fitted` says of a value that does not fit: the nearest stands in its place, or there is none."""
@@ -218,7 +219,7 @@ class Validity:
         """Take the counts of a snapshot over; a column that had no policy begins with none."""
         for name, counts in state.items():
             if name in self.counts:
-                self.counts[name] = Counted(*counts)
+                self.counts[name] = Counted(*map(tally, counts))
 
 
 def _bounds(store: str, low: float | None, high: float | None) -> tuple[Any, Any]:

@@ -420,6 +420,28 @@ class Kernel:
         """The kernel's own memory at the start: its cells."""
         return self.globals.initial()
 
+    def bounds(self) -> tuple[tuple[tuple[p.Term, ...], int, p.Word | None], ...]:
+        """What a snapshot of its memory must hold to, by the places of words."""
+        return tuple(
+            (
+                tuple((*self._word(name), factor) for name, factor in factors.items()),
+                constant,
+                self._word(when) if when else None,
+            )
+            for factors, constant, when in self.state.bounds
+        )
+
+    def place(self, name: str) -> int:
+        """Where a word of the globals lies [bytes]; -1 if there is none of this name."""
+        return next((cell.offset for cell in self.globals.cells if cell.name == name), -1)
+
+    def _word(self, name: str) -> p.Word:
+        if self.place(name) >= 0:
+            return "globals", self.place(name)
+        if name in self.state.block_words:
+            return "block", self.state.block_words[name]
+        return (name, 0) if name == "arena" else ("record", self.state.offset(name))
+
     @property
     def scratch_words(self) -> int:
         """Words behind the cells that every call may overwrite, and that no snapshot keeps."""

@@ -58,6 +58,7 @@ def _fold_counted(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Va
     unused = [sheet.fresh("unused")] if agg.counts_last else []
     ring = state.ring_address((n + 1) * k)
     place, ready = state.cell(f"{name}_place", 0), state.cell(f"{name}_ready", 0)
+    state.within(0, place, n - 1)
     run = [state.cell(f"{name}_run", float(z)) for z in agg.zero[:k]]
     q, part = sheet.fresh("q"), [sheet.fresh("a") for _ in range(k)]
 
@@ -209,6 +210,7 @@ def _fold_timed(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Valu
     zero = [literal(float(z)) for z in agg.zero]
     ring = ArenaRing(values, name, words=k + 1)
     front = state.cell(f"{name}_front", 0)
+    state.within(0, front, ring.length)
     run = [state.cell(f"{name}_run", float(z)) for z in agg.zero]
     part, q, at = [sheet.fresh("a") for _ in range(k)], sheet.fresh("q"), sheet.fresh("at")
     older = ring.oldest_time()
@@ -262,7 +264,15 @@ class ArenaRing:
         self.head, self.length = state.cell(f"{name}_head", 0), state.cell(f"{name}_length", 0)
         state.keep(self.offset, self.room)
         state.stays += [self.offset, self.room]
+        state.within(0, self.length, self.room)
+        state.never_negative({self.offset: 1}, -1, when=self.room)
+        state.never_negative({"arena": 1, self.offset: -1, self.room: -words})
         state.uses_arena = True
+
+    def holds_slots(self, word: int, side: int) -> None:
+        """Say that a word of each element is a slot of the keys of an input."""
+        cells = (self.offset, self.room, self.head, self.length)
+        self.values.state.ring_slots.append((cells, self.words, word, side))
 
     def place(self, index: str) -> str:
         """Word at which the element `index` after the oldest begins."""
@@ -357,6 +367,8 @@ def _collect_counted(values: "Values", expr: Rolling, args: "Sequence[str]") -> 
         raise InternalError("a rolling count", expected="a number of rows", seen="None")
     ring = state.ring_address(n)
     place, seen = state.cell(f"{agg.name}_place", 0), state.cell(f"{agg.name}_seen", 0)
+    state.within(0, place, n - 1)
+    state.within(0, seen, n)
     # The elements of a list column come one by one; a spectrum is a list of its own.
     length = 0 if any(a.type.shape for a in expr.args) else sum(expr.type.shape)
     work = state.scratch(3 * n + length)

@@ -35,6 +35,14 @@ class State:
     """Cells that stay when the record is given to another key: where a ring lies in the arena."""
     lost: list[tuple[str, int]] = field(default_factory=list)
     """Cells, and signs, whose sum is lost when the key is forgotten, as at the end of the input."""
+    bounds: list[tuple[dict[str, int], int, str]] = field(default_factory=list)
+    """(factors by word, constant, word): the sum is not below 0 where the last word, if named, is not 0."""
+    totals: list[tuple[str, str]] = field(default_factory=list)
+    """Cells whose sum over all keys is a word of the globals."""
+    ring_slots: list[tuple[tuple[str, ...], int, int, int]] = field(default_factory=list)
+    """(cells of a ring, words of an element, the one that is a slot, which input's) of rings in the arena."""
+    block_words: dict[str, int] = field(default_factory=dict)
+    """Words of the block that have a name."""
     _cells: dict[str, Cell] = field(default_factory=dict)
     _memory: set[str] = field(default_factory=set)
 
@@ -85,6 +93,24 @@ class State:
     def offset(self, name: str) -> int:
         """Where a cell lies in the record [bytes]."""
         return self._cells[name].offset
+
+    def never_negative(self, factors: dict[str, int], constant: int = 0, when: str = "") -> None:
+        """State that a sum of words is not below 0 between calls; a snapshot in which it is, is refused.
+
+        Parameters
+        ----------
+        factors : by the name of a cell, of a word of the globals or the block, or "arena": the words in use there
+        when : only where this word is not 0
+        """
+        self.bounds.append((factors, constant, when))
+
+    def within(self, low: int, name: str, high: int | str) -> None:
+        """State that a word lies from `low` to `high`, itself a number or a word."""
+        self.never_negative({name: 1}, -low)
+        if isinstance(high, str):
+            self.never_negative({high: 1, name: -1})
+        else:
+            self.never_negative({name: -1}, high)
 
     def keep(self, *names: str) -> None:
         """Exempt cells from `restart`."""

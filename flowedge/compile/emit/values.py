@@ -345,6 +345,8 @@ class Values:
                 continue
             cells = [self.state.cell(f"{name}_{j}", start) for j, start in enumerate(step.start)]
             ring = [self.state.ring(step.ring)] if step.ring else []
+            for cell, most in zip(cells, step.at_most, strict=False):
+                self.state.within(0, cell, most)
             state = "(" + ", ".join(self.state.get(c) for c in cells) + ",)"
             y = self.state.sheet.fresh(name)
             targets = "(" + ", ".join(self.state.target(c) for c in cells) + ",)"

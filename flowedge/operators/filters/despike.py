@@ -114,7 +114,7 @@ class Despike(Function):
     def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
         """A sorted ring, and distances from its middle."""
         n = self._count(context)
-        return (Step(despike_step, (0, 0), ring=3 * n, constants=(n, self.k)),)
+        return (Step(despike_step, (0, 0), ring=3 * n, at_most=(n - 1, n), constants=(n, self.k)),)
 
     def reference(self, *x: Any, rate_hz: float | None, time_ns: Any) -> Any:  # noqa: ANN401
         """Both medians of the last n valid values, afresh for each."""

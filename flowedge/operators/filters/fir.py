@@ -82,7 +82,7 @@ class Fir(Function):
             return (Step(scale, constants=self.coefficients),)
         if n <= REGISTERS:
             return (Step(shift_and_sum(self.coefficients), (0.0,) * (n - 1)),)
-        return (Step(ring_and_sum(self.coefficients), (0, 0), ring=3 * n),)
+        return (Step(ring_and_sum(self.coefficients), (0, 0), ring=3 * n, at_most=(n - 1,)),)
 
     def delay_s(self, context: Context) -> float:
         """Centre of gravity of the coefficients."""

@@ -37,7 +37,7 @@ def median_step(
     if held == n:
         old = ring[place]
         at = 0
-        while ring[n + at] != old:
+        while at + 1 < held and ring[n + at] != old:
             at += 1
         while at + 1 < held:
             ring[n + at] = ring[n + at + 1]
@@ -111,7 +111,7 @@ class MedianFilter(Function):
     def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
         """A sorted ring."""
         n = self._count(context)
-        return (Step(median_step, (0, 0), ring=2 * n, constants=(n,)),)
+        return (Step(median_step, (0, 0), ring=2 * n, at_most=(n - 1, n), constants=(n,)),)
 
     def delay_s(self, context: Context) -> float:
         """The middle of the ring."""

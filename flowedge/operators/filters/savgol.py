@@ -125,7 +125,7 @@ class Savgol(Function):
     def steps(self, args: Sequence[Type], context: Context) -> tuple[Step, ...]:
         """A ring of the last samples and one sum."""
         n = self._count(context)
-        return (Step(fit(weights(n, self.order)), (0, 0), ring=3 * n),)
+        return (Step(fit(weights(n, self.order)), (0, 0), ring=3 * n, at_most=(n - 1,)),)
 
     def delay_s(self, context: Context) -> float:
         """The middle of the ring."""

@@ -111,11 +111,19 @@ class Lag(Function):
                 return (Step(lag_1, (math.nan,)),)
             if self.n <= REGISTERS:
                 return (Step(lag_few, (math.nan,) * self.n),)
-            return (Step(lag_n, (0, 0), ring=self.n, constants=(self.n,)),)
+            return (Step(lag_n, (0, 0), ring=self.n, at_most=(self.n - 1,), constants=(self.n,)),)
         missing = {"string": -1, "binary": -1, "bool": 2}.get(kind.store, MISSING_TIME)
         if self.n == 1:
             return (Step(lag_whole, (missing,)),)
-        return (Step(lag_whole_n, (0, 0), ring=2 * self.n, constants=(self.n, missing)),)
+        return (
+            Step(
+                lag_whole_n,
+                (0, 0),
+                ring=2 * self.n,
+                at_most=(self.n - 1,),
+                constants=(self.n, missing),
+            ),
+        )
 
     def reference(self, *x: Any, rate_hz: float | None, time_ns: Any) -> Any:  # noqa: ANN401
         """The same over whole columns."""

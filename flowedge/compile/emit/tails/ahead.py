@@ -22,6 +22,8 @@ class AheadTail(Tail):
         self.size = self.rows + 1
         self.ring = state.ring_address(self.size * self.words)
         self.count, self.sent = state.cell("count", 0), state.cell("sent", 0)
+        state.never_negative({self.count: 1, self.sent: -1})
+        state.never_negative({self.count: -1, self.sent: 1}, self.size)
         self.timers = Timers(kernel)
         state.keep(self.count, self.sent)
 

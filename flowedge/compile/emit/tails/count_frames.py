@@ -28,6 +28,9 @@ class CountFramesTail(Tail):
         self.shared = state.cell("shared", 0)
         """Of the rows in the unfilled window, those that an earlier one held too."""
         state.lost += [(self.filled, 1), (self.shared, -1)]
+        state.within(0, self.place, node.size - 1)
+        state.never_negative({self.filled: -1}, node.size - 1)
+        state.within(0, self.shared, node.size)
         kernel.counts_lost = True
 
     def row(self, kernel: Kernel, chain: Chain) -> None:

@@ -19,6 +19,7 @@ class ExpandTail(Tail):
         state = kernel.state
         self.at = state.cell("at", -(2**63))
         self.step = kernel.globals.add("g_step", 1).name
+        state.within(1, self.step, 1)
         self.old = [
             [state.cell(f"old_{c.name}", 0.0 if c.type.is_float else 0) for _ in range(c.type.size)]
             for c in columns

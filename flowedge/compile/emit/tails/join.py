@@ -40,6 +40,7 @@ class JoinTail(Tail):
             self.waiting = ArenaRing(kernel.values, "left", words=words)
             state.keep(self.waiting.head, self.waiting.length)
             state.timed.append(TimedRing(make_room=tuple(self.waiting.room_for_one())))
+            self.waiting.holds_slots(1, side=0)
             self.timers = Timers(kernel)
 
     def close(self, kernel: Kernel) -> None:

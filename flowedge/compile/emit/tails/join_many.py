@@ -33,6 +33,8 @@ class JoinManyTail(Tail):
         state.keep(self.entries.head, self.entries.length)
         state.timed.append(TimedRing(tuple(self.entries.room_for_one())))
         kernel.ranks_right = True
+        state.within(0, self.cursor, 0)
+        self.entries.holds_slots(1, side=1)
 
     def close(self, kernel: Kernel) -> None:
         """A left row needs room for one row at least; it goes on where it stood when there is more."""

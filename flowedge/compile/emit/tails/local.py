@@ -12,8 +12,12 @@ class GridClock:
 
     def __init__(self, kernel: Kernel, zone: str | None, size_ns: int, hop_ns: int) -> None:
         self.is_local = zone is not None
+        self.apart_ns = 0
+        """How far readings and event times may lie apart."""
         if zone is not None:
             names = kernel.names
+            shifts = grids.table(zone, size_ns, hop_ns).shifts
+            self.apart_ns = max(map(abs, shifts)) + grids.DAY_NS  # it may wait for local clocks
             self._reading = names.function(grids.reading(zone, size_ns, hop_ns), "local_time")
             self._instant = names.function(grids.instant(zone, size_ns, hop_ns), "instant_of")
 

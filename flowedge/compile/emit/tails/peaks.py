@@ -5,7 +5,7 @@ from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.peaks import peaks_due, peaks_restart, peaks_row, peaks_time
 from flowedge.compile.emit.tails.timers import Timers
 from flowedge.graph.nodes import Peaks
-from flowedge.operators.detect.peaks import LEAD, ROWS, Adaptive
+from flowedge.operators.detect.peaks import HELD, LEAD, ROWS, Adaptive
 from flowedge.types.schema import Column
 
 OWN = {"value": 1, "prominence": 2}
@@ -28,7 +28,10 @@ class PeaksTail(Tail):
         self.words = LEAD + sum(c.type.size for c in self.columns)
         self.found_at = ROWS + (3 + self.room) * self.words
         state = kernel.state
+        begin = state.block
         self.block = state.ring_address(self.found_at + (self.room + 2) * self.words)
+        state.block_words["candidates"] = begin + 8 * HELD
+        state.within(0, "candidates", self.room)
         self.ready = state.cell("ready", 0)
         self.timers = Timers(kernel)
         adaptive = op.threshold if isinstance(op.threshold, Adaptive) else None

@@ -52,6 +52,8 @@ class SplitAtTail(Tail):
         state.keep(self.events.head, self.events.length)
         state.timed.append(TimedRing(tuple(self.events.room_for_one())))
         state.lost.append((self.events.length, 1))
+        state.within(0, self.known, self.events.length)
+        state.within(-1, self.ready, -1)
         kernel.counts_lost = True
 
     def close(self, kernel: Kernel) -> None:

@@ -50,6 +50,17 @@ class TimeWindowTail(Tail):
         self.is_open = state.cell("is_open", 0)
         state.keep(self.newest, self.is_open)
         state.busy.append(self.is_open)
+        state.within(0, self.is_open, 1)
+        state.totals.append((self.is_open, self.open))
+        state.within(-1, self.cursor, -1)
+        # Windows that end are counted one by one: an end far from the rows would take for ever.
+        reach = node.size_ns + node.hop_ns + self.pane + self.clock.apart_ns
+        near = [(self.newest, self.pane, self.is_open)]
+        near += [(self.now, self.pane, self.open)] if self._keeps_pane else []
+        near += [(self.closes, 1, self.open)] if self.clock.is_local else []
+        for word, factor, when in near:
+            state.never_negative({word: factor, self.end_at: -1}, reach, when=when)
+            state.never_negative({word: -factor, self.end_at: 1}, reach, when=when)
         self.accumulators = [
             state.cell("acc", float(z), in_memory=True)
             for part in self.folds.monoids
@@ -67,6 +78,11 @@ class TimeWindowTail(Tail):
         if self.ring is not None:
             state.keep(self.ring.head, self.ring.length)
             state.timed.append(TimedRing(tuple(self.ring.room_for_one())))
+
+    @property
+    def _keeps_pane(self) -> bool:
+        """Whether the pane of a row is looked up once for many rows."""
+        return self.clock.is_local or self.node.hop_ns == self.node.size_ns
 
     def _pane_address(self, pane: str) -> str:
         """Address of a key's accumulators of a pane."""
@@ -219,7 +235,7 @@ class TimeWindowTail(Tail):
                 sheet(f"{self.now} = {self._pane_of('t')}")
                 sheet(f"{self.until} = {self.clock.instant(f'({self.now} + 1) * {self.pane}')}")
             sheet(f"pane = {self.now}")
-        elif self.panes == 1 and node.hop_ns == node.size_ns:
+        elif self._keeps_pane:
             # While a window is open every row is in it: the next one opens when this one has closed.
             with sheet.block(f"if {self.open} == 0"):
                 sheet(f"{self.now} = {self._pane_of('t')}")

@@ -21,6 +21,8 @@ class Timers:
         self.waits = kernel.state.cell("waits", 0)
         kernel.state.keep(self.due, self.filed, self.waits)
         kernel.state.busy.append(self.waits)
+        kernel.state.within(0, self.waits, 1)
+        kernel.state.totals.append((self.waits, self.count))
 
     def _call(self, run: Callable[..., int], *more: str) -> str:
         kernel = self.kernel

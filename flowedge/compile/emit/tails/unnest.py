@@ -18,6 +18,7 @@ class UnnestTail(Tail):
         self.length = next(iter(self.lists.values())).type.shape[0]
         self.rows_per_row = float(self.length)  # type: ignore[misc]  # one instance, one length
         self.part = kernel.globals.add("g_part", 0).name
+        kernel.state.within(0, self.part, 0)
 
     def close(self, kernel: Kernel) -> None:
         """Nothing waits for the watermark."""
