@@ -1,6 +1,9 @@
 """Inputs from seeds: bits, lengths, pieces cut, doubled and spliced. The same seed and number give the same input."""
 
 import random
+from typing import Any
+
+import msgpack
 
 WORDS = (
     b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\0\0\0\x80", b"\xff" * 8, b"\0" * 8, b"\xff" * 7 + b"\x7f", b"\0" * 5 + b"\1\0\0",
@@ -18,6 +21,52 @@ def mutated(
     for _ in range(draw.choice((1, 1, 2, 3, 6))):
         _change(data, draw, seeds, tokens)
     return bytes(data)
+
+
+def forged(seeds: list[bytes], number: int, seed: int = 0) -> bytes:
+    """Input `number`: one of the seeds, msgpack, with one to three of the numbers in it changed.
+
+    Bytes are taken for rows of words, so that most inputs stay well formed.
+    """
+    draw = random.Random(f"{seed}:{number}")
+    value = msgpack.unpackb(draw.choice(seeds), strict_map_key=False)
+    leaves = [(inside, key) for inside, key in _leaves(value) if inside[key] not in (b"", None)]
+    memory = [(inside, key) for inside, key in leaves if isinstance(inside[key], bytes)]
+    for _ in range(draw.choice((1, 1, 2, 3))):
+        inside, key = draw.choice(draw.choice((memory, memory, memory, leaves)))
+        inside[key] = _forged(inside[key], draw)
+    return msgpack.packb(value)
+
+
+def _leaves(value: Any) -> list[tuple[Any, Any]]:
+    """(map or list, key) of all that holds nothing else."""
+    out: list[tuple[Any, Any]] = []
+    for key in value if isinstance(value, dict) else range(len(value)):
+        found = value[key]
+        out += _leaves(found) if isinstance(found, dict | list) else [(value, key)]
+    return out
+
+
+def _forged(value: Any, draw: random.Random) -> Any:
+    if isinstance(value, bytes):
+        size = draw.choice((1, 4, 8, 8, 8))
+        at = draw.randrange(len(value)) // size * size
+        old = int.from_bytes(value[at : at + size], "little", signed=True)
+        word = _near(old, draw) % 256**size
+        return value[:at] + word.to_bytes(size, "little")[: len(value) - at] + value[at + size :]
+    if type(value) is int:
+        return max(-(2**63), min(2**64 - 1, _near(value, draw)))
+    return draw.choice((None, 0, -1, 2**63, 1.5, "x", b"x", [], {}, value))
+
+
+def _near(value: int, draw: random.Random) -> int:
+    """A number that an index is easily mistaken for: one more or less, the ends of ranges, a bit."""
+    return draw.choice(
+        (
+            value + 1, value - 1, value + 2, -value, -1, 0, 1, 2, 3, 8, 16, 255, 2**15, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**63),
+            value ^ (1 << draw.randrange(63)), value + draw.randrange(-100, 100),
+        )
+    )  # fmt: skip
 
 
 def _change(

@@ -12,14 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fuzz.mutate import forged, mutated
 
 from flowedge.lang.diagnostics import FlowError
 from flowedge.lang.errors import FlowEdgeError, InternalError
+
+if TYPE_CHECKING:
+    from flowedge.session.session import Session
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +37,8 @@ class Target:
     one_input: Callable[[bytes], None]
     guided: tuple[str, ...] = ()
     """Packages that coverage guides the search in; none: written in C++, mutations only."""
+    make: Callable[[list[bytes], int, int], bytes] = mutated
+    """The input of a number and a seed."""
 
 
 def expected(function: Callable[[bytes], None], data: bytes) -> None:
@@ -278,51 +285,88 @@ DECLARED = pa.schema([("time", pa.timestamp("ns", "UTC")), ("v", pa.float64())])
 
 # ---- checkpoints
 
-FLOW = """source s (time: time, k: string, v: f64) from given()
+FLOWS = (
+    """source s (time: time, k: string, v: f64) from given()
     key k
     late 2 s
     duplicates last
 stream w = s | window 4 s | aggregate mean(v) as m, count() as n
 sink w to expected()
 sink s | derive d = v - lag(v, 1) | select d to expected() as d
-"""
+""",
+    """source s (time: time, k: string, v: f64, t: string) from given()
+    key k
+    late 2 s per key
+    expire key after 5 s
+    max keys 2
+sink s | window 4 s every 2 s | aggregate p50(v) as m, last(t) as t to expected() as a
+sink s | derive a = sum(v) over 3 s, b = p50(v) over 3 samples, c = lag(t, 2), d = max(v) over 4 samples,
+    e = lead(v, 2), f = p50(v) over 2 s to expected() as b
+""",
+    """source s (time: time, k: string, v: f64, t: string) from given()
+    key k
+    on silence 1 s
+source e (time: time, k: string, n: i64) from given()
+    key k
+sink s | split gap 1500 ms | aggregate p50(v) as m, count() as n to expected() as a
+sink s | split at e from -1 s to 1 s | aggregate mean(v) as m to expected() as b
+sink s | join e within 2 s nearest to expected() as c
+sink s | key none | select v | join e within 2 s to expected() as d
+sink s | detect peaks(v, threshold=3, apart=1 s) to expected() as f
+sink s | compress swing(0.5) on v to expected() as g
+sink s | derive was = lag(t, 1) | key was | derive n = count(v) over 3 samples to expected() as h
+sink s.silent to expected() as i
+""",
+)
+"""State of most kinds: rings in records and in the arena, heaps, lines of keys, rows that wait."""
 
 
 @cache
-def _state() -> tuple[object, bytes]:
+def states() -> list[tuple[object, bytes]]:
+    """Plans, and a snapshot of each in the middle of its rows."""
     from support.flow import CATALOG  # noqa: PLC0415
 
     from flowedge.runtime.plan import compile_flow  # noqa: PLC0415
 
-    plan = compile_flow(text=FLOW, catalog=CATALOG)
-    session = plan.open()
-    session.push("s", _rows(0))
-    return plan, session.snapshot()
+    out = []
+    for flow in FLOWS:
+        plan = compile_flow(text=flow, catalog=CATALOG)
+        session = plan.open()
+        _pushed(session, 0)
+        out.append((plan, session.snapshot()))
+    return out
 
 
-def _rows(first: int) -> pa.RecordBatch:
+def _pushed(session: "Session", first: int) -> None:
+    """Rows for each source, some out of order, with peaks and silences."""
     i = np.arange(first, first + 40)
-    time = pa.array(i * 10**9 // 3).cast(pa.timestamp("ns", "UTC"))
-    return pa.record_batch({"time": time, "k": [f"k{q % 3}" for q in i], "v": i / 2.0})
+    time = pa.array((i ^ (i % 7 == 3)) * 10**9 // 3).cast(pa.timestamp("ns", "UTC"))
+    keys, texts = [f"k{q % 3}" for q in i], [f"t{q % 5}" for q in i]
+    rows = pa.record_batch({"time": time, "k": keys, "v": i % 11 / 2.0, "t": texts})
+    session.push("s", rows)
+    if "e" in session.sources:
+        rows = pa.record_batch({"time": time, "k": keys, "n": i}).slice(0, 40)
+        session.push("e", rows.take(pa.array(np.arange(0, 40, 4))))
 
 
 def checkpoints() -> list[bytes]:
-    """The body of a snapshot, without its front: the check is made right again after each change."""
-    return [_state()[1][56:]]
+    """The bodies of snapshots, without their front: the check is made right again after each change."""
+    return [state[56:] for _, state in states()]
 
 
 def checkpoint(data: bytes) -> None:
-    """Bytes whose check is right, and anything behind it: a session or a `CheckpointError`."""
-    from flowedge.lang.errors import CheckpointError  # noqa: PLC0415
+    """Bytes whose check is right, and anything behind it: a session that goes on to the end, or a report."""
     from flowedge.session.session import Session  # noqa: PLC0415
 
-    plan, whole = _state()
+    plan, whole = next(
+        (one for one in states() if one[0].program.digest.encode() in data[:200]), states()[0]
+    )
     front = whole[:16] + len(data).to_bytes(8, "little")
     check = zlib.crc32(data, zlib.crc32(front)).to_bytes(4, "little") + bytes(28)
-    try:
-        Session.restore(plan.program, front + check + data)
-    except CheckpointError:
-        return
+    session = Session.restore(plan.program, front + check + data)
+    _pushed(session, 40)
+    session.snapshot()
+    session.finish()
 
 
 _LANGUAGE = ("flowedge.lang",)
@@ -332,6 +376,7 @@ TARGETS = {
     "format": Target(pipelines, layout, _LANGUAGE),
     "payload": Target(payloads, payload, ("flowedge.sources.payload",)),
     "checkpoint": Target(checkpoints, checkpoint, ("flowedge.session",)),
+    "state": Target(checkpoints, checkpoint, make=forged),
     "arrow": Target(arrows, lambda d: _read("arrow", d)),
     "parquet": Target(parquets, lambda d: _read("parquet", d)),
     "csv": Target(csvs, lambda d: _read("csv", d)),

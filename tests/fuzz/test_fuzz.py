@@ -8,16 +8,17 @@ import msgpack
 import pytest
 from fuzz.guard import GROWTH, attack
 from fuzz.mutate import mutated
-from fuzz.targets import FIELDS, TARGETS, checkpoint, expected, payload
+from fuzz.targets import FIELDS, TARGETS, checkpoint, expected, payload, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowedge.compile.program import KernelSpec
 from flowedge.lang.errors import CheckpointError, InternalError, SourceError
 from flowedge.session.snapshot import SNAPSHOT, VERSION, unseal
 from flowedge.sources.payload import decode
 
 FAST = {
-    "grammar": 2000, "checker": 1000, "format": 600, "payload": 8000, "checkpoint": 3000, "arrow": 3000, "parquet": 3000, "csv": 1200,
+    "grammar": 2000, "checker": 1000, "format": 600, "payload": 8000, "checkpoint": 1500, "state": 1500, "arrow": 3000, "parquet": 3000, "csv": 1200,
     "csv_declared": 800, "jsonl": 150, "jsonl_declared": 100, "msgpack": 2000, "npz": 2000, "wav": 1500,
 }  # fmt: skip
 
@@ -30,7 +31,7 @@ def test_mutations_of_valid_input_do_no_harm(name):
     seeds = target.seeds()
     report = attack(
         lambda data: expected(target.one_input, data),
-        lambda number: mutated(seeds, number, seed=7),
+        lambda number: target.make(seeds, number, 7),
         FAST[name],
         warm=tuple(seeds),
     )
@@ -82,9 +83,9 @@ def test_a_snapshot_that_is_no_state_is_refused_though_its_check_is_right(body):
         unseal(sealed(body))
 
 
-def changed(change):
-    """The snapshot of the target, its state changed."""
-    state = msgpack.unpackb(TARGETS["checkpoint"].seeds()[0], strict_map_key=False)
+def changed(change, number=0):
+    """A snapshot of the target, its state changed."""
+    state = msgpack.unpackb(TARGETS["checkpoint"].seeds()[number], strict_map_key=False)
     change(state)
     return msgpack.packb(state)
 
@@ -109,15 +110,72 @@ def first_memory(state):
     ids=["nodes", "node", "text", "beyond", "count", "keys", "records", "counters", "tables"],
 )  # fmt: skip
 def test_a_state_of_another_shape_is_refused(change):
-    from fuzz.targets import _state  # noqa: PLC0415
-
-    from flowedge.session.session import Session  # noqa: PLC0415
-
-    plan, _ = _state()
-    body = changed(change)
     with pytest.raises(CheckpointError):
-        Session.restore(plan.program, sealed(body))
-    checkpoint(body)
+        checkpoint(changed(change))
+
+
+def word(data, at, value):
+    """Bytes with a word of 8 of them changed."""
+    return data[:at] + (value % 2**64).to_bytes(8, "little") + data[at + 8 :]
+
+
+def kernels():
+    """(number of the snapshot, kernel) of all the pipelines of the target."""
+    for number, (plan, _) in enumerate(states()):
+        yield from ((number, n) for n in plan.program.nodes if isinstance(n, KernelSpec))
+
+
+def test_a_snapshot_that_a_kernel_would_look_astray_by_is_refused():
+    """Each word that is known to be bounded, in its own direction, and each count of what waits."""
+    tried = 0
+    for number, spec in kernels():
+        parts = {"record": "records", "globals": "globals", "block": "blocks"}
+        places = [
+            (parts[where], at, -(2**62) if factor > 0 else 2**62)
+            for terms, _, when in spec.bounds
+            if when is None
+            for where, at, factor in terms
+            if where in parts
+        ]
+        places += [("globals", at, 2**31) for _, at in spec.totals]
+        for part, at, value in places:
+
+            def forge(state, spec=spec, part=part, at=at, value=value):
+                memory = state["nodes"][str(spec.id)]["state"]
+                memory[part] = word(memory[part], at, value)
+
+            with pytest.raises(CheckpointError, match="its parts do not fit together"):
+                checkpoint(changed(forge, number))
+            tried += 1
+    assert tried > 60
+
+
+def waits(state):
+    """The rows of the first source that wait to be in order."""
+    (part,) = state["nodes"]["0"]["state"]["partitions"].values()
+    return part["held"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda s: waits(s)["columns"].pop("v"), "other columns"),
+        (lambda s: waits(s)["columns"]["v"].__setitem__(0, "<i8"), "`v` is of another type"),
+        (lambda s: waits(s).update(n=1), "unequal length"),
+        (lambda s: waits(s).update(time=waits(s)["time"][::-1]), "not in order of time"),
+        (lambda s: waits(s).update(time=waits(s)["time"][:-8] + b"\xff" * 7 + b"\x7f"), "beyond all windows"),
+        (lambda s: waits(s).update(slot=bytes(4 * waits(s)["n"])), "of other keys"),
+        (lambda s: waits(s)["columns"]["\0key0"].__setitem__(2, word(waits(s)["columns"]["\0key0"][2], 0, 99)), "a text that is not there"),
+        (lambda s: s["nodes"]["0"]["state"]["settle"]["unsettled"].update(slot=b"\3\0\0\0" * s["nodes"]["0"]["state"]["settle"]["unsettled"]["n"]), "a key that is not there"),
+        (lambda s: s["nodes"]["0"]["counts"].update(rows_in=7), "counts of `s` do not add up"),
+        (lambda s: s["pool"].update(heap=s["pool"]["heap"].replace(b"k", b"\xff")), "no UTF-8"),
+        (lambda s: first_memory(s).update(touched=word(first_memory(s)["touched"], 0, 3)), "do not fit together"),
+    ],
+    ids=["columns", "type", "rows", "order", "time", "keys", "text", "slot", "counts", "utf8", "touched"],
+)  # fmt: skip
+def test_a_forged_state_is_refused_with_the_reason(change, told):
+    with pytest.raises(CheckpointError, match=told):
+        checkpoint(changed(change))
 
 
 @pytest.mark.parametrize("place", [(1311, 0), (11_111, 0), (12_362, 0), (2112, 7)])

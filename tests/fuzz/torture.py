@@ -13,7 +13,6 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from fuzz.guard import Report, attack
-from fuzz.mutate import mutated
 from fuzz.targets import TARGETS, Target, expected
 
 
@@ -23,7 +22,7 @@ def run(name: str, inputs: int, seed: int) -> Report:
     seeds = target.seeds()
     return attack(
         lambda data: expected(target.one_input, data),
-        lambda number: mutated(seeds, number, seed),
+        lambda number: target.make(seeds, number, seed),
         inputs,
         warm=tuple(seeds),
     )
