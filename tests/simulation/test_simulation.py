@@ -7,7 +7,8 @@ import os
 
 import pytest
 from support.simulation.broker import connected
-from support.simulation.pipelines import parts_of, pipeline
+from support.simulation.pipelines import pipeline
+from support.simulation.stages import parts_of
 from support.simulation.world import SHARED, live
 
 from flowedge.operators import discover
