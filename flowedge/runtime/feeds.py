@@ -9,7 +9,7 @@ import pyarrow as pa
 from flowedge.compile import program as p
 from flowedge.lang.errors import RunError
 from flowedge.runtime.report import SourceReport
-from flowedge.runtime.threads import MOST_BYTES, Ahead
+from flowedge.runtime.threads import MOST_BYTES, SYSTEM, Ahead, Workers
 from flowedge.sources.contract import Comparison, Position, Predicate, Source
 
 Piece = tuple[pa.RecordBatch | None, Position, pa.RecordBatch | None]
@@ -82,11 +82,13 @@ class Feed:
     _pieces: Iterator[_Read] | None = None
     _ahead: Ahead | None = None
 
-    def start(self, *, ahead: bool, most_bytes: int = MOST_BYTES) -> None:
+    def start(
+        self, *, ahead: bool, most_bytes: int = MOST_BYTES, workers: Workers = SYSTEM
+    ) -> None:
         """Begin to read behind `position`; `ahead`: on a thread of its own, so many bytes at most."""
         pieces = self._read()
         if ahead:
-            self._ahead = Ahead(pieces, _size, most_bytes)
+            self._ahead = Ahead(pieces, _size, most_bytes, workers)
             pieces = iter(self._ahead)
         self._pieces = pieces
 

@@ -17,7 +17,8 @@ from flowedge.runtime.latency import Latencies, Receipts, first_times
 from flowedge.runtime.quarantine import quarantine_sink
 from flowedge.runtime.report import Report, SinkReport
 from flowedge.runtime.rowlog import RowLog
-from flowedge.runtime.threads import MOST_BYTES, Behind
+from flowedge.runtime.threads import MOST_BYTES, Behind, Workers
+from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.session.mapping import EVERYTHING
 from flowedge.sinks.contract import Provenance, Ready, Resumed, Sink
 from flowedge.sources.contract import REJECTED
@@ -149,6 +150,7 @@ class Outlets:
     most_bytes : of the rows that wait for that thread
     provenance : what the files tell of where they come from
     clock : measures how long rows take
+    workers : whose thread it is
     """
 
     def __init__(
@@ -162,8 +164,9 @@ class Outlets:
         most_bytes: int = MOST_BYTES,
         provenance: Provenance | None = None,
         clock: Clock = SYSTEM,
+        workers: Workers = SYSTEM_THREADS,
     ) -> None:
-        self._clock = clock
+        self._clock, self._workers = clock, workers
         self._schemas, self._report, self._state = schemas, report, state
         self._provenance = provenance or Provenance()
         self._sinks: dict[str, Outlet] = {}
@@ -279,7 +282,7 @@ class Outlets:
         except BaseException:
             self.abort()
             raise
-        self._behind = Behind(self._most_bytes) if self._wants_thread else None
+        self._behind = Behind(self._most_bytes, self._workers) if self._wants_thread else None
 
     # ---- rows
 

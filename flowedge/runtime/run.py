@@ -23,6 +23,8 @@ from flowedge.runtime.plan import Plan
 from flowedge.runtime.quarantine import turned_away
 from flowedge.runtime.report import Report
 from flowedge.runtime.signals import stop_signals
+from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
+from flowedge.runtime.threads import Workers
 from flowedge.session.mapping import adapted
 from flowedge.sinks.contract import Provenance
 from flowedge.sources.contract import Position
@@ -61,6 +63,7 @@ class Run:
     name : what others are told that want the same state
     discard : nodes, streams or sinks whose state is given up where the pipeline has changed; "*" for all
     clock : all that the run knows of time
+    workers : whose threads it uses
     """
 
     plan: Plan
@@ -76,6 +79,7 @@ class Run:
     max_memory: int | None = None
     name: str = ""
     clock: Clock = SYSTEM
+    workers: Workers = SYSTEM_THREADS
     _state: State | None = None
     _told: float = 0.0
     _saved_at: float = 0.0
@@ -113,6 +117,7 @@ class Run:
                     _header(self.plan.program), sign=None if self.key is None else self.key.sign
                 ),
                 clock=self.clock,
+                workers=self.workers,
             )
             for name, feed in feeds.by_name.items():
                 self.report.sources[name] = feed.report
@@ -196,7 +201,11 @@ class Run:
         self._saved_at = self.clock.s()
         for one in feeds.by_name.values():
             if not one.done:
-                one.start(ahead=self.threads > 1, most_bytes=self._memory.queue_bytes)
+                one.start(
+                    ahead=self.threads > 1,
+                    most_bytes=self._memory.queue_bytes,
+                    workers=self.workers,
+                )
         while (feed := feeds.next()) is not None:
             if stop():
                 self._stop(session, feeds, outlets)

@@ -11,6 +11,23 @@ MOST_BYTES = 64 << 20
 """Bytes of them; a batch that is larger by itself passes alone."""
 
 
+class Workers:
+    """The threads of a run, by the system; a simulation has some of its own, which take turns."""
+
+    def start(self, work: Callable[[], None], name: str) -> threading.Thread:
+        """Begin to work; whoever needs the end waits with `join`."""
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def condition(self) -> threading.Condition:
+        """What threads wait for, and tell each other of."""
+        return threading.Condition()
+
+
+SYSTEM = Workers()
+
+
 class Line:
     """Items that wait between two threads, first in, first out.
 
@@ -18,16 +35,22 @@ class Line:
     ----------
     most_bytes : of what waits; whoever brings more waits himself. What is larger by itself passes alone
     most_items : that wait at a time
+    workers : whose threads they are
 
     Attributes
     ----------
     nbytes : of what waits
     """
 
-    def __init__(self, most_bytes: int = MOST_BYTES, most_items: int = MOST_ITEMS) -> None:
+    def __init__(
+        self,
+        most_bytes: int = MOST_BYTES,
+        most_items: int = MOST_ITEMS,
+        workers: Workers = SYSTEM,
+    ) -> None:
         self._most_bytes, self._most_items = most_bytes, most_items
         self._items: deque[tuple[Any, int]] = deque()
-        self._changed = threading.Condition()
+        self._changed = workers.condition()
         self._is_closed = False
         self._undone = 0
         self.nbytes = 0
@@ -93,6 +116,7 @@ class Ahead:
     items : what is made
     size : bytes of an item
     most_bytes : of what is made and not taken
+    workers : who makes it
     """
 
     def __init__(
@@ -100,11 +124,11 @@ class Ahead:
         items: Iterator[Any],
         size: Callable[[Any], int] = lambda _: 0,
         most_bytes: int = MOST_BYTES,
+        workers: Workers = SYSTEM,
     ) -> None:
         self._items, self._size = items, size
-        self._ready = Line(most_bytes)
-        self._thread = threading.Thread(target=self._make, name="flowedge-read", daemon=True)
-        self._thread.start()
+        self._ready = Line(most_bytes, workers=workers)
+        self._thread = workers.start(self._make, "flowedge-read")
 
     @property
     def nbytes(self) -> int:
@@ -146,13 +170,13 @@ class Behind:
     Parameters
     ----------
     most_bytes : of what the calls that wait are about
+    workers : who makes them
     """
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._waiting = Line(most_bytes)
+    def __init__(self, most_bytes: int = MOST_BYTES, workers: Workers = SYSTEM) -> None:
+        self._waiting = Line(most_bytes, workers=workers)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="flowedge-write", daemon=True)
-        self._thread.start()
+        self._thread = workers.start(self._run, "flowedge-write")
 
     @property
     def nbytes(self) -> int:

@@ -54,20 +54,25 @@ class Broker:
     ----------
     topics : by name
     events : drawn anew for each life of a process: what happens at which delivery
+    disk : that of the process; a dead one lets nothing happen
     """
 
     def __init__(self, topics):
         self.topics = topics
         self.begin(random.Random(0), None, {}, 1)
 
-    def begin(self, rng, clock, events, most):
+    def begin(self, rng, clock, events, most, disk=None):
         """A new process: `events` by the number of the delivery, batches of at most `most` rows."""
         self.random, self.clock, self.events, self.most = rng, clock, events, most
+        self.disk = disk
         self.deliveries = 0
         self.trace = []
 
     def deliver(self, name, first, last):
         """Note a delivery; time passes, and the process may be stopped or killed by it."""
+        self.disk.pause()
+        if self.disk.is_dead:
+            raise Killed
         number = self.deliveries
         self.deliveries += 1
         self.trace.append((name, first, last))
@@ -77,6 +82,7 @@ class Broker:
         if event is not None:
             self.trace.append(event)
         if event == "kill":
+            self.disk.is_dead = True
             raise Killed
         if event in ("stop", "stop twice"):
             signal.raise_signal(signal.SIGTERM)
@@ -102,6 +108,8 @@ class Simulated(Source):
         return BROKERS[-1].topics[self.address]
 
     def acknowledge(self, position):
+        if BROKERS[-1].disk.is_dead:
+            raise Killed
         BROKERS[-1].trace.append(("acknowledged", self.address, position.row))
         self._topic.acknowledge(position.row)
 

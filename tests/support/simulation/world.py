@@ -20,10 +20,11 @@ from support.faults import FaultyDisk, Killed, using
 from support.simulation.broker import Broker, Topic, serving
 from support.simulation.pipelines import pipeline
 from support.simulation.rows import rows
+from support.simulation.turns import Turns
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, FlowEdgeError, InternalError
-from flowedge.runtime import rowlog
+from flowedge.runtime import rowlog, signals
 from flowedge.runtime.checkpoint import checkpoints_in
 from flowedge.runtime.clock import Clock
 from flowedge.runtime.feeds import declared_schema
@@ -38,8 +39,9 @@ SHARED = 8
 SMALL = [
     (Arrow, "block_rows", 16), (Parquet, "block_rows", 16), (files, "_ROUTED_ROWS", 24), (files, "_PENDING_ROWS", 40),
     (files, "_LOGGED_ROWS", 60), (rowlog, "_FRAME_BYTES", 700), (rowlog, "_SEGMENT_BYTES", 3_000),
+    (signals, "_GRACE_S", 600),
 ]  # fmt: skip
-"""Blocks, files and logs of a few rows, so that little data meets every bound."""
+"""Blocks, files and logs of a few rows, so that little data meets every bound; and no real time is short."""
 _KILLS = ("before", "half", "after", "eio", "enospc")
 _POWER = ("power", "power_some")
 
@@ -62,6 +64,19 @@ class VirtualClock(Clock):
     def pass_by(self, rng):
         """A delivery took its time."""
         self._ns += round(10 ** rng.uniform(6, 9.7))
+
+
+class TurningDisk(FaultyDisk):
+    """Before a durable call other threads may have their turn."""
+
+    turns: Turns
+
+    def pause(self):
+        self.turns.pause()
+
+    def _call(self, *call):
+        self.pause()
+        return super()._call(*call)
 
 
 @contextlib.contextmanager
@@ -207,18 +222,23 @@ class World:
                 at, kind = int(10 ** rng.uniform(0.5, 2.6)), rng.choice(kinds)
             if rng.random() < 0.6:
                 events[rng.randrange(30)] = rng.choice(["kill", "stop", "stop twice"])
-        clock = VirtualClock()
-        broker.begin(random.Random(rng.random()), clock, events, rng.choice([1, 7, 40, 300]))
-        calls = FaultyDisk(self.root / "aside", at, kind, rng.randrange(10**6), self._forget)
+        clock, turns = VirtualClock(), Turns(random.Random(rng.random()))
+        disk = TurningDisk(self.root / "aside", at, kind, rng.randrange(10**6), self._forget)
+        disk.turns = turns
+        most = rng.choice([1, 7, 40, 300])
+        broker.begin(random.Random(rng.random()), clock, events, most, disk)
         options = {
             "every_s": rng.choice([0.0, 0.1, 1.0, 5.0, 60.0]),
             "speed": rng.choice([None, None, None, 3.0, 50.0]),
+            "threads": rng.choice([1, 1, 2, 3]),
         }
         self.trace.append((sorted(events.items()), at, kind, sorted(options.items(), key=str)))
         said = None
-        with using(calls, self.root), without_system_time(rng.uniform(-1e9, 1e9)):
+        with using(disk, self.root), without_system_time(rng.uniform(-1e9, 1e9)):
             try:
-                task = self._run(self.used, checkpoint=self.state, clock=clock, **options)
+                task = self._run(
+                    self.used, checkpoint=self.state, clock=clock, workers=turns, **options
+                )
                 report = task()
                 self.trace.append(
                     (report.resumed_from, report.checkpoints, sorted(report.hints), clock.slept_s)
@@ -226,10 +246,12 @@ class World:
             except (Killed, KeyboardInterrupt, FlowEdgeError) as error:
                 said = error.with_traceback(None)
                 said.__context__ = None
+        if turns.left:
+            self.wrong.append(f"threads that nobody has ended: {turns.left}")
         self.trace += broker.trace
         self.trace += [
             (name, what.replace(str(self.root), ""))
-            for name, what in calls.trace
+            for name, what in disk.trace
             if not what.isdigit()
         ]
         if said is not None:
