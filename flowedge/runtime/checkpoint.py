@@ -34,7 +34,7 @@ from flowedge.sinks import disk
 from flowedge.sinks.atomic import explained, replace, sync_directory
 from flowedge.types.encryption import Cipher
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 3
 """Checkpoints that are kept."""
 _NAME = re.compile(r"checkpoint-(\d{8})\.flowstate\Z")

@@ -1,6 +1,6 @@
 """The sources of a run, each read when its turn comes, or ahead on a thread of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import RunError
+from flowedge.runtime.places import Places
 from flowedge.runtime.report import SourceReport
 from flowedge.runtime.threads import MOST_BYTES, SYSTEM, Ahead, Workers
 from flowedge.sources.contract import Comparison, Position, Predicate, Source
@@ -15,43 +16,6 @@ from flowedge.sources.contract import Comparison, Position, Predicate, Source
 Piece = tuple[pa.RecordBatch | None, Position, pa.RecordBatch | None]
 """Rows, the position behind them, and the rows that could not be read on the way there."""
 _Read = tuple[pa.RecordBatch | None, Position, pa.RecordBatch | None, dict[str, tuple[int, int]]]
-
-
-@dataclass
-class LeftOut:
-    """Rows of the file at hand that the connector has left out, so that the others keep their number.
-
-    Attributes
-    ----------
-    file : number of the file
-    before : how many stand before the rows that come next
-    ahead : numbers (from 1) of those behind
-    """
-
-    file: int = 0
-    before: int = 0
-    ahead: list[int] = field(default_factory=list)
-
-    def note(self, file: int, rows: Sequence[int]) -> None:
-        """Rows of this file were left out."""
-        if file != self.file:
-            self.file, self.before, self.ahead = file, 0, []
-        self.ahead = sorted([*self.ahead, *rows])
-
-    def number(self, place: int) -> int:
-        """The number in the file of the row with this number among those handed out, both from 1."""
-        number = place + self.before
-        for bad in self.ahead:
-            if bad > number:
-                break
-            number += 1
-        return number
-
-    def passed(self, place: int) -> None:
-        """No row up to this one is asked for any more."""
-        last = self.number(place)
-        self.before += sum(bad <= last for bad in self.ahead)
-        self.ahead = [bad for bad in self.ahead if bad > last]
 
 
 @dataclass
@@ -65,6 +29,7 @@ class Feed:
     pushed : rows that the session has been given
     newest : the source's watermark [ns]
     altered : by raw field the values that the connector made missing, and put to the nearest
+    places : where the rows stand that the session was given
     """
 
     name: str
@@ -78,7 +43,7 @@ class Feed:
     done: bool = False
     newest: int = p.NEVER
     altered: dict[str, list[int]] = field(default_factory=dict)
-    left_out: LeftOut = field(default_factory=LeftOut)
+    places: Places = field(default_factory=Places)
     _pieces: Iterator[_Read] | None = None
     _ahead: Ahead | None = None
 
@@ -102,6 +67,11 @@ class Feed:
         self.position = position
         self.done = rows is None
         return rows, position, rejected
+
+    def file(self, number: int) -> str:
+        """What the file of this number is called, or what is no file."""
+        paths = self.source.paths()
+        return paths[number] if number < len(paths) else self.report.address
 
     @property
     def nbytes(self) -> int:

@@ -1,7 +1,7 @@
 """Rows that could not be used, kept with file, row number, reason and text."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,29 +56,27 @@ def quarantine_sink(path: str) -> FileSink:
 
 
 def turned_away(
-    found: list[tuple[str, int, str]],
+    found: Sequence[tuple[str, int, str]],
+    places: Sequence[tuple[str, int]],
     batch: pa.RecordBatch,
     first: int,
-    file: str,
-    number: Callable[[int], int],
 ) -> pa.RecordBatch:
     """Rows that the session refused, in the shape of `REJECTED`.
 
     Parameters
     ----------
     found : (partition, number of the row in it from 0, reason)
+    places : of each of them, the file, and which row of it that is (from 1)
     batch : the rows that were pushed
     first : number in the partition of its first row; of a row before it, which had waited, there is no text
-    file : where the batch comes from
-    number : what the file counts a row of the batch as (from 1), given its place in the batch (from 0)
     """
     rows: dict[str, list[Any]] = {name: [] for name in REJECTED.names}
-    for _, row, reason in found:
+    for (_, row, reason), (file, number) in zip(found, places, strict=True):
         at = row - first
         text = ""
         if at >= 0:
             text = json.dumps(batch.slice(at, 1).to_pylist()[0], default=str, ensure_ascii=False)
         text = text[:MOST_TEXT]
-        for name, value in zip(REJECTED.names, (file, number(at), reason, text), strict=True):
+        for name, value in zip(REJECTED.names, (file, number, reason, text), strict=True):
             rows[name].append(value)
     return pa.RecordBatch.from_pydict(rows, schema=REJECTED)

@@ -13,12 +13,13 @@ from flowedge.compile import program as p
 from flowedge.lang.errors import FlowEdgeError
 from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
 from flowedge.runtime.clock import SYSTEM, Clock
-from flowedge.runtime.feeds import Feed, Feeds, LeftOut, open_feeds
+from flowedge.runtime.feeds import Feed, Feeds, open_feeds
 from flowedge.runtime.latency import Receipts
 from flowedge.runtime.memory import Memory
 from flowedge.runtime.models import load_models
 from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.pace import Pace
+from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.quarantine import turned_away
 from flowedge.runtime.report import Report
@@ -215,11 +216,11 @@ class Run:
                 feed.report.rows_in += rejected.num_rows
                 feed.report.rows_unreadable += rejected.num_rows
                 self._keep(outlets, feed, rejected)
-                note_left_out(feed, rejected, position)
+            note_place(feed, rejected, position)
             if batch is None:
                 outlets.write(session.end(feed.name))
                 none = pa.RecordBatch.from_arrays([], names=[])
-                self._turned_away(outlets, feed, session.rejected(feed.name), none, position)
+                self._turned_away(session, outlets, feed, none)
                 continue
             feed.report.rows_in += batch.num_rows
             receipts = outlets.receipts.setdefault(feed.name, Receipts())
@@ -232,7 +233,7 @@ class Run:
                 self._tell(session, outlets)
                 if stop() and self._state is None:
                     break
-            self._turned_away(outlets, feed, session.rejected(feed.name), batch, position)
+            self._turned_away(session, outlets, feed, batch)
             if self._memory.is_due(batch.nbytes):
                 self._look_at_memory(session, feeds, outlets)
             if self._state is not None and self.clock.s() - self._saved_at >= self.every_s:
@@ -251,28 +252,19 @@ class Run:
             self.report.state_bytes_by_node = self._memory.peak
 
     def _turned_away(
-        self,
-        outlets: Outlets,
-        feed: Feed,
-        found: list[tuple[str, int, str]],
-        batch: pa.RecordBatch,
-        position: Position,
+        self, session: "Session", outlets: Outlets, feed: Feed, batch: pa.RecordBatch
     ) -> None:
         """Keep what the session would not have, such as rows without a time."""
-        first = feed.pushed
+        found = session.rejected(feed.name)
+        first, places = feed.pushed, feed.places
         feed.pushed += batch.num_rows
-        paths = feed.source.paths()
-        file, behind, left_out = feed.report.address, feed.pushed, feed.left_out
-        if position.file < len(paths) and position.row >= batch.num_rows:
-            file, behind = paths[position.file], position.row
-            left_out.note(position.file, ())
         if found and feed.quarantine:
-            begin = behind - batch.num_rows + 1
-            numbered = turned_away(
-                found, batch, first, file, lambda at: left_out.number(begin + at)
-            )
-            self._keep(outlets, feed, numbered)
-        left_out.passed(behind)
+            stand = [places.of(row) for _, row, _ in found]
+            named = [(feed.file(file), row) for file, row in stand]
+            self._keep(outlets, feed, turned_away(found, named, batch, first))
+        if not places.is_plain:
+            waits = session.sources[feed.name].waits_from
+            places.forget(feed.pushed if waits is None else waits)
 
     @staticmethod
     def _keep(outlets: Outlets, feed: Feed, rejected: pa.RecordBatch) -> None:
@@ -345,7 +337,7 @@ class Run:
             name: {
                 "position": None if f.position is None else [f.position.file, f.position.row],
                 "pushed": f.pushed, "done": f.done, "newest": f.newest, "altered": f.altered,
-                "left_out": [f.left_out.file, f.left_out.before, f.left_out.ahead],
+                "places": f.places.state(),
             }
             for name, f in feeds.by_name.items()
         }  # fmt: skip
@@ -386,7 +378,7 @@ class Run:
             feed.position = None if kept["position"] is None else Position(*kept["position"])
             feed.pushed, feed.done, feed.newest = kept["pushed"], kept["done"], kept["newest"]
             feed.altered = kept.get("altered", {})
-            feed.left_out = LeftOut(*kept.get("left_out", ()))
+            feed.places = Places.restore(kept["places"])
             before = saved.report["sources"][name]
             feed.report.rows_in = before["rows_in"]
             feed.report.rows_unreadable = before["rows_unreadable"]
@@ -396,16 +388,15 @@ class Run:
         self.report.streams = saved.report["streams"]
 
 
-def note_left_out(feed: Feed, rejected: pa.RecordBatch, position: Position) -> None:
-    """Remember which rows of a file its connector has left out."""
-    paths = feed.source.paths()
-    if position.file < len(paths):
-        here = zip(
-            rejected.column("file").to_pylist(), rejected.column("row").to_pylist(), strict=True
-        )
-        feed.left_out.note(
-            position.file, [row for file, row in here if file == paths[position.file]]
-        )
+def note_place(feed: Feed, rejected: pa.RecordBatch | None, position: Position) -> None:
+    """Remember where the rows stand that come next, and which rows there the connector has left out."""
+    is_file = position.file < len(feed.source.paths())
+    file = position.file if is_file else 0
+    feed.places.begin(file, feed.pushed)
+    if rejected is not None:
+        here = feed.file(file)
+        files, rows = (rejected.column(name).to_pylist() for name in ("file", "row"))
+        feed.places.leave_out([row for file, row in zip(files, rows, strict=True) if file == here])
 
 
 def count_values(session: "Session", feeds: Feeds) -> None:

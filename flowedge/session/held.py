@@ -72,6 +72,10 @@ class Held:
             if run.slot is not None:
                 out[run.slot] = True
 
+    def least(self, name: str) -> int | None:
+        """The least value of a column of whole numbers; None if no row waits."""
+        return min((int(run.columns[name].min()) for run in self._runs), default=None)
+
     @property
     def nbytes(self) -> int:
         """Bytes of the rows that wait."""

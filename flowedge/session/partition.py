@@ -71,6 +71,10 @@ class Partition:
         """How many rows wait."""
         return len(self.held) if self.held else 0
 
+    def least(self, name: str) -> int | None:
+        """The least value of a column in the rows that wait; None if none does."""
+        return self.held.least(name)
+
     @property
     def nbytes(self) -> int:
         """Bytes of the rows that wait."""
@@ -187,6 +191,10 @@ class KeyedPartition(Partition):
         """Bytes of what is known of each key, and of the rows that wait."""
         waiting = 0 if self._waiting is None else self._waiting.nbytes
         return self._table.nbytes + self._newest.nbytes + waiting + sum(b.nbytes for b in self._out)
+
+    def least(self, name: str) -> int | None:
+        """The least value of a column in the rows that wait; None if none does."""
+        return None if self._waiting is None else int(self._waiting.columns[name].min())
 
     def add(self, batch: Batch) -> None:
         """Rows were put in place by `late` already."""

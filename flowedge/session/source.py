@@ -447,6 +447,12 @@ class SourceNode(Node):
         return sum(p.waiting for p in self.partitions.values()) + self.settle.held()
 
     @property
+    def waits_from(self) -> int | None:
+        """Number of the first row of partition "" that may still be rejected, as one of too many keys."""
+        part = self.partitions.get("")
+        return part.least(ROW) if part is not None and self.settle.notes_refused else None
+
+    @property
     def passed_on(self) -> int:
         """No row before this time [ns] will be passed on."""
         return self._passed_on
