@@ -1,28 +1,35 @@
-"""A simulated broker: logs with offsets that are delivered at least once, until they are acknowledged."""
+"""A simulated broker: logs with offsets that are delivered at least once, until they are acknowledged.
+
+Beside it recordings, whose files are read from wherever one asks.
+"""
 
 import contextlib
 import random
 import signal
+from pathlib import Path
 
 from support.faults import Killed
 
 from flowedge.runtime.checkpoint import checkpoints_in, read_checkpoint
 from flowedge.sources.contract import Position, Source, connector
 
-NAME = "simulated"
+BROKER, RECORDING = "simulated", "recorded"
+UNREADABLE = "cut short"
+"""Why a row cannot be read."""
 
 
 class Topic:
-    """One log: rows in the order of arrival, and the offset before which it has forgotten all.
+    """One log, and the offset before which it has forgotten all.
 
     Parameters
     ----------
-    name, rows : the source that reads it, and all that will ever stand in it
+    name : the source that reads it
+    log : `support.simulation.rows.Log`
     state : the directory in which the run keeps its checkpoints
     """
 
-    def __init__(self, name, rows, state):
-        self.name, self.rows, self.state = name, rows, state
+    def __init__(self, name, log, state):
+        self.name, self.log, self.state = name, log, state
         self.forgotten = 0
         self.wrong = []
 
@@ -48,17 +55,17 @@ class Topic:
 
 
 class Broker:
-    """All topics, and what happens to a process while it reads them.
+    """All topics and recordings, and what happens to a process while it reads them.
 
     Parameters
     ----------
-    topics : by name
+    topics, recordings : by name, those of `Topic` and logs that stand in files
     events : drawn anew for each life of a process: what happens at which delivery
     disk : that of the process; a dead one lets nothing happen
     """
 
-    def __init__(self, topics):
-        self.topics = topics
+    def __init__(self, topics, recordings):
+        self.topics, self.recordings = topics, recordings
         self.begin(random.Random(0), None, {}, 1)
 
     def begin(self, rng, clock, events, most, disk=None):
@@ -117,27 +124,85 @@ class Simulated(Source):
         broker, topic = BROKERS[-1], self._topic
         wanted = 0 if start is None else start.row
         at = topic.read(wanted)
-        while at < topic.rows.num_rows:
+        while at < len(topic.log):
             if broker.random.random() < 0.15:  # delivered again, as brokers do
                 at = broker.random.randint(min(at, topic.forgotten), at)
-            behind = min(topic.rows.num_rows, at + broker.random.randint(0, broker.most))
+            behind = min(len(topic.log), at + broker.random.randint(0, broker.most))
             broker.deliver(self.address, at, behind)
             fresh = max(at, wanted)
             if behind > fresh or broker.random.random() < 0.1:
-                rows = topic.rows.slice(fresh, max(0, behind - fresh))
+                rows, bad = topic.log.between(fresh, behind)
+                for number in bad:
+                    self.rejects.add(self.address, number + 1, UNREADABLE, "")
                 wanted = max(wanted, behind)
                 yield rows if columns is None else rows.select(list(columns)), Position(0, wanted)
             at = behind
 
 
+class Recorded(Source):
+    """Read files one after the other; a position counts the rows of a file that could be read."""
+
+    def schema(self):
+        return None
+
+    def paths(self):
+        if not BROKERS:  # it is compiled
+            return []
+        return files_of(self.address, BROKERS[-1].recordings[self.address])
+
+    def batches(self, columns=None, predicate=None, start=None):
+        broker = BROKERS[-1]
+        log, paths, start = broker.recordings[self.address], self.paths(), start or Position()
+        waiting = []  # a row that cannot be read is noted with the next one that can: a position says which
+        for file in range(start.file, len(paths)):
+            begin = log.ends[file - 1] if file else 0
+            at, passed = begin, 0
+            while file == start.file and passed < start.row:  # handed out by the earlier reading
+                passed += at not in log.unreadable
+                at += 1
+            while at < log.ends[file]:
+                behind = min(log.ends[file], at + broker.random.randint(1, broker.most))
+                broker.deliver(paths[file], at, behind)
+                rows, bad = log.between(at, behind)
+                waiting += [(paths[file], number - begin + 1) for number in bad]
+                at, passed = behind, passed + rows.num_rows
+                if rows.num_rows:
+                    while behind - 1 in log.unreadable:
+                        behind -= 1
+                    last = paths[file], behind - begin
+                    self._note([w for w in waiting if w < last])
+                    waiting = [w for w in waiting if w > last]
+                    found = rows if columns is None else rows.select(list(columns))
+                    yield found, Position(file, passed)
+        self._note(waiting)
+
+    def _note(self, found):
+        for path, row in found:
+            self.rejects.add(path, row, UNREADABLE, "")
+
+
+def files_of(name, log):
+    """The files of a recording."""
+    return [f"in/{name}{k}" for k in range(len(log.ends))]
+
+
+def lay_out(recordings):
+    """Make the files of all recordings here."""
+    Path("in").mkdir()
+    for name, log in recordings.items():
+        for path in files_of(name, log):
+            Path(path).write_text(name)
+
+
 @contextlib.contextmanager
 def connected():
-    """The connector exists in here, registered as all are, and nowhere else."""
-    connector(NAME)(Simulated)
+    """The connectors exist in here, registered as all are, and nowhere else."""
+    connector(BROKER)(Simulated)
+    connector(RECORDING)(Recorded)
     try:
         yield
     finally:
-        del connector._known[NAME]
+        del connector._known[BROKER], connector._known[RECORDING]
 
 
 @contextlib.contextmanager

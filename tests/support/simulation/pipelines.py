@@ -7,7 +7,7 @@ drawn again. So types are known without being tracked here, and a new operator t
 import random
 from dataclasses import dataclass, field
 
-from support.simulation.broker import NAME
+from support.simulation.broker import BROKER, RECORDING
 from support.simulation.expressions import SPANS, Expressions
 from support.simulation.stages import STAGES
 
@@ -19,7 +19,8 @@ from flowedge.types.connectors import ConnectorInfo, Limit, Option, Signature
 
 _CATALOG = PlainCatalog(
     sources={
-        NAME: ConnectorInfo(NAME, "source", describes_itself=False, writes_files=False),
+        name: ConnectorInfo(name, "source", describes_itself=False, writes_files=False)
+        for name in (BROKER, RECORDING)
     },
     sinks={
         "arrow": ConnectorInfo("arrow", "sink"),
@@ -28,16 +29,28 @@ _CATALOG = PlainCatalog(
         ),
     },
 )
+_VALID = (
+    "v in -3 .. 4 else reject", "v else reject", "v else null", "w in -1.5 .. inf else null", "w in -1 .. 1 else clamp",
+    "n in -2 .. 3 else reject", "n in -2 .. 2 else clamp", "time else reject",
+)  # fmt: skip
 _FIELDS = "v: f64, w: f64, n: i64, c: bool, t: string"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A source: what its rows look like."""
+    """A source: what its rows look like.
+
+    Attributes
+    ----------
+    is_recorded : it reads files, not a log of the broker
+    on_error : what becomes of rows that cannot be read
+    """
 
     name: str
     keyed: bool
     rate: float | None
+    is_recorded: bool
+    on_error: str
 
 
 @dataclass
@@ -127,11 +140,12 @@ class _Drafter(Expressions):
             clauses.append("order time")
         if rng.random() < 0.5:
             clauses.append(f"duplicates {rng.choice(['keep', 'first', 'last'])}")
-        if rng.random() < 0.3:
-            clauses.append(f"on error {rng.choice(['skip', 'quarantine'])}")
-            if clauses[-1].endswith("quarantine"):
-                clauses[-1] += f' "out/bad_{name}.arrow"'
-        self.sides = getattr(self, "sides", [])
+        if rng.random() < 0.5:
+            kind = rng.choice(["arrow", "jsonl", "csv", "parquet", "msgpack"])
+            kept = f'quarantine "out/bad_{name}.{kind}"'
+            clauses.append(f"on error {rng.choice(['skip', kept, kept, kept])}")
+        if rng.random() < 0.4:
+            clauses.append("valid " + ", ".join(rng.sample(_VALID, rng.choice([1, 1, 2]))))
         if rng.random() < 0.3:
             clauses.append(f"on silence {rng.choice(['1 s', '3 s'])}")
             side = f"{name}.silent"
@@ -139,18 +153,22 @@ class _Drafter(Expressions):
                 clauses.append("expire key after 5 s")
         else:
             side = f"{name}.late"
-        if keyed and rng.random() < 0.2:
-            clauses.append(f"max keys {rng.choice([2, 100])}")
+        if keyed and rng.random() < 0.3:
+            clauses.append(f"max keys {rng.choice([1, 2, 100])}")
         key = "k: key string, " if keyed else ""
         at = f" at {rate:g} Hz" if rate else ""
+        place = rng.choice([BROKER, BROKER, RECORDING])
         for _ in range(len(clauses) + 1):
-            line = f'source {name} (time: time, {key}{_FIELDS}){at} from {NAME}("{name}") time time'
+            line = (
+                f'source {name} (time: time, {key}{_FIELDS}){at} from {place}("{name}") time time'
+            )
             line += "".join("\n    " + c for c in clauses)
             if self._try(line, f'sink {name} to arrow("x") as x_{name}') is not None:
                 break
             clauses.pop(rng.randrange(len(clauses)))
         self.out.lines.append(line)
-        self.out.origins.append(Origin(name, keyed, rate))
+        policy = next((c.split()[2] for c in clauses if c.startswith("on error")), "stop")
+        self.out.origins.append(Origin(name, keyed, rate, place == RECORDING, policy))
         graph = self._try(f'sink {name} to arrow("x") as x_{name}')
         self.streams[name] = _type(graph, f"x_{name}")
         if rng.random() < 0.4:

@@ -1,5 +1,7 @@
 """Rows as the world sends them: twice, late, with holes, missing, and at the ends of the number line."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 
@@ -7,7 +9,64 @@ EXTREME = (np.inf, -np.inf, 1e300, -1e300, -0.0, 5e-324, 1e12, 2.0**53 + 2)
 START_NS = 1_600_000_000 * 10**9
 
 
-def rows(rng, source):
+@dataclass(frozen=True)
+class Log:
+    """All that a source will ever read, row by row in the order of arrival.
+
+    Attributes
+    ----------
+    whole : the rows, those included that cannot be read
+    unreadable : their numbers, from 0
+    ends : of the files that they stand in, behind the last row of each
+    """
+
+    whole: pa.RecordBatch
+    unreadable: frozenset
+    ends: tuple
+
+    def __len__(self):
+        return self.whole.num_rows
+
+    def between(self, first, last):
+        """The rows that can be read, from one number to before another, and the numbers of the others."""
+        bad = [at for at in range(first, last) if at in self.unreadable]
+        found = self.whole.slice(first, max(0, last - first))
+        if bad:
+            keep = np.ones(found.num_rows, bool)
+            keep[np.array(bad) - first] = False
+            found = found.filter(pa.array(keep))
+        return found, bad
+
+    @property
+    def readable(self):
+        """Numbers of the rows that can be read."""
+        return [at for at in range(len(self)) if at not in self.unreadable]
+
+    def place(self, number):
+        """In which file a row stands, and which row of it that is, from 0."""
+        file = next(k for k, end in enumerate(self.ends) if number < end)
+        return file, number - (self.ends[file - 1] if file else 0)
+
+
+def log(rng, source):
+    """What a source reads.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    source : `support.simulation.pipelines.Origin`
+    """
+    whole = _rows(rng, source)
+    count, ends = whole.num_rows, []
+    if source.is_recorded:
+        ends = sorted({int(end) for end in rng.integers(1, count, int(rng.integers(0, 4)))})
+    bad = frozenset()
+    if source.on_error != "stop" and rng.random() < 0.6:
+        bad = frozenset(np.flatnonzero(rng.random(count) < rng.choice([0.02, 0.3])).tolist())
+    return Log(whole, bad, (*ends, count))
+
+
+def _rows(rng, source):
     """A record batch for a source.
 
     Parameters

@@ -6,20 +6,24 @@ is left in peace; what is then on the disk must be what the plain run in memory 
 
 import contextlib
 import gc
+import json
 import os
 import random
 import shutil
 import time
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from support.faults import FaultyDisk, Killed, using
-from support.simulation.broker import Broker, Topic, serving
+from support.simulation.broker import UNREADABLE, Broker, Topic, files_of, lay_out, serving
 from support.simulation.pipelines import pipeline
-from support.simulation.rows import rows
+from support.simulation.rows import log
 from support.simulation.turns import Turns
 
 from flowedge.compile import program as p
@@ -27,17 +31,20 @@ from flowedge.lang.errors import CheckpointError, FlowEdgeError, InternalError
 from flowedge.runtime import rowlog, signals
 from flowedge.runtime.checkpoint import checkpoints_in
 from flowedge.runtime.clock import Clock
-from flowedge.runtime.feeds import declared_schema
 from flowedge.runtime.plan import compile_flow
+from flowedge.runtime.quarantine import Maps
 from flowedge.runtime.run import Run
 from flowedge.sinks import files
 from flowedge.sinks.arrow import Arrow
+from flowedge.sinks.csv import Csv
+from flowedge.sinks.jsonl import Jsonl
 from flowedge.sinks.parquet import Parquet
 
 SHARED = 8
 """Seeds that share a pipeline."""
 SMALL = [
-    (Arrow, "block_rows", 16), (Parquet, "block_rows", 16), (files, "_ROUTED_ROWS", 24), (files, "_PENDING_ROWS", 40),
+    (Arrow, "block_rows", 16), (Parquet, "block_rows", 16), (Csv, "block_rows", 16), (Jsonl, "block_rows", 16),
+    (Maps, "block_rows", 16), (files, "_ROUTED_ROWS", 24), (files, "_PENDING_ROWS", 40),
     (files, "_LOGGED_ROWS", 60), (rowlog, "_FRAME_BYTES", 700), (rowlog, "_SEGMENT_BYTES", 3_000),
     (signals, "_GRACE_S", 600),
 ]  # fmt: skip
@@ -145,36 +152,66 @@ class World:
         self.lives = 0
         self.state = self.root / "state"
         rng = np.random.default_rng(seed)
-        schemas = {
-            n.name: declared_schema(n)
-            for n in self.plan.program.nodes
-            if isinstance(n, p.SourceSpec)
-        }
-        drawn = {o.name: rows(rng, o) for o in self.drafted.origins}
-        self.rows = {n: drawn[n] for n in schemas}
+        sources = [n.name for n in self.plan.program.nodes if isinstance(n, p.SourceSpec)]
+        self.origins = {o.name: o for o in self.drafted.origins if o.name in sources}
+        drawn = {o.name: log(rng, o) for o in self.drafted.origins}
+        self.logs = {n: drawn[n] for n in sources}
 
     # ---- the plain run
 
     def expected(self):
-        """The tables that the plain run in memory gives, or the error that it ends with."""
-        tables = {name: pa.Table.from_batches([b]) for name, b in self.rows.items()}
+        """What the plain run in memory gives, or the error that it ends with.
+
+        Returns
+        -------
+        tables : by sink
+        rejected : by source (file, row, reason), in that order
+        error : None where there are tables
+        """
+        session = self.plan.open()
+        found, rejected = {name: [] for name in session.schemas}, {}
+
+        def keep(out):
+            for name, batch in out.items():
+                found[name].append(batch)
+
         try:
-            return self.plan.run(tables), None
+            for name, one in self.logs.items():
+                rows, bad = one.between(0, len(one))
+                keep(session.push(name, rows))
+                keep(session.end(name))
+                turned_away = [(one.readable[at], why) for _, at, why in session.rejected(name)]
+                turned_away += [(at, UNREADABLE) for at in bad]
+                rejected[name] = sorted(self._named(name, at, why) for at, why in turned_away)
+            keep(session.finish())
         except InternalError:
             raise
         except FlowEdgeError as error:
-            return None, error
+            return None, None, error
+        tables = {n: pa.Table.from_batches(b, session.schemas[n]) for n, b in found.items()}
+        return tables, rejected, None
+
+    def _named(self, source, number, reason):
+        """A row as a file of rejected rows calls it."""
+        if not self.origins[source].is_recorded:
+            return source, number + 1, reason
+        one = self.logs[source]
+        file, row = one.place(number)
+        return files_of(source, one)[file], row + 1, reason
 
     # ---- the same, with everything that may happen
 
     def live(self):
         """All lives of the process, until the run is complete; what is wrong with what they left."""
-        wanted, failure = self.expected()
-        broker = Broker({n: Topic(n, b, self.state) for n, b in self.rows.items()})
+        wanted, rejected, failure = self.expected()
+        recordings = {n: one for n, one in self.logs.items() if self.origins[n].is_recorded}
+        topics = {n: Topic(n, o, self.state) for n, o in self.logs.items() if n not in recordings}
+        broker = Broker(topics, recordings)
         faults = self.random.choice([0, 1, 1, 2, 3])
         here = Path.cwd()
         os.chdir(self.root)
         try:
+            lay_out(recordings)
             with serving(broker), small():
                 ended = self._lives(broker, faults)
         finally:
@@ -188,6 +225,7 @@ class World:
             self.wrong.append(f"it failed: {ended!r}")
         else:
             self._compare(wanted)
+            self._compare_rejected(rejected)
         return self.wrong
 
     def _lives(self, broker, faults):
@@ -211,7 +249,8 @@ class World:
     def _is_over(self, broker):
         """The last life ended behind the end of its run, where nothing is left to go on from."""
         saved = self.state.is_dir() and checkpoints_in(self.state)
-        return not saved and all(t.forgotten == t.rows.num_rows for t in broker.topics.values())
+        gone = [t.forgotten == len(t.log) for t in broker.topics.values()]
+        return not saved and gone and all(gone)
 
     def _life(self, broker, *, in_peace):
         rng = self.random
@@ -283,6 +322,18 @@ class World:
                 continue
             self.wrong += [f"sink {name}: {w}" for w in differences(table, found)]
 
+    def _compare_rejected(self, wanted):
+        """Each rejected row stands where the pipeline says once, with its place and the reason."""
+        kept = {c[0]: c[3].get("quarantine") for c in self.plan.program.connectors}
+        for name, rows in wanted.items():
+            if not kept[name]:
+                continue
+            path = self.root / kept[name]
+            found = rejected_in(path) if path.is_file() else []
+            if sorted(found) != rows:
+                more, less = Counter(found) - Counter(rows), Counter(rows) - Counter(found)
+                self.wrong.append(f"{kept[name]}: {dict(more)} too many, {dict(less)} lacking")
+
     def _written(self, sink):
         path = self.root / sink.address
         if sink.connector == "arrow" and path.is_file():
@@ -300,6 +351,24 @@ class World:
             + "wrong:\n" + "".join(f"    {w}\n" for w in self.wrong)
             + f"again: PYTHONPATH=$PWD:$PWD/tests .venv/bin/python -m support.simulation {self.seed}\n"
         )  # fmt: skip
+
+
+def rejected_in(path):
+    """(file, row, reason) of each row of a file of rejected rows."""
+    match path.suffix:
+        case ".arrow":
+            with pa.memory_map(str(path)) as file:
+                rows = pa.ipc.open_file(file).read_all().to_pylist()
+        case ".parquet":
+            rows = pq.read_table(path).to_pylist()
+        case ".csv":
+            rows = pacsv.read_csv(path).to_pylist()
+        case ".jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+        case _:
+            with path.open("rb") as file:
+                rows = list(msgpack.Unpacker(file))
+    return [(row["file"], row["row"], row["reason"]) for row in rows]
 
 
 def differences(wanted, found):
