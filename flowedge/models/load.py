@@ -60,17 +60,18 @@ class Model:
 def arrange(columns: Sequence[Array], inputs: Sequence[TensorInfo]) -> list[Array]:
     """Columns of frames as the inputs of a model, channels first where the model wants them so.
 
-    One input for each column, or one input whose channels are those of all columns in order.
+    What is beyond the numbers of the model's type becomes infinite. One input for each column, or one input whose channels are those of all columns in order.
 
     Raises
     ------
     ModelError
         numbers or lengths do not fit
     """
-    if len(columns) == len(inputs):
-        return [_fit([column], spec) for column, spec in zip(columns, inputs, strict=True)]
-    if len(inputs) == 1:
-        return [_fit(columns, inputs[0])]
+    with np.errstate(over="ignore"):
+        if len(columns) == len(inputs):
+            return [_fit([column], spec) for column, spec in zip(columns, inputs, strict=True)]
+        if len(inputs) == 1:
+            return [_fit(columns, inputs[0])]
     raise ModelError(
         f"the model takes {len(inputs)} inputs, the pipeline gives {len(columns)} columns"
     )

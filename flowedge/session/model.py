@@ -121,7 +121,7 @@ class ModelNode(Node):
         return [np.asarray(answer)[:n] for answer in answers]
 
     def _head(self, raw: list[Array]) -> dict[str, Array]:
-        """Label, score and scores of all classes, of the first output."""
+        """Label, score and scores of all classes, of the first output; a score of NaN has no label."""
         spec = self.spec
         if spec.head not in ("softmax", "sigmoid"):
             return {}
@@ -130,11 +130,12 @@ class ModelNode(Node):
             raise ModelError(
                 f"model `{spec.model}` gives {z.shape[1]} scores, but {len(spec.labels)} labels are declared"
             )
-        if spec.head == "softmax":
-            e = np.exp(z - z.max(axis=1, keepdims=True))
-            probs = e / e.sum(axis=1, keepdims=True)
-        else:
-            probs = 1 / (1 + np.exp(-z))
+        with np.errstate(over="ignore", invalid="ignore"):  # of what is infinite there is no share
+            if spec.head == "softmax":
+                e = np.exp(z - z.max(axis=1, keepdims=True))
+                probs = e / e.sum(axis=1, keepdims=True)
+            else:
+                probs = 1 / (1 + np.exp(-z))
         best = probs.argmax(axis=1)
         score = probs[np.arange(len(probs)), best]
         if spec.head == "sigmoid" and z.shape[1] == 1 and len(spec.labels) == 2:
@@ -142,6 +143,7 @@ class ModelNode(Node):
             score = np.where(best == 1, probs[:, 0], 1 - probs[:, 0])
         literal = "label" in self._fields and self._fields["label"].literals
         labels = best if literal else self._labels[best]
+        labels = np.where(np.isnan(score), MISSING["string"], labels)
         return {"label": labels, "score": score, "probs": probs}
 
     def held(self) -> int:

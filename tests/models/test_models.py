@@ -90,6 +90,13 @@ def test_a_frame_has_the_same_answer_in_every_place_of_the_batch(exported):
     assert all(np.array_equal(a, answers[0]) for a in answers)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_is_beyond_the_type_of_the_model_is_infinite(channels):
+    columns = [np.array([[1.0, 1e300, -1e300]])] * channels
+    (found,) = arrange(columns, [TensorInfo("x", (None, channels, 3), "float32")])
+    np.testing.assert_array_equal(found[0], [[1, np.inf, -np.inf]] * channels)
+
+
 def test_inspect_tells_shapes_without_running_anything(exported):
     info = inspect(exported[0])
     assert [(t.name, t.shape, t.dtype) for t in info.inputs] == [

@@ -188,11 +188,12 @@ class Net:
     def infer(self, inputs):
         (x,) = inputs
         self.sizes.append(len(x))
-        total = x.reshape(len(x), -1).sum(axis=1)
-        return [np.stack([total, -total], axis=1).astype(np.float32)]
+        total = x.reshape(len(x), -1).astype(np.float64).sum(axis=1)
+        with np.errstate(over="ignore"):
+            return [np.stack([total, -total], axis=1).astype(np.float32)]
 
 
-def classify(plan, h, labels=("up", "down"), batch=4, outputs=None):
+def classify(plan, h, labels=("up", "down"), batch=4, outputs=None, head="softmax"):
     source = plan.source(fields=(p.Field("x", "f32", (3,)),))
     fields = (
         p.Field("x", "f32", (3,)), p.Field("label", "string", labels=labels), p.Field("score", "f64"),
@@ -202,7 +203,7 @@ def classify(plan, h, labels=("up", "down"), batch=4, outputs=None):
     plan.sink(
         plan.add(
             p.ModelSpec, inputs=(source.id,), model="net", inputs_by_name=("x",), labels=labels, fields=fields,
-            outputs=outputs, passed=("x",), batch=batch, label="net",
+            outputs=outputs, passed=("x",), batch=batch, label="net", head=head,
         )
     )  # fmt: skip
 
@@ -240,6 +241,19 @@ def test_a_model_is_not_asked_about_a_frame_with_a_missing_value(plan, h):
     assert label == ["up", None, "down"]
     assert np.isnan(score[1])
     assert not np.isnan([score[0], score[2]]).any()
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+def test_an_answer_that_is_no_number_has_no_label(plan, h, head):
+    classify(plan, h, head=head)
+    session = plan.session({"net": Net()})
+    values = [1, np.inf, -1, 3e38]
+    label, score = h.whole(session, [("s", frames(h, values))], "label", "score")
+    if head == "softmax":
+        assert label == ["up", None, "down", None]
+        assert np.isnan(score).tolist() == [False, True, False, True]
+    else:  # here each score stands alone
+        assert label == ["up", "up", "down", "up"]
 
 
 def test_the_outputs_of_a_model_can_be_columns(plan, h):
