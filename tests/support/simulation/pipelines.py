@@ -7,9 +7,10 @@ drawn again. So types are known without being tracked here, and a new operator t
 import random
 from dataclasses import dataclass, field
 
+from support.simulation import network
 from support.simulation.broker import BROKER, RECORDING
 from support.simulation.expressions import SPANS, Expressions
-from support.simulation.stages import STAGES
+from support.simulation.stages import MODEL, STAGES
 
 from flowedge.graph import nodes as g
 from flowedge.graph.catalog import PlainCatalog
@@ -18,6 +19,7 @@ from flowedge.lang.diagnostics import FlowError
 from flowedge.types.connectors import ConnectorInfo, Limit, Option, Signature
 
 _CATALOG = PlainCatalog(
+    models={network.PATH.name: network.SHAPE},
     sources={
         name: ConnectorInfo(name, "source", describes_itself=False, writes_files=False)
         for name in (BROKER, RECORDING)
@@ -61,6 +63,7 @@ class Pipeline:
     ----------
     drawn, refused : stages that were drawn, and those of them that the checker would not have
     power : a loss of power may take no row
+    has_model : it asks the network of `support.simulation.network`
     used : the words of the operators in it
     """
 
@@ -70,6 +73,7 @@ class Pipeline:
     drawn: int = 0
     refused: int = 0
     power: bool = True
+    has_model: bool = False
     used: set[str] = field(default_factory=set)
 
     @property
@@ -192,10 +196,14 @@ class _Drafter(Expressions):
         line = f"stream {name} = {chain if chain.startswith('=') else base + ' | ' + chain}"
         line = line.replace("= =", "=")
         shown = name + branch
-        graph = self._try(line, f'sink {shown} to arrow("x") as x_')
+        lines = [line]
+        if word == "with" and not self.out.has_model:
+            lines = [MODEL, line]
+        graph = self._try(*lines, f'sink {shown} to arrow("x") as x_')
         if graph is None:
             return None
-        self.out.lines.append(line)
+        self.out.lines += lines
+        self.out.has_model |= word == "with"
         self.streams[shown] = _type(graph, "x_")
         self.out.used |= self.words
         return shown

@@ -1,6 +1,9 @@
 """The stages of random pipelines, by kind and word: each draws its arguments from what the stream has."""
 
+from support.simulation import network
 from support.simulation.expressions import CLASSES, SPANS
+
+MODEL = f'model net = torch("{network.PATH.name}") input (v, w) output softmax ["x", "y"]'
 
 
 def parts_of(kind, name):
@@ -158,6 +161,13 @@ def _rules(d, base):
     return f'classify rules {{ "hot" when {d.condition()}{span} "cold" when {d.condition()} otherwise "ok" }}'
 
 
+def _with(d, base):
+    if not {"v", "w"} <= {c.name for c in d.type.columns if c.type.is_float and not c.type.shape}:
+        return None
+    hop = d.random.choice(["", " every 1 sample"])
+    return f"window {network.FRAME} samples{hop} | classify with net"
+
+
 STAGES = {
     ("stage", "where"): _where, ("stage", "derive"): _derive, ("stage", "select"): _select, ("stage", "filter"): _filter,
     ("stage", "window"): _window, ("stage", "aggregate"): _window, ("stage", "unnest"): _unnest,
@@ -165,5 +175,6 @@ STAGES = {
     ("stage", "split while"): _while, ("stage", "split into"): _into, ("stage", "split at"): _around,
     ("stage", "split next"): _next, ("stage", "join"): _join, ("stage", "union"): _union, ("stage", "key"): _key,
     ("stage", "expand"): _expand, ("detect", "peaks"): _peaks, ("detect", "edges"): _edges, ("classify", "rules"): _rules,
+    ("classify", "with"): _with,
     **{("compress", n): (lambda d, base, n=n: _compress(d, base, n)) for (k, n) in CLASSES if k == "compress"},
 }  # fmt: skip

@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from support.faults import FaultyDisk, Killed, using
+from support.simulation import network
+from support.simulation.arrivals import arrivals_seen
 from support.simulation.broker import UNREADABLE, Broker, Topic, files_of, lay_out, serving
 from support.simulation.pipelines import pipeline
 from support.simulation.rows import log
@@ -31,6 +33,7 @@ from flowedge.lang.errors import CheckpointError, FlowEdgeError, InternalError
 from flowedge.runtime import rowlog, signals
 from flowedge.runtime.checkpoint import checkpoints_in
 from flowedge.runtime.clock import Clock
+from flowedge.runtime.models import load_models
 from flowedge.runtime.plan import compile_flow
 from flowedge.runtime.quarantine import Maps
 from flowedge.runtime.run import Run
@@ -49,8 +52,8 @@ SMALL = [
     (signals, "_GRACE_S", 600),
 ]  # fmt: skip
 """Blocks, files and logs of a few rows, so that little data meets every bound; and no real time is short."""
-_KILLS = ("before", "half", "after", "eio", "enospc")
-_POWER = ("power", "power_some")
+KILLS = ("before", "half", "after", "eio", "enospc")
+POWER = ("power", "power_some")
 
 
 class VirtualClock(Clock):
@@ -121,9 +124,11 @@ def small():
 
 @lru_cache(maxsize=4)
 def compiled(number):
-    """A pipeline, drafted and compiled."""
+    """A pipeline, drafted and compiled, and its models."""
     drafted = pipeline(number)
-    return drafted, compile_flow(text=drafted.text, use_cache=False)
+    with contextlib.chdir(network.PATH.parent):
+        plan = compile_flow(text=drafted.text, use_cache=False)
+        return drafted, plan, load_models(plan.program, frozenset())
 
 
 class World:
@@ -136,6 +141,7 @@ class World:
     run : makes the run of a plan; tests of the tests give one that is broken
     wrap : makes another plan of the plan, for the same purpose
     forget : as in `FaultyDisk`
+    kinds : what may go wrong at a durable call; power is lost only where that may take no row
 
     Attributes
     ----------
@@ -143,9 +149,19 @@ class World:
     trace : everything that happened, in order
     """
 
-    def __init__(self, seed, root, *, run=Run, wrap=lambda plan: plan, forget=lambda *_: False):
+    def __init__(
+        self,
+        seed,
+        root,
+        *,
+        run=Run,
+        wrap=lambda plan: plan,
+        forget=lambda *_: False,
+        kinds=(*KILLS, *POWER * 2),
+    ):
         self.seed, self.root, self._run, self._forget = seed, Path(root), run, forget
-        self.drafted, self.plan = compiled(seed // SHARED)
+        self.drafted, self.plan, self.models = compiled(seed // SHARED)
+        self.kinds = [kind for kind in kinds if self.drafted.power or kind not in POWER]
         self.used = wrap(self.plan)
         self.random = random.Random(f"seed {seed}")
         self.wrong, self.trace = [], []
@@ -168,7 +184,7 @@ class World:
         rejected : by source (file, row, reason), in that order
         error : None where there are tables
         """
-        session = self.plan.open()
+        session = self.plan.open(self.models)
         found, rejected = {name: [] for name in session.schemas}, {}
 
         def keep(out):
@@ -212,6 +228,8 @@ class World:
         os.chdir(self.root)
         try:
             lay_out(recordings)
+            if self.models:
+                Path(network.PATH.name).symlink_to(network.PATH)
             with serving(broker), small():
                 ended = self._lives(broker, faults)
         finally:
@@ -254,13 +272,12 @@ class World:
 
     def _life(self, broker, *, in_peace):
         rng = self.random
-        kinds = [*_KILLS, *(_POWER * 2 if self.drafted.power else ())]
         at, kind, events = -1, "before", {}
         if not in_peace:
-            if rng.random() < 0.6:
-                at, kind = int(10 ** rng.uniform(0.5, 2.6)), rng.choice(kinds)
-            if rng.random() < 0.6:
-                events[rng.randrange(30)] = rng.choice(["kill", "stop", "stop twice"])
+            if self.kinds and rng.random() < 0.75:
+                at, kind = int(10 ** rng.uniform(0.5, 2.4)), rng.choice(self.kinds)
+            if rng.random() < 0.5:
+                events[int(10 ** rng.uniform(0, 2))] = rng.choice(["kill", "stop", "stop twice"])
         clock, turns = VirtualClock(), Turns(random.Random(rng.random()))
         disk = TurningDisk(self.root / "aside", at, kind, rng.randrange(10**6), self._forget)
         disk.turns = turns
@@ -310,6 +327,15 @@ class World:
             data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
         path.write_bytes(bytes(data))
         self.trace.append(("spoilt", path.name))
+
+    # ---- without a process
+
+    def arrive(self):
+        """The rows again, in partitions, in whatever order they arrive; what can be seen of it."""
+        sources = {name: one.between(0, len(one))[0] for name, one in self.logs.items()}
+        rng = random.Random(f"arrivals {self.seed}")
+        self.wrong += arrivals_seen(self.used, self.models, sources, rng, differences)
+        return self.wrong
 
     # ---- what is left
 
@@ -414,5 +440,6 @@ def live(seed, parent, **options):
     root.mkdir(parents=True)
     world = World(seed, root, **options)
     world.live()
+    world.arrive()
     shutil.rmtree(root)
     return world
