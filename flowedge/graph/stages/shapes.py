@@ -91,8 +91,9 @@ def resample(c: Checker, flow: Flow, stage: t.Resample, scope: Scope) -> Flow:
             wait = None
     flow = ordered(c, flow, stage.span)
     out = replace(
-        flow.type, columns=columns, shape="signal", rate_hz=float(rate), spans=False, wait_s=wait
-    )
+        flow.type, columns=columns, shape="signal", rate_hz=float(rate), spans=False, wait_s=wait,
+        in_order=method == "hold" or not flow.type.keys,  # others wait for the next row of their key
+    )  # fmt: skip
     if not good:
         return replace(flow.to(out, -1), rate_at=stage.grid.span)
     rest: dict[str, Any] = {
