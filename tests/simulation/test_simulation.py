@@ -9,9 +9,10 @@ import pytest
 from support.simulation.broker import connected
 from support.simulation.pipelines import pipeline
 from support.simulation.stages import parts_of
-from support.simulation.world import SHARED, live
+from support.simulation.world import POWER, SHARED, live
 
 from flowedge.operators import discover
+from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.run import Run
 from flowedge.session.kernel import KernelNode
@@ -97,6 +98,36 @@ class Hasty(Run):
         super()._save(session, feeds, outlets, **options)
 
 
+class Hurried(Run):
+    """A checkpoint does not wait for the thread that writes."""
+
+    def _save(self, session, feeds, outlets, **options):
+        outlets.drain = lambda: None
+        super()._save(session, feeds, outlets, **options)
+        del outlets.drain
+
+
+class Miscounting(Run):
+    """A run that goes on counts rows from its own beginning."""
+
+    def _go_on(self, saved, feeds):
+        super()._go_on(saved, feeds)
+        for feed in feeds.by_name.values():
+            feed.places = Places()
+
+
+class Mixed(Plan):
+    """Rows of all partitions are one sequence, as they arrive."""
+
+    def open(self, models=None):
+        return InOne(self.program, models or {})
+
+
+class InOne(Session):
+    def push(self, source, rows, _partition="", **options):
+        return super().push(source, rows, **options)
+
+
 def wrapped(kind):
     return lambda plan: kind(plan.program)
 
@@ -106,6 +137,13 @@ OUTLAWS = {
     "depends on cuts": {"wrap": wrapped(Cut)},
     "goes on elsewhere": {"run": Displaced},
     "acknowledges early": {"run": Hasty},
+    "does not wait for writers": {"run": Hurried},
+    "miscounts rows": {"run": Miscounting},
+    "mixes partitions": {"wrap": wrapped(Mixed)},
+    "does not sync rows": {
+        "forget": lambda call, path: call == "sync" and "/state/rows/" in path,
+        "kinds": POWER,
+    },
 }
 
 
