@@ -9,6 +9,7 @@ rows; it is done whenever the keys have doubled, so that it costs little for eac
 
 from collections.abc import Iterable
 
+from flowedge.compile.program import FOREVER
 from flowedge.session.node import Node
 from flowedge.session.source import SourceNode
 
@@ -17,9 +18,12 @@ SLACK = 65_536
 
 
 def forget_keys(sources: Iterable[SourceNode], nodes: Iterable[Node], slack: int = SLACK) -> None:
-    """Give the slots of keys that have expired free, where there are many."""
+    """Give the slots of keys that have expired free, where there are many.
+
+    Not at the end, which has counted what is lost with each key already.
+    """
     for source in sources:
-        if source.settle.is_swollen(slack):
+        if source.passed_on != FOREVER and source.settle.is_swollen(slack):
             _forget(source, list(nodes))
 
 

@@ -100,6 +100,17 @@ def test_rows_do_not_depend_on_when_memory_goes(chain):
         assert max(slots[1:]) < 120, slots
 
 
+def test_what_is_lost_with_a_key_is_counted_once():
+    session = compile_flow(text=CHAINS["counted"], catalog=CATALOG, use_cache=False).open()
+    out = 0
+    for piece in pieces():
+        out += sum(b.num_rows for b in session.push("s", piece).values())
+    session.key_slack = 0  # the keys are looked at after the end
+    for found in (session.end("s"), session.finish()):
+        out += sum(b.num_rows for b in found.values())
+    assert session.ledger()["window 4 samples"]["used"] == 4 * out
+
+
 def test_a_slot_given_away_too_early_is_seen(monkeypatch):
     """The outlaw: what kernels and rows that wait hold is not asked for."""
     plan = compile_flow(text=CHAINS["window long"], catalog=CATALOG)
