@@ -177,8 +177,10 @@ def arrivals_seen(plan, models, sources, rng, differences):
         out += [f"partitions, sink {name}: {w}" for w in differences(one, two)]
     if wanted[1] != found[1]:
         out.append(f"partitions, rejected: {found[1]}, not {wanted[1]}")
-    if wanted[2] != found[2]:
-        out.append(f"partitions, ledger: {found[2]}, not {wanted[2]}")
+    for node, counts in wanted[2].items():
+        changed = {n: (found[2][node][n], c) for n, c in counts.items() if found[2][node][n] != c}
+        if changed:
+            out.append(f"partitions, ledger of {node}: {changed} (found, wanted)")
     return out
 
 
