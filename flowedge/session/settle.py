@@ -108,6 +108,11 @@ class Settle:
         self._context.words[k.F_DUPLICATES] = self._drops or (self._is_signal and self._keeps_last)
         self._context.words[k.F_SILENCE] = -1 if self.silence is None else spec.silence_ns
 
+    @property
+    def lag_ns(self) -> int:
+        """So long before the watermark a key may have rows that are not settled."""
+        return self._half
+
     def held(self) -> int:
         """Rows that wait here; those put into gaps do not count."""
         waiting = 0 if self._unsettled is None else self._unsettled.n

@@ -59,8 +59,9 @@ class Silence:
             quiet[fresh] = 1
             self._put(due[fresh], fresh, 1)
             rest = due[due >= limit]
-            # Until this time nobody else can fall silent, however the others go on.
-            self._least = int(rest.min()) if len(rest) else NEVER
+            # Until this time nobody else can fall silent, however the others go on, and whoever is new.
+            least = limit + self.silence_ns
+            self._least = min(int(rest.min()), least) if len(rest) else least
         if not len(self._waiting):
             return self._waiting
         leaves = self._waiting[:, 0] < watermark

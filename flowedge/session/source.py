@@ -423,9 +423,13 @@ class SourceNode(Node):
             settle.refused = []
         self.give(out, beyond)
         if settle.silence is not None and self.silent_part is not None:
-            lasts = settle.last_times()
-            found = settle.silence.until(watermark, lasts, self._newest)
-            self.silent_part.silent(found, watermark)
+            heard = (
+                watermark
+                if watermark in (FOREVER, NEVER)
+                else max(NEVER, watermark - settle.lag_ns)
+            )
+            found = settle.silence.until(heard, settle.last_times(), self._newest)
+            self.silent_part.silent(found, heard)
 
     def _give_late(self, batch: Batch) -> None:
         self.counts.late += batch.n
