@@ -29,7 +29,13 @@ from support.simulation.rows import log
 from support.simulation.turns import Turns
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import CheckpointError, FlowEdgeError, InternalError
+from flowedge.lang.errors import (
+    CheckpointError,
+    FlowEdgeError,
+    InternalError,
+    RunError,
+    SourceError,
+)
 from flowedge.runtime import rowlog, signals
 from flowedge.runtime.checkpoint import checkpoints_in
 from flowedge.runtime.clock import Clock
@@ -237,7 +243,8 @@ class World:
         for topic in broker.topics.values():
             self.wrong += topic.wrong
         if failure is not None:
-            if ended is None or type(ended) is not type(failure):
+            # Of several mistakes in the rows any may come first.
+            if not isinstance(ended, type(failure)) and type(ended) not in (RunError, SourceError):
                 self.wrong.append(f"the plain run says {failure!r}, this one {ended!r}")
         elif ended is not None:
             self.wrong.append(f"it failed: {ended!r}")
