@@ -141,7 +141,7 @@ class Settle:
             return self._in_order(batch, is_new, watermark)
         if batch is not None:
             self.counts.used += batch.n - filled
-        return batch, self._beyond_gaps(watermark) if self._fills else watermark
+        return batch, self._filled_until(watermark) if self._fills else watermark
 
     def slots_of(self, batch: Batch) -> Batch:
         """Rows beside the stream (late ones) with their slots; those of refused keys are left out."""
@@ -475,7 +475,7 @@ class Settle:
             columns = {**batch.columns, _NEW: marks}
             self._filled.add(Batch(batch.n, batch.time, batch.slot, batch.gap, columns))
             self._real_waiting += batch.n - int(marks.sum())
-        beyond = self._beyond_gaps(watermark)
+        beyond = self._filled_until(watermark)
         out = self._filled.take(beyond, inclusive=watermark == FOREVER)
         if out is not None:
             real = out.n - int(out.columns.pop(_NEW).sum())
@@ -483,18 +483,15 @@ class Settle:
             self.counts.used += real
         return out, beyond
 
-    def _beyond_gaps(self, watermark: int) -> int:
-        """Before which time no row comes, those that may still be put into gaps included.
-
-        A gap begins at a key's last row at the earliest, and is filled up to its bound only.
-        """
+    def _filled_until(self, watermark: int) -> int:
+        """No row will be put into a gap before this time: one begins at a key's last row at the earliest."""
         if watermark in (FOREVER, NEVER):
             return watermark
         lasts = self._last[self._last != NEVER]
         beyond = min(watermark, int(lasts.min())) if len(lasts) else watermark
-        if self.spec.gaps_up_to_ns >= 0:
+        if self.spec.gaps_up_to_ns >= 0:  # and is filled up to its bound only
             reach = self.spec.gaps_up_to_ns + 2 * int(self.period_ns)
-            beyond = max(beyond, watermark - reach)
+            beyond = max(beyond, NEVER, watermark - reach)
         return beyond
 
     # ---- snapshots
