@@ -337,7 +337,9 @@ class Values:
         if steps and steps[0].skips_missing:
             return self._guarded(expr, steps, args, key)
         for step in steps:
-            call = self.state.names.function(step.run, f"{name}_{'step' if step.start else 'value'}")
+            call = self.state.names.function(
+                step.run, f"{name}_{'step' if step.start else 'value'}"
+            )
             constants = [literal(c) for c in step.constants]
             time = [self.time] if step.needs_time else []
             if not step.start:
