@@ -12,7 +12,6 @@ from support.simulation.stages import parts_of
 from support.simulation.world import POWER, SHARED, live
 
 from flowedge.operators import discover
-from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.run import Run
 from flowedge.session.kernel import KernelNode
@@ -107,13 +106,13 @@ class Hurried(Run):
         del outlets.drain
 
 
-class Miscounting(Run):
-    """A run that goes on counts rows from its own beginning."""
+class Careless(Run):
+    """A run that goes on keeps no rejected rows."""
 
     def _go_on(self, saved, feeds):
         super()._go_on(saved, feeds)
         for feed in feeds.by_name.values():
-            feed.places = Places()
+            feed.quarantine = ""
 
 
 class Mixed(Plan):
@@ -138,7 +137,7 @@ OUTLAWS = {
     "goes on elsewhere": {"run": Displaced},
     "acknowledges early": {"run": Hasty},
     "does not wait for writers": {"run": Hurried},
-    "miscounts rows": {"run": Miscounting},
+    "keeps no rejected rows": {"run": Careless},
     "mixes partitions": {"wrap": wrapped(Mixed)},
     "does not sync rows": {
         "forget": lambda call, path: call == "sync" and "/state/rows/" in path,
