@@ -23,6 +23,7 @@ class Limits:
     columns : the widest known logs of cars and plants have some ten thousand signals
     nesting : lists in lists in structs; a tensor of a camera has three levels
     ratio : decompressed bytes for each stored one; constant columns reach some thousand in small pieces
+    piece_bytes : of a row group, a batch or an array, unpacked; half a billion numbers
     small_bytes : what decompresses to less needs no ratio: it fits into memory
     text_bytes : of one text or binary value; a picture or a certificate fits
     rows : of a row group or a batch; Parquet writers stop at a million
@@ -34,6 +35,7 @@ class Limits:
     columns: int = 16_384
     nesting: int = 16
     ratio: int = 1000
+    piece_bytes: int = 4 << 30
     small_bytes: int = 64 << 20
     text_bytes: int = 16 << 20
     rows: int = 1 << 28
@@ -64,7 +66,11 @@ def check_schema(path: str, schema: pa.Schema) -> None:
 
 
 def check_ratio(path: str, what: str, stored: int, unpacked: int) -> None:
-    """Not blown up out of nothing; raises SourceError."""
+    """Not blown up out of nothing, and not larger than memory; raises SourceError."""
+    if unpacked > LIMITS.piece_bytes:
+        raise exceeded(
+            path, f"says that {what} unpacks to {unpacked:,} bytes", f"{LIMITS.piece_bytes:,}"
+        )
     if unpacked > LIMITS.small_bytes and unpacked > LIMITS.ratio * max(1, stored):
         raise exceeded(
             path, f"says that {what} is {stored:,} bytes that unpack to {unpacked:,}",

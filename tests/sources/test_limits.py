@@ -15,6 +15,7 @@ import pytest
 from flowedge.lang.errors import SourceError
 from flowedge.sources.arrow_messages import Messages
 from flowedge.sources.catalog import get
+from flowedge.sources.limits import check_ratio
 
 
 def read(kind, path, **options):
@@ -182,6 +183,14 @@ def test_damaged_metadata_is_damage_and_nothing_else(tmp_path, is_file):
         except (SourceError, ValueError):
             told += 1
     assert told > 400
+
+
+def test_a_piece_that_unpacks_to_more_than_memory_takes_is_refused():
+    with pytest.raises(
+        SourceError, match=r"row group 1 unpacks to 4,294,967,297 bytes, and 4,294,967,296 is"
+    ):
+        check_ratio("a", "row group 1", 1 << 30, (4 << 30) + 1)
+    check_ratio("a", "row group 1", 1 << 30, 4 << 30)
 
 
 # ---- text
