@@ -1,6 +1,5 @@
 """Rows in order become rows of keys: slots, lives, duplicates, the steps of a signal, gaps and what fills them."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,18 +7,15 @@ import numpy as np
 from flowedge.compile.kernels import ingest as k
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.program import FOREVER, NEVER, SourceSpec
-from flowedge.lang.errors import CheckpointError, RunError
+from flowedge.lang.errors import RunError
 from flowedge.session.batch import (
-    DTYPES,
     Array,
     Batch,
     concat,
-    missing,
     pack,
-    require_within,
     unpack,
 )
-from flowedge.session.held import Held
+from flowedge.session.gaps import Gaps
 from flowedge.session.ledger import Counts
 from flowedge.session.lives import LATE, Lives, longer
 from flowedge.session.node import Mask, Shared
@@ -28,11 +24,8 @@ from flowedge.session.snapshot import tally
 from flowedge.session.steps import Steps
 from flowedge.session.words import Context, address
 
-_NEW = "\0new"
-"""A column beside rows that wait: 1 for rows that were put into a gap."""
 ROW, PARTITION = "\0row", "\0partition"
 """Where rows come from, beside them only where those of too many keys are kept."""
-_MOST_FILLED = 50_000_000
 _SURE = 10_000
 """After so many steps a wrong rate stops the run; fewer are judged at the end."""
 
@@ -67,16 +60,12 @@ class Settle:
         self._is_signal = spec.is_signal and spec.rate_hz is not None
         self._drops = spec.duplicates == "first"
         self._keeps_last = spec.duplicates == "last"
-        self._fills = self._is_signal and spec.gaps_policy != "reset"
-        self._remembers = self._fills and spec.gaps_policy != "nan"
         self._follows = self._is_signal or self._drops or self.silence is not None
         self._last = np.full(1, NEVER, np.int64)
         self._place = np.full(1, -1, np.int64)
         self._base = 0
         self._next = np.full(1, FOREVER, np.int64)
         self._unsettled: Batch | None = None
-        self._filled = Held()
-        self._store: dict[str, Array] = {}
         self._lives: Lives | None = None
         if spec.expire_ns >= 0 and self.is_keyed:
             texts = [f.store in ("string", "binary") for f, _ in spec.keys]
@@ -104,6 +93,8 @@ class Settle:
             words.reals[k.F_RATE] = spec.rate_hz * 1e-9
             words.reals[k.F_JITTER] = spec.jitter
             words.words[k.F_LOW], words.words[k.F_HIGH] = self._low, self._high
+        fills = self._is_signal and spec.gaps_policy != "reset"
+        self._gaps = Gaps(spec, self.period_ns if self._is_signal else 0.0, fills=fills)
         self._context.words[k.F_IS_SIGNAL] = self._is_signal
         self._context.words[k.F_DUPLICATES] = self._drops or (self._is_signal and self._keeps_last)
         self._context.words[k.F_SILENCE] = -1 if self.silence is None else spec.silence_ns
@@ -116,10 +107,7 @@ class Settle:
     def held(self) -> int:
         """Rows that wait here; those put into gaps do not count."""
         waiting = 0 if self._unsettled is None else self._unsettled.n
-        return waiting + self._real_waiting
-
-    _real_waiting = 0
-    """Of the rows behind the filling of gaps, those that came from outside."""
+        return waiting + self._gaps.waiting
 
     # ---- the whole way
 
@@ -137,11 +125,14 @@ class Settle:
             batch, is_new = self._follow(batch)
         filled = 0 if is_new is None else int(is_new.sum())
         self.counts.filled += filled
-        if self._fills and self.is_keyed:
-            return self._in_order(batch, is_new, watermark)
+        gaps = self._gaps
+        if gaps.fills and self.is_keyed:
+            out, beyond, real = gaps.in_order(batch, is_new, watermark, self._last)
+            self.counts.used += real
+            return out, beyond
         if batch is not None:
             self.counts.used += batch.n - filled
-        return batch, self._filled_until(watermark) if self._fills else watermark
+        return batch, gaps.until(watermark, self._last) if gaps.fills else watermark
 
     def slots_of(self, batch: Batch) -> Batch:
         """Rows beside the stream (late ones) with their slots; those of refused keys are left out."""
@@ -219,7 +210,7 @@ class Settle:
         """Mark the slots of rows that wait here, and of keys whose silence is still to be told."""
         if self._unsettled is not None and self._unsettled.slot is not None:
             held[self._unsettled.slot] = True
-        self._filled.mark_slots(held)
+        self._gaps.mark_slots(held)
         if self.silence is not None:
             self.silence.mark_slots(self.last_times(), held)
 
@@ -233,8 +224,7 @@ class Settle:
     @property
     def nbytes(self) -> int:
         """Bytes of what is known of each key, and of the rows that wait."""
-        out = self._last.nbytes + self._place.nbytes + self._next.nbytes + self._filled.nbytes
-        out += sum(column.nbytes for column in self._store.values())
+        out = self._last.nbytes + self._place.nbytes + self._next.nbytes + self._gaps.nbytes
         out += 0 if self._unsettled is None else self._unsettled.nbytes
         out += 0 if self._lives is None else self._lives.nbytes
         return out + (0 if self.silence is None else self.silence.nbytes)
@@ -317,18 +307,18 @@ class Settle:
         is_new: Array | None = None
         out = batch
         if words[k.F_GAPS]:
-            out, is_new = self._gaps(batch, fate, missed, previous, before)
+            out, is_new = self._gaps.fill(batch, fate, missed, previous, before)
         elif words[k.F_DUPLICATE]:
             out = batch.keep(fate != k.DUPLICATE)
-        if self._remembers:
-            self._remember(batch, fate)
+        if self._gaps.remembers:
+            self._gaps.remember(batch, fate, len(self._last))
         return out, is_new
 
     @property
     def may_be_direct(self) -> bool:
         """Whether rows that are the next samples pass as they are."""
         return (
-            self._is_signal and not self.is_keyed and not self._keeps_last and not self._fills
+            self._is_signal and not self.is_keyed and not self._keeps_last and not self._gaps.fills
             and self.silence is None and self._lives is None
         )  # fmt: skip
 
@@ -370,8 +360,8 @@ class Settle:
         time = batch.time
         if not self.are_next(int(time[0]), int(time[-1]), batch.n, address(time)):
             return False
-        if self._remembers:
-            self._remember(batch.slice(batch.n - 1, batch.n), np.zeros(1, np.uint8))
+        if self._gaps.remembers:
+            self._gaps.remember(batch.slice(batch.n - 1, batch.n), np.zeros(1, np.uint8), 1)
         return True
 
     def _judge(self, *, at_end: bool) -> None:
@@ -396,104 +386,6 @@ class Settle:
             "`resample`"
         )
 
-    # ---- gaps
-
-    def _gaps(
-        self, batch: Batch, fate: Array, missed: Array, previous: Array, before: Array
-    ) -> tuple[Batch, Array | None]:
-        """Flag the rows behind gaps, or put rows into them."""
-        spec = self.spec
-        at = np.flatnonzero(fate & k.GAP)
-        fillable = np.zeros(len(at), bool)
-        if self._fills:
-            length = missed[at] * self.period_ns
-            fillable = (length <= spec.gaps_up_to_ns) if spec.gaps_up_to_ns >= 0 else length >= 0
-        gap = np.zeros(batch.n, np.uint8) if batch.gap is None else batch.gap.copy()
-        gap[at[~fillable]] = 1
-        good = (fate & k.DUPLICATE) == 0
-        count = np.zeros(batch.n, np.int64)
-        count[at[fillable]] = missed[at[fillable]]
-        total = int(count.sum())
-        if total > _MOST_FILLED:
-            raise RunError(
-                f"`{spec.name}`: gaps would be filled with {total} rows; bound them with `gaps {spec.gaps_policy} up to …`"
-            )
-        flagged = Batch(batch.n, batch.time, batch.slot, gap, batch.columns)
-        if not total:
-            return (flagged if good.all() else flagged.keep(good)), None
-        # Each row, with the rows put in before it; the row itself is the last of its group.
-        size = count + good
-        index = np.repeat(np.arange(batch.n), size)
-        ends = np.cumsum(size)
-        nth = np.arange(len(index)) - np.repeat(ends - size, size)
-        is_new = nth < count[index]
-        out = flagged.take(index)
-        row, step = index[is_new], nth[is_new] + 1
-        start = before[row]
-        out.time[is_new] = start + np.rint(step * self.period_ns).astype(np.int64)
-        assert out.gap is not None
-        out.gap[is_new] = 0
-        whole = (out.time[is_new] - start) / (batch.time[row] - start)
-        slot = np.zeros(len(row), np.int64) if batch.slot is None else batch.slot[row]
-        for field in spec.fields:
-            column = out.columns[field.name]
-            if spec.gaps_policy == "nan":
-                column[is_new] = missing(field, len(row))
-                continue
-            here = previous[row]
-            left = batch.columns[field.name][np.maximum(here, 0)]
-            old = here < 0
-            if old.any():
-                left[old] = self._store[field.name][slot[old]]
-            if spec.gaps_policy == "linear" and field.store in ("f64", "f32"):
-                right = batch.columns[field.name][row]
-                share = whole.reshape(-1, *[1] * len(field.shape))
-                with np.errstate(all="ignore"):  # between infinities there is no number
-                    left = (left + (right.astype(np.float64) - left) * share).astype(left.dtype)
-            column[is_new] = left
-        return out, is_new
-
-    def _remember(self, batch: Batch, fate: Array) -> None:
-        """Keep each key's last row, for the gap that may follow it."""
-        good = fate != k.DUPLICATE
-        slot = np.zeros(batch.n, np.int64) if batch.slot is None else batch.slot
-        for field in self.spec.fields:
-            store = self._store.get(field.name)
-            if store is None or len(store) < len(self._last):
-                grown = missing(field, len(self._last))
-                if store is not None:
-                    grown[: len(store)] = store
-                self._store[field.name] = store = grown
-            store[slot[good]] = batch.columns[field.name][good]  # the last of a key stays
-
-    def _in_order(
-        self, batch: Batch | None, is_new: Array | None, watermark: int
-    ) -> tuple[Batch | None, int]:
-        """Rows put into one key's gap stand before rows of others: all wait until that is done."""
-        if batch is not None and batch.n:
-            marks = np.zeros(batch.n, np.uint8) if is_new is None else is_new.view(np.uint8)
-            columns = {**batch.columns, _NEW: marks}
-            self._filled.add(Batch(batch.n, batch.time, batch.slot, batch.gap, columns))
-            self._real_waiting += batch.n - int(marks.sum())
-        beyond = self._filled_until(watermark)
-        out = self._filled.take(beyond, inclusive=watermark == FOREVER)
-        if out is not None:
-            real = out.n - int(out.columns.pop(_NEW).sum())
-            self._real_waiting -= real
-            self.counts.used += real
-        return out, beyond
-
-    def _filled_until(self, watermark: int) -> int:
-        """No row will be put into a gap before this time: one begins at a key's last row at the earliest."""
-        if watermark in (FOREVER, NEVER):
-            return watermark
-        lasts = self._last[self._last != NEVER]
-        beyond = min(watermark, int(lasts.min())) if len(lasts) else watermark
-        if self.spec.gaps_up_to_ns >= 0:  # and is filled up to its bound only
-            reach = self.spec.gaps_up_to_ns + 2 * int(self.period_ns)
-            beyond = max(beyond, NEVER, watermark - reach)
-        return beyond
-
     # ---- snapshots
 
     def state(self) -> dict[str, Any]:
@@ -501,9 +393,7 @@ class Settle:
         return {
             "last": self._last.tobytes(),
             "unsettled": pack(self._unsettled),
-            "filled": self._filled.state(),
-            "real_waiting": self._real_waiting,
-            "store": {n: (c.dtype.str, list(c.shape), c.tobytes()) for n, c in self._store.items()},
+            **self._gaps.state(),
             "lives": None if self._lives is None else self._lives.state(),
             "rate": [self._sum_ns, self._steps, self._wide],
             "silence": None if self.silence is None else self.silence.state(),
@@ -514,23 +404,7 @@ class Settle:
         expected = self.shared.layout(self.spec)
         self._last = longer(np.frombuffer(state["last"], np.int64).copy(), 1, NEVER)
         self._unsettled = unpack(state["unsettled"], expected)
-        marks = {**expected.columns, _NEW: (DTYPES["bool"], ())}
-        filled = unpack(state["filled"], replace(expected, columns=marks))
-        if filled is not None:
-            require_within(filled.columns[_NEW], 2, "a flag that is none")
-            self._filled.add(filled)
-            self._real_waiting = filled.n - int(filled.columns[_NEW].sum())
-        if self._real_waiting != state["real_waiting"]:
-            raise CheckpointError("the snapshot's rows are damaged: some are not counted")
-        for field in self.spec.fields if state["store"] else ():
-            self._store[field.name] = column = missing(field, len(self._last))
-            dtype, _, data = state["store"][field.name]
-            if dtype != column.dtype.str:
-                raise CheckpointError(f"the snapshot's last `{field.name}` is of another type")
-            given = np.frombuffer(data, dtype).reshape(-1, *field.shape)
-            column[: len(given)] = given
-        if self._remembers and not self._store and (self._last != NEVER).any():
-            raise CheckpointError("the snapshot lacks the last rows of its keys")
+        self._gaps.load(state, expected, self._last)
         if self._lives is not None:
             self._lives.load(state["lives"])
         total, steps, wide = state["rate"]
