@@ -210,5 +210,6 @@ class Gaps:
                 raise CheckpointError(f"the snapshot's last `{field.name}` is of another type")
             given = np.frombuffer(data, dtype).reshape(-1, *field.shape)
             column[: len(given)] = given
-        if self.remembers and not self._last and (lasts != NEVER).any():
+        lacks = bool(self.spec.fields) and not self._last
+        if self.remembers and lacks and (lasts != NEVER).any():
             raise CheckpointError("the snapshot lacks the last rows of its keys")
