@@ -56,12 +56,11 @@ class Arrow(FileSource):
             if skip >= whole.num_rows:
                 skip -= whole.num_rows
                 continue
-            row_bytes = whole.nbytes // max(1, whole.num_rows)
             for at in range(skip, whole.num_rows, BATCH_ROWS):
                 _require_whole(path, mapped)
                 batch = whole.slice(at, BATCH_ROWS)
                 yield batch
-                read_bytes += row_bytes * batch.num_rows
+                read_bytes += batch.nbytes  # which looks at offsets: only now are they known to be right
                 if mapped is not None and read_bytes >= _DROP_AFTER:
                     mapped.madvise(mmap.MADV_DONTNEED)
                     read_bytes = 0
