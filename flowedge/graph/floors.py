@@ -47,6 +47,8 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
             if node.up_to_ns is not None:
                 return node.up_to_ns / 1e9
             return None if rate is None else step_s(node)
+        case g.InOrder():
+            return None if stream.strays else 0.0  # late rows wait for the end of the input
         case g.Join():
             return 0.0 if node.method == "before" else (node.within_ns or 0) / 1e9
         case g.Peaks():

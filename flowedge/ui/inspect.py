@@ -21,7 +21,7 @@ def describe(path: Path, rows: int, key: str | None = None) -> str:
 
     Parameters
     ----------
-    path : an Arrow or Parquet file, a directory of Parquet, a recording, a model, a quarantine file, a checkpoint
+    path : an Arrow or Parquet file, a directory of Parquet or of checkpoints, a recording, a model, a quarantine file, a checkpoint
     rows : how many to show
     key : where the key of an encrypted file, or of an authenticated checkpoint, lies
 
@@ -33,9 +33,14 @@ def describe(path: Path, rows: int, key: str | None = None) -> str:
     if not path.exists():
         raise RunError(f"there is no file `{path}`")
     if path.is_dir():
-        parts = sorted(path.rglob("*.parquet"))
+        from flowedge.runtime.checkpoint import checkpoints_in  # noqa: PLC0415
+
+        saved, parts = checkpoints_in(path), sorted(path.rglob("*.parquet"))
+        if saved:
+            several = f"{path}: {len(saved)} checkpoints; the newest:\n" if len(saved) > 1 else ""
+            return several + _checkpoint(saved[-1][1], key)
         if not parts:
-            raise RunError(f"`{path}` is a directory without Parquet files; give a file")
+            raise RunError(f"`{path}` is a directory without Parquet files or checkpoints; give a file")
         return f"{path}: {len(parts)} Parquet files; the first:\n" + describe(parts[0], rows, key)
     try:
         head = path.open("rb").read(8)

@@ -12,7 +12,8 @@ def ordered(c: Checker, flow: Flow, span: Span) -> Flow:
     """Rows in the order of time over all keys, where a stage needs it; late rows wait for the end."""
     if flow.type.in_order or flow.node < 0:
         return flow
-    out = replace(flow.type, in_order=True, strays=False)
+    wait = None if flow.type.strays else flow.type.wait_s
+    out = replace(flow.type, in_order=True, strays=False, wait_s=wait)
     node = c.put(g.InOrder, (flow,), out, name=flow.name, label="in order", span=span)
     return replace(flow, type=out, node=node)
 
