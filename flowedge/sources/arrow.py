@@ -60,7 +60,9 @@ class Arrow(FileSource):
                 _require_whole(path, mapped)
                 batch = whole.slice(at, BATCH_ROWS)
                 yield batch
-                read_bytes += batch.nbytes  # which looks at offsets: only now are they known to be right
+                read_bytes += (
+                    batch.nbytes
+                )  # which looks at offsets: only now are they known to be right
                 if mapped is not None and read_bytes >= _DROP_AFTER:
                     mapped.madvise(mmap.MADV_DONTNEED)
                     read_bytes = 0

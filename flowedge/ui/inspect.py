@@ -40,7 +40,9 @@ def describe(path: Path, rows: int, key: str | None = None) -> str:
             several = f"{path}: {len(saved)} checkpoints; the newest:\n" if len(saved) > 1 else ""
             return several + _checkpoint(saved[-1][1], key)
         if not parts:
-            raise RunError(f"`{path}` is a directory without Parquet files or checkpoints; give a file")
+            raise RunError(
+                f"`{path}` is a directory without Parquet files or checkpoints; give a file"
+            )
         return f"{path}: {len(parts)} Parquet files; the first:\n" + describe(parts[0], rows, key)
     try:
         head = path.open("rb").read(8)
