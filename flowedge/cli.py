@@ -213,7 +213,7 @@ def run(
     from flowedge.runtime.run import Run  # noqa: PLC0415
 
     key, vet = _keys(sign, require_signed)
-    plan = _plan(flow, param, vet=vet)
+    plan = _plan(flow, param, vet=vet, passing=True)
     if plan.warnings and not quiet:
         print(plan.warnings, file=sys.stderr)
     from flowedge.ui.progress import Bar, summary  # noqa: PLC0415

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import msgpack
 from flowedge.compile import program as p
 from flowedge.compile.cache import default_cache
 from flowedge.lang.errors import RunError
+from flowedge.runtime.apart import apart
 from flowedge.runtime.catalog import FileCatalog, still_holds
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def compile_flow(
     fuse: bool = True,
     use_cache: bool = True,
     vet: Callable[[Path], None] | None = None,
+    passing: bool = False,
 ) -> Plan:
     """Check a pipeline and compile it.
 
@@ -119,6 +121,8 @@ def compile_flow(
     fuse : put chains into one kernel; off, every stage is its own (the same rows, slower)
     use_cache : look for the finished plan in the cache, and keep it there
     vet : called with each file that is run (pipeline, imports, models) before anything reads it; may raise
+    passing : compile in a process that ends, so that a run keeps none of the memory that it takes; such a plan has no
+        graph, as one from the cache
 
     Raises
     ------
@@ -142,17 +146,23 @@ def compile_flow(
         if kept is not None:
             program, warnings = kept
             return Plan(program, warnings, from_cache=True, compile_s=time.perf_counter() - start)
-    from flowedge.compile.builds import Builds  # noqa: PLC0415  # the cold path
 
-    with Builds() as builds:
-        plan, asked = _compile(text, file, given, catalog, builds, fuse=fuse, vet=vet)
-    if cacheable and asked is not None:
-        default_cache().put(
-            "plans", key, msgpack.packb([FORMAT, asked, plan.warnings, p.pack(plan.program)])
-        )
-    return Plan(
-        plan.program, plan.warnings, compile_s=time.perf_counter() - start, graph=plan.graph
-    )
+    def compiled() -> tuple[Plan, bytes]:
+        from flowedge.compile.builds import Builds  # noqa: PLC0415  # the cold path
+
+        with Builds() as builds:
+            plan, asked = _compile(text, file, given, catalog, builds, fuse=fuse, vet=vet)
+        return plan, msgpack.packb([FORMAT, asked, plan.warnings, p.pack(plan.program)])
+
+    made = apart(lambda: compiled()[1]) if passing else None
+    if made is None:
+        plan, made = compiled()
+    else:
+        _, _, warnings, program = msgpack.unpackb(made)
+        plan = Plan(p.unpack(program), warnings)
+    if cacheable:
+        default_cache().put("plans", key, made)
+    return replace(plan, compile_s=time.perf_counter() - start)
 
 
 def read_flow(path: str) -> str:
@@ -241,7 +251,7 @@ def _compile(
     *,
     fuse: bool,
     vet: Callable[[Path], None] | None = None,
-) -> tuple[Plan, list[tuple[str, str, str]] | None]:
+) -> tuple[Plan, list[tuple[str, str, str]]]:
     from flowedge.compile.emit.kernel import functions  # noqa: PLC0415
     from flowedge.compile.kernels.needed import needed  # noqa: PLC0415
     from flowedge.compile.lower import Lowering  # noqa: PLC0415
@@ -277,7 +287,7 @@ def _compile(
         models=tuple((m.name, m.kind, m.path, m.sha256 or "") for m in graph.models), digest=digest,
         connectors=tuple(lowering.connectors), explained=explain(graph, lambda node: _compiled_into(lowering, node)),
     )  # fmt: skip
-    return Plan(program, render_all(graph.warnings), graph=graph), asked
+    return Plan(program, render_all(graph.warnings), graph=graph), rests_on
 
 
 def check_flow(
