@@ -403,7 +403,8 @@ class Settle:
         """Take a snapshot over."""
         expected = self.shared.layout(self.spec)
         self._last = longer(np.frombuffer(state["last"], np.int64).copy(), 1, NEVER)
-        self._unsettled = unpack(state["unsettled"], expected)
+        in_order = not self.spec.late_per_key  # else inside each key only
+        self._unsettled = unpack(state["unsettled"], expected, is_ordered=in_order)
         self._gaps.load(state, expected, self._last)
         if self._lives is not None:
             self._lives.load(state["lives"])

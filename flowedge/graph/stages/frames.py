@@ -47,6 +47,23 @@ def as_rows(flow: Flow) -> Flow:
     )
 
 
+LONGEST = 64
+"""So many numbers of a list are remembered one by one."""
+
+
+def has_long_lists(c: Checker, flow: Flow, span: Span, stage: str) -> bool:
+    """Whether a stage that remembers rows would have to remember long lists; it is reported."""
+    for column in flow.type.columns:
+        if column.type.size > LONGEST:
+            c.not_yet(
+                span,
+                f"`{stage}` that keeps `{column.name}`, a list of {column.type.size} values,",
+                "`select` the columns that are wanted before",
+            )
+            return True
+    return False
+
+
 def with_values(type_: Stream, columns: Iterable[Column], *, whole: bool = True) -> Stream:
     """Columns added or replaced; in frames they belong to the frame unless `whole` is False."""
     columns = tuple(columns)

@@ -9,7 +9,7 @@ from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.names import Scope
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import UnitsDiffer, WrongType, shown
-from flowedge.graph.stages.frames import as_rows
+from flowedge.graph.stages.frames import as_rows, has_long_lists
 from flowedge.graph.stages.order import as_irregular, ordered
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
@@ -127,6 +127,10 @@ def join(
         return replace(flow.to(flow.type, -1), wild=True)
     flow, looked = ordered(c, flow, stage.span), as_rows(right)
     looked = ordered(c, looked, stage.stream.span) if looked.type.has_time else looked
+    if has_long_lists(c, looked, stage.span, "join") or (
+        method != "before" and has_long_lists(c, flow, stage.span, f"join … {method}")
+    ):
+        return replace(flow.to(flow.type, -1), wild=True)
     prefix = named(stage.stream)
     taken = {"time", *(x.name for x in (*flow.type.keys, *flow.type.columns))}
     columns, names = [], []

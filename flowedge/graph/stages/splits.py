@@ -13,7 +13,7 @@ from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
 from flowedge.graph.reserved import without_hidden
 from flowedge.graph.stages.ahead import take_leads
-from flowedge.graph.stages.frames import START, as_rows, whole_only
+from flowedge.graph.stages.frames import START, as_rows, has_long_lists, whole_only
 from flowedge.graph.stages.kept import frames_of, is_folded_in_the_end
 from flowedge.graph.stages.meeting import KeysDoNotMatch, matching_keys, named
 from flowedge.graph.stages.order import as_irregular, ordered
@@ -90,6 +90,8 @@ def split_at(
     if not _events_have_keys(c, flow, events, stage.events):
         return lost, 0
     flow, asked = ordered(c, flow, stage.span), ordered(c, as_rows(events), stage.events.span)
+    if has_long_lists(c, asked, stage.span, "split at"):
+        return lost, 0
     rate = flow.type.rate_hz if flow.type.shape == "signal" else None
     samples = tuple(x for x in flow.type.columns if x.name not in ("start", "end"))
     extra, pairs = _event_columns(flow, asked, named(stage.events))
@@ -215,6 +217,8 @@ def split_next(
     if not _events_have_keys(c, flow, events, stage.events):
         return lost, taken_in
     flow, asked = ordered(c, flow, stage.span), ordered(c, as_rows(events), stage.events.span)
+    if has_long_lists(c, asked, stage.span, "split at"):
+        return lost, taken_in
     wait = None if up_to is None else _plus(_most(flow, asked), up_to)
     rest: dict[str, Any] = {
         "name": flow.name, "label": f"split at {stage.events} to next", "span": stage.span,

@@ -25,21 +25,22 @@ from flowedge.types.schema import TIME, Column, Stream
 
 def _frames(kernel: Kernel, node: g.CountFrames, streams: tuple[Stream, ...]) -> Tail:
     taken = Column(SAMPLE_TIME, TIME)
-    columns = {c.name: c for c in (*streams[0].columns, *streams[0].keys, taken)}
+    columns = {c.name: c for c in (*_values(streams[0]), *streams[0].keys, taken)}
     return CountFramesTail(kernel, node, tuple(columns[n] for n in node.columns))
 
 
 def _split_at(kernel: Kernel, node: g.SplitAt, streams: tuple[Stream, ...]) -> Tail:
     period = round(1e9 / (streams[0].rate_hz or 1.0))
-    return SplitAtTail(kernel, node, streams[0].columns, streams[1].columns, period)
+    return SplitAtTail(kernel, node, streams[0].columns, _values(streams[1]), period)
 
 
 def _join(kernel: Kernel, node: g.Join, streams: tuple[Stream, ...]) -> Tail:
     kind = JoinManyTail if node.has_more_keys else JoinTail
-    return kind(kernel, node, streams[0].columns, (*streams[1].columns, *streams[1].keys))
+    return kind(kernel, node, _values(streams[0]), (*_values(streams[1]), *streams[1].keys))
 
 
 def _values(stream: Stream) -> tuple[Column, ...]:
+    """What a row holds: frames that go on as rows hold lists."""
     return stream.stored()
 
 
@@ -55,7 +56,7 @@ TAILS: dict[type[g.Node], tuple[type[Tail], Callable[[Kernel, Any, tuple[Stream,
     g.Join: (JoinTail, _join),
     g.Peaks: (PeaksTail, lambda k, n, s: PeaksTail(k, n, _values(s[0]), s[0].rate_hz)),
     g.SplitAt: (SplitAtTail, _split_at),
-    g.SplitRows: (SplitRowsTail, lambda k, n, s: SplitRowsTail(k, n, s[1].columns)),
-    g.SplitNext: (SplitNextTail, lambda k, n, s: SplitNextTail(k, n, s[1].columns)),
+    g.SplitRows: (SplitRowsTail, lambda k, n, s: SplitRowsTail(k, n, _values(s[1]))),
+    g.SplitNext: (SplitNextTail, lambda k, n, s: SplitNextTail(k, n, _values(s[1]))),
 }
 """How each node that ends a kernel is made: its class, and a call with the streams that come in."""
