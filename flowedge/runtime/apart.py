@@ -23,10 +23,15 @@ def apart(make: Callable[[], bytes]) -> bytes | None:
     if not hasattr(os, "fork") or threading.active_count() > 1:  # a copy has no other threads
         return None
     reads, writes = os.pipe()
-    with warnings.catch_warnings():
-        # Threads of libraries are meant, which have their own way of living through it.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    try:
+        with warnings.catch_warnings():
+            # Threads of libraries are meant, which have their own way of living through it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+    except OSError:  # there may be no more processes, or there is no memory for one
+        os.close(reads)
+        os.close(writes)
+        return None
     if child == 0:
         _make(make, writes)
     os.close(writes)

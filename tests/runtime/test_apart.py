@@ -54,6 +54,14 @@ def test_a_process_with_threads_is_not_copied():
     assert apart(lambda: b"made") == b"made"
 
 
+def test_where_no_copy_can_be_made_there_is_none(monkeypatch):
+    def refuses():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuses)
+    assert apart(lambda: b"made") is None
+
+
 def test_a_parent_that_is_interrupted_leaves_no_copy_behind():
     reads, writes = os.pipe()
 
