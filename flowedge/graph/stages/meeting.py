@@ -154,6 +154,8 @@ def join(
         columns=(*flow.type.columns, *columns),
         wait_s=wait,
         is_live=flow.type.is_live or looked.type.is_live,
+        in_order=method == "before"
+        or not flow.type.keys,  # others wait for the next row of their key
     )
     if extra:
         out = as_irregular(out)

@@ -201,6 +201,13 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
         return flow.to(as_irregular(flow.type), -1)
     columns = chosen(c, flow, stage.on, scope, stage)
     out = as_irregular(flow.type)
+    if name != "decimate" and (lists := [x for x in columns if x.type.size > 1]):
+        columns = [x for x in columns if x not in lists]
+        if stage.on is not None or not columns:
+            what = f"one number is wanted, `{lists[0].name}` is {lists[0].type}"
+            fix = "name columns of numbers, or `unnest` it before"
+            c.report(WrongType.at(stage.span, what, fix=fix))
+            return flow.to(out, -1)
     if name not in RUNS:
         c.not_yet(stage.op.name.span, f"`compress {name}`", "take `swing` or `deadband`")
         return replace(flow.to(out, -1), packed=Packed(name, (), (), flow.type))

@@ -395,7 +395,7 @@ def aggregate(c: Checker, flow: Flow, stage: t.Aggregate, scope: Scope) -> Flow:
     kept = tuple(
         x
         for x in flow.type.columns
-        if x.name in ("start", "end") or (x.name not in samples and not flow.type.spans)
+        if x.name not in samples and (x.name in ("start", "end") or not flow.type.spans)
     )
     flow, folds, results, columns, broken = fold(
         c, flow, stage.bindings, scope, stage, in_frame=True, taken=[x.name for x in kept]
