@@ -68,6 +68,14 @@ def test_a_row_without_a_time_stops(plan, h):
         read(plan, h, [0, None], h.UTC)
 
 
+def test_the_last_row_of_many_may_lack_a_time(plan, h):
+    times = pa.array([*(16 * 10**17 + k for k in range(100)), None], pa.int64())
+    got, session = read(plan, h, times, h.UTC, on_error="skip")
+    assert len(got) == 100
+    assert session.ledger()["s"]["leaps"] == 0
+    assert session.rejected("s") == [("", 100, "no time")]
+
+
 @pytest.mark.parametrize("time", [2**63 - 1, 2**63 - 2**58 + 1])
 def test_a_time_that_no_window_could_end_behind_is_none(plan, h, time):
     with pytest.raises(SourceError, match="`s`: row 2 has no time in `time`"):

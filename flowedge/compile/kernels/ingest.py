@@ -33,6 +33,9 @@ def steps(ctx: int) -> int:
             step = i64(time, i) - i64(time, i - 1)
             least = min(least, step)
             most = max(most, step)
+        # A step down to a time that is missing overflows: it is seen from the other one up, or from the end.
+        if i64(time, rows - 1) < i64(time, 0):
+            least = min(least, -1)
     set_i64(ctx, LEAST, least)
     set_i64(ctx, MOST, most)
     return DONE

@@ -175,8 +175,10 @@ def arrivals_seen(plan, models, sources, rng, differences):
         if name in late:
             one, two = (_sorted(t) for t in (one, two))
         out += [f"partitions, sink {name}: {w}" for w in differences(one, two)]
-    if wanted[1] != found[1]:
-        out.append(f"partitions, rejected: {found[1]}, not {wanted[1]}")
+    for name, rows in wanted[1].items():
+        lacks, more = (sorted(set(a) - set(b)) for a, b in ((rows, found[1][name]), (found[1][name], rows)))  # fmt: skip
+        if lacks or more or len(rows) != len(found[1][name]):
+            out.append(f"partitions, rejected of {name}: {more[:5]}, not {lacks[:5]}")
     for node, counts in wanted[2].items():
         changed = {n: (found[2][node][n], c) for n, c in counts.items() if found[2][node][n] != c}
         if changed:
