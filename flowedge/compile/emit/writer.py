@@ -126,8 +126,11 @@ class Sheet:
     def block(self, head: str) -> Iterator[None]:
         """``head:`` and what is written inside, one step deeper."""
         self(f"{head}:")
+        empty = len(self.lines)
         self.depth += 1
         yield
+        if len(self.lines) == empty:
+            self("pass")
         self.depth -= 1
 
     def fresh(self, stem: str) -> str:

@@ -337,7 +337,9 @@ def fold(c: Checker, flow: Flow, bindings: Sequence[t.Binding], scope: Scope, tr
             c, binding.expr, Place(here, scope, folds=True, bare=False, in_frame=in_frame)
         )
         if name in taken and name != "time":
-            may_name(c, replace(flow, type=replace(flow.type, spans=True)), name, span)
+            if may_name(c, replace(flow, type=replace(flow.type, spans=True)), name, span):
+                what = f"these frames have a column `{name}` already"
+                c.report(DeclaredTwice.at(span, what, fix="rename the aggregate with `as`"))
             found = None
         elif not may_name(c, replace(flow, type=replace(flow.type, spans=False)), name, span):
             found = None
