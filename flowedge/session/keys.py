@@ -264,7 +264,8 @@ class KeyTable:
             old = np.concatenate([self._old, old])
         self._old = old  # until the kernel has taken it over
         self._ctx[k.OLD], self._ctx[k.OLD_WORDS] = address(old), len(old)
-        self._near = np.zeros(words if words <= k.CACHED else 0, np.int32)
+        is_looked_at = len(self._values) == 1 and words <= k.CACHED
+        self._near = np.zeros(words if is_looked_at else 0, np.int32)
         self._values = [_enlarged(v, words // 2) for v in self._values]
         self._bind()
 
