@@ -12,6 +12,7 @@ import typer
 
 from flowedge import __version__
 from flowedge.lang.errors import FlowEdgeError, RunError
+from flowedge.ui import options
 
 if TYPE_CHECKING:
     from flowedge.runtime.plan import Plan
@@ -117,20 +118,10 @@ def _style(stream: Any) -> Callable[[str, str], str]:  # noqa: ANN401
     return lambda kind, text: f"\x1b[{codes.get(kind, '0')}m{text}\x1b[0m"
 
 
-def _params(given: list[str] | None) -> dict[str, str]:
-    out = {}
-    for item in given or []:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"`{item}` is not NAME=VALUE")
-        out[name] = value
-    return out
-
-
-def _plan(flow: Path, params: list[str] | None, **options: Any) -> "Plan":  # noqa: ANN401
+def _plan(flow: Path, params: list[str] | None, **more: Any) -> "Plan":  # noqa: ANN401
     from flowedge.runtime.plan import compile_flow  # noqa: PLC0415
 
-    return compile_flow(flow, params=_params(params), **options)
+    return compile_flow(flow, params=options.params_of(params), **more)
 
 
 @app.callback(invoke_without_command=True)
@@ -207,7 +198,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Run a pipeline over its sources until they end."""
-    pace, every_s, most = _speed(speed), _duration(every), _size(max_memory)
+    pace, every_s, most = options.speed(speed), options.duration(every), options.size(max_memory)
     if ui and not sys.stderr.isatty():
         raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
     from flowedge.runtime.run import Run  # noqa: PLC0415
@@ -260,45 +251,6 @@ def _keys(sign: str | None, require: str | None) -> tuple[Any, Any]:
     return None if sign is None else SigningKey.of(sign), vet
 
 
-def _duration(text: str) -> float:
-    """Seconds of a duration such as `10 s`; without pint, which a warm start does not import."""
-    units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
-    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
-    try:
-        value = float(number) * units[text.strip()[len(number) :].strip() or "s"]
-    except (ValueError, KeyError):
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise typer.BadParameter(
-            f"`{text}` is no duration; give one such as `10 s`", param_hint="--every"
-        )
-    return value
-
-
-def _size(text: str | None) -> int | None:
-    """Bytes of a size."""
-    from flowedge.types.sizes import parse_size  # noqa: PLC0415
-
-    try:
-        return None if text is None else parse_size(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--max-memory") from None
-
-
-def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
-    try:
-        value = float(text.removesuffix("x"))
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise typer.BadParameter(
-            f"`{text}` is no speed; give `max`, `1x` or `10x`", param_hint="--speed"
-        )
-    return value
-
-
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -349,7 +301,7 @@ def check(
     found, wrong = [], 0
     for flow in flows:
         try:
-            told = check_flow(flow, _params(param), allowed)
+            told = check_flow(flow, options.params_of(param), allowed)
         except FlowError as error:
             told = list(error.diagnostics)
         found += told

@@ -1,0 +1,54 @@
+"""What the options of the command line say, as values; what they cannot say is a usage error."""
+
+import typer
+
+
+def params_of(given: list[str] | None) -> dict[str, str]:
+    """Values of ``param`` by name, from NAME=VALUE."""
+    out = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"`{item}` is not NAME=VALUE")
+        out[name] = value
+    return out
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration such as `10 s`; without pint, which a warm start does not import."""
+    units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+    try:
+        value = float(number) * units[text.strip()[len(number) :].strip() or "s"]
+    except (ValueError, KeyError):
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise typer.BadParameter(
+            f"`{text}` is no duration; give one such as `10 s`", param_hint="--every"
+        )
+    return value
+
+
+def size(text: str | None) -> int | None:
+    """Bytes of a size."""
+    from flowedge.types.sizes import parse_size  # noqa: PLC0415
+
+    try:
+        return None if text is None else parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--max-memory") from None
+
+
+def speed(text: str) -> float | None:
+    """A multiple of real time; None for as fast as possible."""
+    if text == "max":
+        return None
+    try:
+        value = float(text.removesuffix("x"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise typer.BadParameter(
+            f"`{text}` is no speed; give `max`, `1x` or `10x`", param_hint="--speed"
+        )
+    return value
