@@ -104,10 +104,14 @@ def accuracy(net: MotionNet, split: str) -> float:
 
 
 def export(net: MotionNet, path: Path) -> None:
-    """Write the archive without the traces of this machine that torch.export leaves in it, always the same bytes."""
+    """Write the archive of the network, for batches of any size."""
     frame = (torch.zeros(16, 3, LENGTH), torch.zeros(16, 3, LENGTH))
     batch = torch.export.Dim("batch", min=1, max=4096)
-    program = torch.export.export(net, frame, dynamic_shapes=({0: batch}, {0: batch}))
+    write(torch.export.export(net, frame, dynamic_shapes=({0: batch}, {0: batch})), path)
+
+
+def write(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write an archive without the traces of this machine that torch.export leaves in it, always the same bytes."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +126,7 @@ def export(net: MotionNet, path: Path) -> None:
                     node["metadata"] = {}
                 data = json.dumps(graph, separators=(",", ":"), sort_keys=True).encode()
             inside = name.split("/", 1)[1]
-            lean.writestr(zipfile.ZipInfo(f"motion/{inside}", (1980, 1, 1, 0, 0, 0)), data)
+            lean.writestr(zipfile.ZipInfo(f"{path.stem}/{inside}", (1980, 1, 1, 0, 0, 0)), data)
 
 
 if __name__ == "__main__":
