@@ -309,7 +309,7 @@ class World:
             except (Killed, KeyboardInterrupt, FlowEdgeError) as error:
                 said = error.with_traceback(None)
                 said.__context__ = None
-        if turns.left:
+        if turns.left and not isinstance(said, KeyboardInterrupt):  # asked twice, it leaves at once
             self.wrong.append(f"threads that nobody has ended: {turns.left}")
         self.trace += broker.trace
         self.trace += [
