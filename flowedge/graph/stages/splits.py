@@ -233,6 +233,7 @@ def split_next(
     source, folds, results, columns, broken = fold(
         c, flow, following.bindings, after[0][1], following, taken=("start", "end")
     )
+    source = ordered(c, source, stage.span)  # a `lead` in an aggregate waits for rows of its key
     made = {x.name for x in columns}
     extra, pairs = _event_columns(
         replace(flow, type=replace(flow.type, columns=tuple(columns))), asked, named(stage.events)

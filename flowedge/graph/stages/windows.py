@@ -153,10 +153,10 @@ def window(
     label += f" every {_short(hop_ns)}" if hop_ns != size_ns else ""
     label += "" if zone is None else f" in {zone}"
     if isinstance(following, t.Aggregate):
-        flow = ordered(c, flow, stage.span)
         flow, folds, results, columns, broken = fold(
             c, flow, following.bindings, after[0][1], following
         )
+        flow = ordered(c, flow, stage.span)  # a `lead` in an aggregate waits for rows of its key
         out = made_of(flow.type, columns, 1e9 / hop_ns)
         made = c.stage(
             g.TimeWindow,
