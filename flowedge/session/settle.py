@@ -241,7 +241,7 @@ class Settle:
             return None, beyond
         whole = concat(parts)
         # Rows at the watermark itself may still be joined by others of the same time.
-        cut = whole.n if watermark == FOREVER else int(whole.time.searchsorted(beyond, "left"))
+        before = np.full(whole.n, fill_value=True) if watermark == FOREVER else whole.time < beyond
         drop = np.empty(whole.n, np.uint8)
         keys = int(whole.slot.max()) + 1 if whole.slot is not None else 1
         self._next = longer(self._next, keys, FOREVER)
@@ -259,13 +259,11 @@ class Settle:
         if self._is_signal and self.spec.rate_hz is not None:
             ctx.reals[k.S_RATE] = self.spec.rate_hz * 1e-9
         ready(k.supersede)(ctx.address)
-        settled = whole.slice(0, cut)
-        self._unsettled = whole.slice(cut, whole.n) if cut < whole.n else None
-        gone = int(drop[:cut].sum())
-        if gone:
-            self.counts.duplicate += gone
-            settled = settled.keep(drop[:cut] == 0)
-        return settled, beyond
+        # With `late per key` they are in order inside each key only, so that none is where all before are settled.
+        self._unsettled = None if before.all() else whole.keep(~before)
+        good = before & (drop == 0)
+        self.counts.duplicate += int(before.sum()) - int(good.sum())
+        return (whole if good.all() else whole.keep(good)), beyond
 
     # ---- key by key
 
