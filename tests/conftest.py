@@ -1,7 +1,16 @@
-"""What all tests share: how hypothesis searches."""
+"""What all tests share: how hypothesis searches, and which files begin."""
 
 from hypothesis import settings
 
 # The first call of a kernel compiles it, so that no time limit for one example makes sense.
 settings.register_profile("flowedge", derandomize=True, deadline=None)
 settings.load_profile("flowedge")
+
+LONGEST = ("test_soak.py", "test_recovery.py", "test_simulation.py")
+"""Files that take longest, and so begin: the soak waits for its ten minutes while the others work."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files in front."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))

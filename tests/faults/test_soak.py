@@ -1,4 +1,7 @@
-"""At full speed for as long as it takes: keys, texts and files come and go, and the memory stays what it was."""
+"""At full speed for as long as it takes: keys, texts and files come and go, and the memory stays what it was.
+
+The run takes what the other tests leave of the machine, so that ten minutes of it cost them little.
+"""
 
 import json
 import os
@@ -12,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-SOAK_S = float(os.environ.get("FLOWEDGE_SOAK_S", "100"))
+SOAK_S = float(os.environ.get("FLOWEDGE_SOAK_S", "600"))
+PARTS = 60
+"""Of that time, in each of which the memory is looked at."""
 ROWS = 20_000
 """Rows of a batch, which spans a second of event time."""
 FLOW = """
@@ -32,12 +37,15 @@ BOUND = 1.1
 
 
 def batch(number):
-    """A second of rows: 2,000 keys, a fifth of them new; texts that no other row has; disorder, some of it too much."""
+    """A second of rows: 1,100 keys, a fifth of them new; texts that no other row has; disorder, some of it too much.
+
+    About 90 rows of a key meet in a window: hardly a key needs more than 128 places, and hardly one fewer.
+    """
     rng = np.random.default_rng(number)
     ns = number * 10**9 + np.sort(rng.integers(0, 10**9, ROWS))
     late = rng.random(ROWS)
     ns -= np.where(late < 0.002, 9, np.where(late < 0.1, 1, 0)) * 10**9
-    key = number * 400 + rng.integers(0, 2000, ROWS)
+    key = number * 220 + rng.integers(0, 1100, ROWS)
     text = pa.array(number * ROWS + np.arange(ROWS)).cast(pa.string())
     return pa.record_batch({
         "time": pa.array(ns).cast(pa.timestamp("ns", "UTC")), "k": key, "text": text, "v": rng.normal(size=ROWS),
@@ -67,8 +75,8 @@ main()
 """A run whose recording has no end: its rows are made as they are read."""
 
 
-def soak(place, seconds, expire):
-    """Memory of the run [MB] over time, its exit code, and its report."""
+def soak(place, seconds, expire, *first_words):
+    """Memory of the run [MB] over time, its exit code, and its report; words may stand before its command."""
     first = batch(0)
     with pa.OSFile(str(place / "in.arrow"), "wb") as file, pa.ipc.new_file(file, first.schema) as out:  # fmt: skip
         out.write_batch(first)
@@ -76,19 +84,28 @@ def soak(place, seconds, expire):
     here = Path(__file__).parent
     command = [sys.executable, "-c", ENDLESS, f"{here}:{here.parent}", "run", "-q", "p.flow"]
     more = ["--checkpoint", "state", "--every", "1 s", "--threads", "3", "--report", "r.json"]
-    run = subprocess.Popen([*command, *more], cwd=place)
+    run = subprocess.Popen([*first_words, *command, *more], cwd=place)
     try:
         while run.poll() is None and not any((place / "state").glob("checkpoint-*")):
             time.sleep(0.1)
         sizes, until = [], time.monotonic() + seconds
         while run.poll() is None and time.monotonic() < until:
-            sizes.append(resident(run.pid))
-            time.sleep(min(1.0, seconds / 100))
+            sizes.append(at_rest(run.pid, seconds / PARTS))
         (place / "over").touch()
         code = run.wait(300)
     finally:
         run.kill()
     return sizes, code, json.loads((place / "r.json").read_text())
+
+
+def at_rest(pid, seconds):
+    """The least memory [MB] seen while so much time passes: in the middle of a batch or of a checkpoint there is half as much again."""
+    until = time.monotonic() + seconds
+    least = resident(pid)
+    while time.monotonic() < until:
+        time.sleep(0.02)
+        least = min(least, resident(pid))
+    return least
 
 
 def resident(pid):
@@ -98,21 +115,17 @@ def resident(pid):
 
 
 def growth(sizes):
-    """What stays in the last quarter to what stays in the second: the first warms up.
-
-    The lower tenth: in the middle of a batch or of a checkpoint there is half as much again, and how often it is met is chance.
-    """
+    """What stays in the last quarter to what stays in the second: the first warms up."""
     quarter = len(sizes) // 4
     assert quarter > 5
-    low, high = (statistics.quantiles(s, n=10)[0] for s in (sizes[quarter : 2 * quarter], sizes[-quarter:]))  # fmt: skip
-    return high / low
+    return statistics.median(sizes[-quarter:]) / statistics.median(sizes[quarter : 2 * quarter])
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_memory_stays_flat(tmp_path):
-    sizes, code, report = soak(tmp_path, SOAK_S, "expire key after 10 s")
+    sizes, code, report = soak(tmp_path, SOAK_S, "expire key after 10 s", "nice")
     assert code == 0
-    assert report["checkpoints"] > SOAK_S / 3
+    assert report["checkpoints"] > SOAK_S / 10
     assert report["sources"]["s"]["rows_late"] > 0
     assert all(sink["rows"] for sink in report["sinks"].values()), report["sinks"]
     found = growth(sizes)
