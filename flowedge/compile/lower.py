@@ -12,6 +12,7 @@ from flowedge.compile.emit.tails import TAILS
 from flowedge.compile.emit.tails.count_frames import frame_type
 from flowedge.compile.frames import framed
 from flowedge.graph import nodes as g
+from flowedge.graph.ends import ends_of
 from flowedge.graph.expressions import Read, reads
 from flowedge.types.schema import TIME, Column, Stream
 
@@ -61,7 +62,12 @@ class Lowering:
         for node in self.graph.nodes:
             if node.id not in self._done:
                 self._node(node)
-        return tuple(self.nodes), tuple(self.tables)
+        asked = {n.ends_at for n in self.nodes if isinstance(n, p.KernelSpec)}
+        nodes = (
+            replace(n, wants_ends=True) if isinstance(n, p.SourceSpec) and n.id in asked else n
+            for n in self.nodes
+        )
+        return tuple(nodes), tuple(self.tables)
 
     def text_id(self, text: str) -> int:
         """The number that a text of the pipeline has in the session's pool."""
@@ -316,6 +322,8 @@ class Lowering:
         if isinstance(first, g.Join):
             kernel.joins = True
         before = places[0].stream if not chain or len(chain) == len(nodes) else chain[-1].out
+        ends = self._ends(last, places)
+        kernel.ends_ns = None if ends is None else ends[1]
         tail = None
         if not is_fusable(last) and not on_frames:
             tail = TAILS[type(last)][1](kernel, last, (before, *(q.stream for q in places[1:])))
@@ -377,6 +385,7 @@ class Lowering:
             is_filter=tail is None and not dense, record=state.record.size,
             record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(), scratch=kernel.scratch_words,
             has_arena=state.uses_arena, has_touched=kernel.uses_touched, join=join, ranks_right=kernel.ranks_right,
+            ends_at=-1 if ends is None else ends[0],
             busy=tuple(state.offset(x) for x in state.busy), stays=tuple(state.offset(x) for x in state.stays),
             lost=tuple((state.offset(x), sign) for x, sign in state.lost), bounds=kernel.bounds(),
             totals=tuple((state.offset(x), kernel.place(total)) for x, total in state.totals),
@@ -399,6 +408,17 @@ class Lowering:
             and not any(isinstance(n, FILTERS) for n in chain)
             and any(has_long_memory(e) for e in exprs)
         )
+
+    def _ends(self, node: g.Node, places: list[Place]) -> tuple[int, int] | None:
+        """The source whose keys a node sees end, by its number here, and so long after their last row [ns]."""
+        found = ends_of(self.graph, node)
+        if found is None:
+            return None
+        source, late_ns = found
+        place = self.places[source.id]
+        if place.table < 0 or any(q.table != place.table for q in places):
+            return None
+        return place.id, min(_ns(source.expire_s) + late_ns, 2**61)
 
     def _join_tables(self, node: g.Join, places: list[Place]) -> tuple[int, int, int]:
         left, right = places[0], places[1]

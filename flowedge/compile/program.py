@@ -65,6 +65,7 @@ OUT_GAP = 23  # address of uint8[OUT_ROOM], 0 where the output has no gaps
 COUNTERS = 24  # address of int64[8]: see `COUNTER_NAMES`
 MAPS = 25  # address of int64 words: tables that a join needs (right slot -> left slot, …)
 FINISH = 26  # 1 in the last call of all: nothing more will ever come
+LASTS = 27  # address of int64[KEYS]: the time of each slot's last row at the source, where keys end
 COLUMNS = 32  # addresses of the input columns, then of the output columns
 
 DONE, FULL, GROW = 0, 1, 2
@@ -143,6 +144,7 @@ class KernelSpec(NodeSpec):
     ring_slots : (places of a ring's offset, room, head and length in a record, words of an element, the one that is
         a slot, key table) of rings in the arena
     ranks_right : MAPS has a third word, the address of int32 ranks of the right table's slots
+    ends_at : id of the source whose keys it sees end (LASTS); -1: it waits for the end of the input
     """
 
     object: str
@@ -161,6 +163,7 @@ class KernelSpec(NodeSpec):
     has_touched: bool = False
     join: tuple[int, int, int] | None = None
     ranks_right: bool = False
+    ends_at: int = -1
     busy: tuple[int, ...] = ()
     stays: tuple[int, ...] = ()
     lost: tuple[tuple[int, int], ...] = ()
@@ -211,6 +214,7 @@ class SourceSpec(NodeSpec):
     max_keys: int = -1
     wants_late: bool = False
     wants_silent: bool = False
+    wants_ends: bool = False
     valid: tuple[tuple[str, str, float | None, float | None, str, str], ...] = ()
     fitting: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
@@ -331,7 +335,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 4
+FORMAT = 5
 
 
 def pack(program: Program) -> bytes:

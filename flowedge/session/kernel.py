@@ -256,6 +256,8 @@ class KernelNode(Node):
             self._map_slots(self.spec.join)
         if self._state_table < 0:
             return
+        if self.spec.ends_at >= 0:
+            self.runner.ctx[p.LASTS] = address(self.shared.lasts[self.spec.ends_at]())
         table = self.shared.tables[self._state_table]
         count = max(1, table.count)
         if not self._uses_order or not table.count:

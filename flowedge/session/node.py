@@ -1,6 +1,6 @@
 """What the nodes of a session have in common: they take rows and watermarks, and pass them on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from flowedge.compile.program import NEVER, NodeSpec, Program
 from flowedge.lang.errors import InternalError
-from flowedge.session.batch import Batch, Layout, layout
+from flowedge.session.batch import Array, Batch, Layout, layout
 from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
 from flowedge.session.strings import StringPool
@@ -26,6 +26,7 @@ class Shared:
     pool : ids of texts; the plan's literals have the first ones
     tables : key tables by number
     seed : of the hashes
+    lasts : by id of a source whose keys end: the time of each slot's last row
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Shared:
         self.pool = pool
         self.tables = list(tables)
         self.seed = seed
+        self.lasts: dict[int, Callable[[], Array]] = {}
 
     def layout(self, spec: NodeSpec) -> Layout:
         """What the rows that a node gives look like."""

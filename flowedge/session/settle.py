@@ -60,7 +60,9 @@ class Settle:
         self._is_signal = spec.is_signal and spec.rate_hz is not None
         self._drops = spec.duplicates == "first"
         self._keeps_last = spec.duplicates == "last"
-        self._follows = self._is_signal or self._drops or self.silence is not None
+        self._follows = (
+            self._is_signal or self._drops or self.silence is not None or spec.wants_ends
+        )
         self._last = np.full(1, NEVER, np.int64)
         self._place = np.full(1, -1, np.int64)
         self._base = 0

@@ -98,6 +98,8 @@ class SourceNode(Node):
             name: field.store in ("string", "binary") for name, _, field in self._keys
         }
         self.settle = Settle(spec, shared, names, self.counts, is_counted=self._counts_time)
+        if spec.wants_ends:
+            shared.lasts[spec.id] = self.settle.last_times
         self._passed_on = NEVER
         self._newest = NEVER
 

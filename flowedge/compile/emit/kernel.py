@@ -68,6 +68,8 @@ class Kernel:
     """Two inputs meet by shared keys: slots are translated by maps."""
     ranks_right: bool = False
     """The keys of the right side are put in order."""
+    ends_ns: int | None = None
+    """So long after its last row at the source a key has ended; None: at the end of the input."""
     counts_dropped: bool = False
     counts_lost: bool = False
     """The tail counts rows that come to nothing in `lost`."""
@@ -323,6 +325,7 @@ class Kernel:
             "blocks": p.BLOCKS, "arena": p.ARENA, "arena_words": p.ARENA_WORDS, "g": p.GLOBALS, "touched": p.TOUCHED,
             "order": p.ORDER, "rank": p.RANK, "keys": p.KEYS, "out_time": p.OUT_TIME, "out_slot": p.OUT_SLOT,
             "out_gap": p.OUT_GAP, "counters": p.COUNTERS, "maps": p.MAPS, "finish": p.FINISH,
+            "lasts": p.LASTS,
         }  # fmt: skip
         if not self.keyed:
             head(f"r = i64(ctx, {p.RECORDS})", f"b = i64(ctx, {p.BLOCKS})")

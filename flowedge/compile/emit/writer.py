@@ -65,6 +65,7 @@ TAKEN = [
     "out_gap",
     "counters",
     "maps",
+    "lasts",
     "finish",
     "scratch",
     "stop",

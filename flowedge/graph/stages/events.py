@@ -14,6 +14,7 @@ from flowedge.graph.refusals import refuse
 from flowedge.graph.reserved import without_hidden
 from flowedge.graph.stages.ahead import take_leads
 from flowedge.graph.stages.frames import as_rows, whole_only, with_values
+from flowedge.graph.stages.order import ordered
 from flowedge.graph.stages.splits import NeverReached, unreachable
 from flowedge.graph.values import condition, value
 from flowedge.lang import tree as t
@@ -159,6 +160,7 @@ def _peaks(c: Checker, flow: Flow, stage: t.Detect, scope: Scope) -> Flow:
         refuse(c, refused, stage.op, places, flow, "peaks")
         return flow.to(out, -1)
     flow, (found,) = take_leads(c, flow, [found], stage)
+    flow = ordered(c, flow, stage.span)  # rows of one key tell the time to all others
     wait_s = None if flow.type.wait_s is None else flow.type.wait_s + made.wait_s
     out = replace(out, wait_s=wait_s)
     delay = round(found.type.delay_s * 1e9)

@@ -408,6 +408,13 @@ def aggregate(c: Checker, flow: Flow, stage: t.Aggregate, scope: Scope) -> Flow:
     return _done(made, broken)
 
 
+def _clocked(c: Checker, flow: Flow, stage: t.SplitGap | t.SplitOn | t.SplitWhile) -> Flow:
+    """The rows in order, where time ends a piece: those of one key tell the time to all others."""
+    if isinstance(stage, t.SplitGap) or stage.up_to is not None:
+        return ordered(c, flow, stage.span)
+    return flow
+
+
 def cut(
     c: Checker,
     flow: Flow,
@@ -468,10 +475,12 @@ def cut(
         flow, folds, results, columns, broken = fold(
             c, flow, following.bindings, after[0][1], following
         )
+        flow = _clocked(c, flow, stage)
         out = replace(made_of(flow.type, columns, None), in_order=in_order)
         if not good:
             return _done(flow.to(out, -1), broken), 1
     else:
+        flow = _clocked(c, flow, stage)
         out = replace(frames_of(flow.type, None), in_order=in_order)
         if not good:
             return flow.to(out, -1), 0

@@ -38,7 +38,7 @@ class AheadTail(Tail):
             with kernel.sheet.block("else"):
                 self.timers.clear()
 
-        self.timers.fire(act, reached="!= MISSING and finish != 0 and i == n")
+        self.timers.fire_end(act)
         with kernel.sheet.block("if i < n and m >= room"):
             kernel.sheet("LEAVE_FULL")
 
@@ -63,7 +63,7 @@ class AheadTail(Tail):
         state.put(self.count, f"{state.get(self.count)} + 1")
         with sheet.block(f"if {state.get(self.count)} - {state.get(self.sent)} > {self.rows}"):
             self._emit(kernel)
-        self.timers.set("t")
+        self.timers.set_end()
 
     def _emit(self, kernel: Kernel) -> None:
         sheet, state = kernel.sheet, kernel.state

@@ -43,7 +43,7 @@ class SwingTail(Tail):
                 self._write_last(kernel)
             self.timers.clear()
 
-        self.timers.fire(act, reached="!= MISSING and finish != 0 and i == n")
+        self.timers.fire_end(act)
         with kernel.sheet.block("if i < n and m + 2 > room"):
             kernel.sheet("LEAVE_FULL")
 
@@ -94,7 +94,7 @@ class SwingTail(Tail):
                 state.put(self.high[name], f"min({state.get(self.high[name])}, {high})")
             self._take(kernel, values)
             state.put(self.held, "1")
-        self.timers.set("t")
+        self.timers.set_end()
 
     def _take(self, kernel: Kernel, values: dict[str, tuple[str, ...]]) -> None:
         kernel.state.put(self.last_at, "t")

@@ -113,7 +113,7 @@ class Piece:
 
 
 class CutTail(Tail):
-    """Closes a key's piece at a silence, at a change, or where a condition ends; the rest at the end.
+    """Closes a key's piece at a silence, at a change, where a condition ends, or at its bound; the rest with its key.
 
     Rows carry ``time`` = the last row of the piece and ``start`` = its first.
     """
@@ -137,17 +137,16 @@ class CutTail(Tail):
         state.put(self.piece.is_open, "0")
 
     def close(self, kernel: Kernel) -> None:
-        """Pieces whose silence is long enough by now; at the end of input all of them."""
+        """Pieces whose silence or bound is reached by now; the others when their key ends."""
 
         def act() -> None:
             self._emit(kernel)
             self.timers.clear()
 
-        if self.node.how == "gap":
+        if self.node.how == "gap" or self.node.up_to_ns is not None:
             self.timers.fire(act, ready=self.piece.ready)
         else:
-            at_end = "!= MISSING and finish != 0 and i == n"
-            self.timers.fire(act, reached=at_end, ready=self.piece.ready)
+            self.timers.fire_end(act, ready=self.piece.ready)
         with kernel.sheet.block("if i < n and m >= room"):
             kernel.sheet("LEAVE_FULL")
 
@@ -155,9 +154,6 @@ class CutTail(Tail):
         """Close what the row ends, open what it begins, take it in."""
         sheet, state, node, piece = kernel.sheet, kernel.state, self.node, self.piece
         is_open = f"{state.get(piece.is_open)} == 1"
-        if node.up_to_ns is not None:
-            with sheet.block(f"if {is_open} and t - {state.get(piece.first)} >= {node.up_to_ns}"):
-                self._emit(kernel)
         if node.how == "while" and node.condition is not None:
             held = kernel.values.hold(kernel.values.condition(node.condition), "inside")
             with sheet.block(f"if {held}"):
@@ -182,8 +178,17 @@ class CutTail(Tail):
         with sheet.block(f"if {state.get(piece.is_open)} == 0"):
             piece.begin("t")
         piece.add(chain)
-        # Pieces without a silence wait for the end of input, in the order of their last rows.
-        self.timers.set(f"t + {self.node.gap_ns}" if self.node.how == "gap" else "t")
+        gap, up_to = self.node.gap_ns, self.node.up_to_ns
+        if self.node.how == "gap":
+            self.timers.set(
+                f"t + {gap}"
+                if up_to is None
+                else f"min(t + {gap}, {state.get(piece.first)} + {up_to})"
+            )
+        elif up_to is not None:
+            self.timers.set(f"{state.get(piece.first)} + {up_to}")
+        else:
+            self.timers.set_end()
 
     def watermark(self, kernel: Kernel) -> str:
         """What is open may still come out with an older time."""

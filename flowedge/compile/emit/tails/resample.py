@@ -29,7 +29,8 @@ class ResampleTail(Tail):
     """Keeps each key's last row and its next grid point.
 
     `linear` and `nearest` fill the grid up to a row when it comes; `hold` also by the watermark, so it
-    is the clock that sees absence, and at the end up to the newest row of any key. Numbers are interpolated, everything else is held.
+    is the clock that sees absence, up to the end of each key, and at the end of the input up to the newest row of any. Numbers are interpolated,
+    everything else is held.
     """
 
     out_gaps = True
@@ -92,7 +93,8 @@ class ResampleTail(Tail):
                 )
                 # The grid ends with the input: at the newest of its rows, whatever else is known of time.
                 is_over = f"finish != 0 and i == n and {due} > {self.newest}"
-                with sheet.block(f"if ({is_over}){limit}"):
+                ended = f" or {due} >= {timers.end_of_key()}" if timers.ends_ns is not None else ""
+                with sheet.block(f"if ({is_over}){limit}{ended}"):
                     timers.clear()
                 with sheet.block("else"):
                     for column, cells in zip(self.columns, self.old, strict=True):

@@ -61,8 +61,10 @@ class SplitNextTail(Tail):
             self._emit(kernel, end)
             self.timers.clear()
 
-        reached = "<= now" if node.up_to_ns is not None else "!= MISSING and finish != 0 and i == n"
-        self.timers.fire(act, reached=reached, ready=self.piece.ready)
+        if node.up_to_ns is not None:
+            self.timers.fire(act, ready=self.piece.ready)
+        else:
+            self.timers.fire_end(act, ready=self.piece.ready)
         with kernel.sheet.block("if i < n and m >= room"):
             kernel.sheet("LEAVE_FULL")
 
@@ -78,7 +80,10 @@ class SplitNextTail(Tail):
                 values = ("t",) if name == "time" else kernel.read(name, type_, port=1)
                 for cell, value in zip(cells, values, strict=True):
                     state.put(cell, value)
-            self.timers.set(f"t + {self.node.up_to_ns}" if self.node.up_to_ns is not None else "t")
+            if self.node.up_to_ns is not None:
+                self.timers.set(f"t + {self.node.up_to_ns}")
+            else:
+                self.timers.set_end()
         with sheet.block(f"elif {state.get(piece.is_open)} == 1"):
             piece.add(chain)
 

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from flowedge.compile.emit.heap import heap_pop, heap_push, heap_sink
 from flowedge.compile.emit.kernel import Kernel
 
+_LATEST = 2**63 - 2**33
+"""No end is later: there is room behind it for timers, and it is not `FOREVER`."""
+
 
 class Timers:
     """One timer for each key: `set` it on a row; `fire` runs what is due, in the order (time, key).
@@ -15,6 +18,7 @@ class Timers:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         kernel.uses_touched = kernel.uses_touched or kernel.keyed
+        self.ends_ns = kernel.ends_ns if kernel.keyed else None
         self.count = kernel.globals.add("g_timers", 0).name
         self.due = kernel.state.cell("due", -(2**63))
         self.filed = kernel.state.cell("filed", -(2**63))
@@ -42,6 +46,45 @@ class Timers:
                 if kernel.keyed
                 else f"{self.count} = 1"
             )
+
+    def set_end(self) -> None:
+        """Write statements that set the timer of the key at hand to its end: of its life, or of the input.
+
+        Before the end of the input, keys stand in the order of their last rows.
+        """
+        if self.ends_ns is None:
+            self.set("t")
+            return
+        state = self.kernel.state
+        # The source may have told of a later end already.
+        filed, waits = state.get(self.filed), state.get(self.waits)
+        due = self._end("t")
+        self.set(f"(max({due}, {filed}) if {waits} != 0 else {due})")
+
+    def fire_end(self, act: Callable[[], None], *, ready: Sequence[str] = ()) -> None:
+        """Write the loop over keys that have ended, as `fire`."""
+        if self.ends_ns is None:
+            self.fire(act, reached="!= MISSING and finish != 0 and i == n", ready=ready)
+            return
+
+        def look() -> None:
+            sheet, state = self.kernel.sheet, self.kernel.state
+            end = sheet.fresh("end")
+            sheet(f"{end} = {self.end_of_key()}")
+            with sheet.block(f"if {end} > {state.get(self.filed)}"):
+                state.put(self.due, end)
+            with sheet.block("else"):
+                act()
+
+        self.fire(look, reached="<= now or finish != 0 and i == n", ready=ready)
+
+    def end_of_key(self) -> str:
+        """Text of the time at which the key at hand has ended, as far as its source knows."""
+        return self._end("i64(lasts, slot)")
+
+    def _end(self, last: str) -> str:
+        assert self.ends_ns is not None
+        return f"min({last}, {_LATEST - self.ends_ns}) + {self.ends_ns}"
 
     def clear(self) -> None:
         """Write statements that make the timer of the key at hand do nothing when it fires."""
