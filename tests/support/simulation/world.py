@@ -25,6 +25,7 @@ from support.simulation import network
 from support.simulation.arrivals import arrivals_seen
 from support.simulation.broker import UNREADABLE, Broker, Topic, files_of, lay_out, serving
 from support.simulation.pipelines import pipeline
+from support.simulation.promises import watched
 from support.simulation.rows import log
 from support.simulation.turns import Turns
 
@@ -446,7 +447,8 @@ def live(seed, parent, **options):
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     world = World(seed, root, **options)
-    world.live()
-    world.arrive()
+    with watched(world.wrong):
+        world.live()
+        world.arrive()
     shutil.rmtree(root)
     return world
