@@ -18,12 +18,14 @@ def watched(wrong):
         if batch is not None and batch.n:
             least = int(batch.time.min())
             if least < node.watermark:
-                note(f"a row of {least} behind the watermark {node.watermark} of {_told(node.spec)}")
+                note(
+                    f"a row of {least} behind the watermark {node.watermark} of {_told(node.spec)}"
+                )
         give(node, batch, watermark)
 
     def adding(held, batch):
-        if held._is_sorted and batch.n:  # noqa: SLF001
-            time, runs = batch.time, held._runs  # noqa: SLF001
+        if held._is_sorted and batch.n:
+            time, runs = batch.time, held._runs
             if (time[1:] < time[:-1]).any() or (runs and time[0] < runs[-1].time[-1]):
                 note("rows in no order where they are taken to be in order of time")
         add(held, batch)
