@@ -26,8 +26,11 @@ _LABEL = pa.dictionary(pa.int32(), pa.string())
 
 
 def kind_of(field: Field) -> Any:  # noqa: ANN401
-    """The Arrow type of a field where it leaves the session."""
-    is_label = field.labels is not None and field.store == "string"
+    """The Arrow type of a field where it leaves the session.
+
+    Lists of labels are lists of texts: readers of Parquet cannot put lists of dictionaries together (ARROW-5030).
+    """
+    is_label = field.labels is not None and field.store == "string" and not field.shape
     kind = _LABEL if is_label else _KINDS[field.store]
     for length in reversed(field.shape):
         kind = pa.list_(kind, length)
@@ -406,6 +409,8 @@ class Writer:
         """One column as an Arrow array."""
         flat = values.reshape(-1) if field.shape else values
         out = self._scalars(field, flat)
+        if field.shape and pa.types.is_dictionary(out.type):
+            out = out.dictionary_decode()
         for length in reversed(field.shape):
             out = pa.FixedSizeListArray.from_arrays(out, length)
         return out

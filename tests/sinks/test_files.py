@@ -15,10 +15,13 @@ import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from support.flow import CATALOG
 
 from flowedge.lang.errors import SinkError
+from flowedge.runtime.plan import compile_flow
 from flowedge.sinks import catalog
 from flowedge.sinks.atomic import AtomicFile, explained
+from flowedge.sinks.parquet import Parquet
 from flowedge.types.connectors import Limit
 
 FORMATS = ["arrow", "parquet", "csv", "jsonl"]
@@ -474,3 +477,25 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
 def test_what_the_system_says_becomes_a_sentence(number, sentence):
     error = explained(Path("out/a.arrow"), OSError(number, os.strerror(number)))
     assert str(error).startswith(sentence)
+
+
+def test_lists_of_labels_are_lists_of_texts_that_parquet_gives_back(tmp_path, monkeypatch):
+    """Of lists of dictionaries in several row groups pyarrow says that they are not implemented."""
+    monkeypatch.setattr(Parquet, "block_rows", 2)
+    text = (
+        "source a (time, v: f64) from given()\nsource b (time, v: f64) from given()\n"
+        "stream both = a, b\nsink both | window 2 samples to expected()"
+    )
+    session = compile_flow(text=text, catalog=CATALOG).open()
+    time = pa.array(np.arange(8) * 10**9).cast(pa.timestamp("ns", "UTC"))
+    out = []
+    for name, first in (("a", 0), ("b", 3)):
+        rows = pa.record_batch({"time": time, "v": [1.0] * 8}).slice(first)
+        out += session.push(name, rows).values()
+    out = pa.Table.from_batches([*out, *session.finish().values()]).combine_chunks()
+    assert out.schema.field("branch").type == pa.list_(pa.string(), 2)
+    write("parquet", tmp_path / "o.parquet", out.to_batches()[0])
+    file = pq.ParquetFile(tmp_path / "o.parquet")
+    assert file.num_row_groups > 2
+    assert file.read()["branch"].to_pylist() == out["branch"].to_pylist()
+    assert {len(set(pair)) for pair in out["branch"].to_pylist()} == {1, 2}
