@@ -64,7 +64,8 @@ def _behind(graph: g.Graph, node: g.Node) -> Ends | None:
         case g.TimeWindow():
             more = window_s(node)
         case g.Resample(method="hold"):
-            more = (source.expire_s or 0.0) + step_s(node)
+            more = step_s(node)
+            more += (source.expire_s or 0.0) if node.up_to_ns is None else node.up_to_ns / 1e9
         case g.Resample() | g.Unnest(rate_hz=None):
             more = 0.0
         case _ if isinstance(node, _AT_ONCE):

@@ -36,6 +36,7 @@ CHAINS = {
     "to next": SOURCE + "stream hot = s | where v > 1\nsink s | split at hot to next | aggregate sum(v) as m to expected()",
     "past lead": SIGNAL + "sink s | where v > 0.5 | derive a = lead(v, 1) to expected()",
     "windowed lead": SOURCE + "sink s | window 30 s | aggregate sum(v) as m | derive a = lead(m, 1) to expected()",
+    "lead on a grid": SOURCE + "sink s | resample 1 s hold up to 50 s | derive a = lead(v, 2) to expected()",
     "hold on": SOURCE + "sink s | where v > 0.5 | resample 1 s hold to expected()",
     "hold": SOURCE + "sink s | resample 1 s hold up to 5 s to expected()",
     "grid": SOURCE + "sink s | resample 1 s linear to expected()",

@@ -23,7 +23,7 @@ class Swing(Stage):
     ------
     in : rows or a signal, numbers [u]
     out : rows
-    wait : until the line has to turn
+    wait : until the line has to turn, the key expires, or the input ends
     missing : a value that becomes missing, or no longer is, is kept
     lossy : within `error`
     state : two rows and two slopes per key

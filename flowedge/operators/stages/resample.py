@@ -18,7 +18,7 @@ class Resample(Stage):
     ----------
     RATE : frequency, or the duration of one sample
     nearest : the nearest row (the default)
-    hold : the newest row up to the instant; also goes on while nothing comes
+    hold : the newest row up to the instant; also goes on while nothing comes, until the key expires
     linear : on the line between the rows before and after
     up to : how far a row may be away; beyond it the signal has a gap
     in : time zone, for days and hours that follow local clocks; the period then divides a day, or is

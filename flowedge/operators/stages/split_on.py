@@ -14,13 +14,13 @@ class SplitOn(Stage):
     Parameters
     ----------
     EXPR : a number, text or condition; two missing values are the same
-    up to : bound of a frame; needed where its rows are kept
+    up to : bound of a frame, which ends so long after its first row; needed where its rows are kept
 
     Stream
     ------
     in : rows or a signal
     out : frames; `time` is that of the last row, `start` that of the first
-    wait : until the next change
+    wait : until the next change, or D after the first row; until the key expires, or the input ends
     missing : missing samples do not end a frame
     state : a few words per key
 

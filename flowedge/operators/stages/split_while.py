@@ -20,7 +20,7 @@ class SplitWhile(Stage):
     ------
     in : rows or a signal
     out : frames; `time` is that of the last row, `start` that of the first
-    wait : until it no longer holds
+    wait : until it no longer holds, or D after the first row; until the key expires, or the input ends
     missing : a condition with a missing value is false; missing samples do not end a frame
     state : a few words per key
 
