@@ -2,7 +2,6 @@
 
 import csv as reader_of_rows
 import io
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.csv as pacsv
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import Predicate, connector
 from flowedge.sources.files import FileSource, first_line, no_column
-from flowedge.sources.limits import LIMITS, exceeded
+from flowedge.sources.limits import LIMITS, check_names, exceeded
 from flowedge.sources.text import as_written, convert, noun, nulls_where, row_number, with_nearest
 from flowedge.types.connectors import Option, Signature
 
@@ -357,9 +356,7 @@ class Csv(FileSource):
                 f"`{path}` has {len(header)} names and {len(values)} cells in its first row; "
                 "if the first cell is a row number, say `index=true`"
             )
-        twice = [name for name, n in Counter(n for n in header if n).items() if n > 1]
-        if twice:
-            raise SourceError(f"`{path}` has two columns named `{twice[0]}`; rename one of them")
+        check_names(path, filter(None, header))
         return _Layout(tuple(header), skip + 1, self._groups(path, header))
 
     def _first_rows(self, path: str) -> list[list[str]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import BATCH_ROWS, Piece, Position, Predicate, Source
-from flowedge.sources.limits import TRUSTED, check_schema, check_texts
+from flowedge.sources.limits import TRUSTED, check_names, check_schema, check_texts
 from flowedge.sources.paths import Found, captured_names, find, os_error
 from flowedge.types.connectors import Signature
 
@@ -108,6 +108,7 @@ class FileSource(Source):
             raise self.damaged(path, error) from None
         if not self.given[TRUSTED.name]:
             check_schema(path, schema)
+        check_names(path, schema.names)
         return schema
 
     def _columns_inside(

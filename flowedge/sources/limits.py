@@ -1,6 +1,7 @@
 """How much a file may ask for before it is believed: bounds that no recording reaches and a bomb does."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -63,6 +64,13 @@ def check_schema(path: str, schema: pa.Schema) -> None:
         depth = _depth(one.type)
         if depth > LIMITS.nesting:
             raise exceeded(path, f"nests `{one.name[:80]}` {depth} deep", str(LIMITS.nesting))
+
+
+def check_names(path: str, names: Iterable[str]) -> None:
+    """No two columns of one name, of which nobody knows which is meant; raises SourceError."""
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise SourceError(f"`{path}` has two columns named `{twice[0][:80]}`; rename one of them")
 
 
 def check_ratio(path: str, what: str, stored: int, unpacked: int) -> None:

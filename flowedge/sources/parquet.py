@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import BATCH_ROWS, Comparison, Predicate, connector
 from flowedge.sources.files import FileSource, first_line, no_column
-from flowedge.sources.limits import check_ratio, check_rows
+from flowedge.sources.limits import check_names, check_ratio, check_rows
 from flowedge.sources.paths import Found, check_file, find
 from flowedge.types.connectors import Option, Signature
 from flowedge.types.encryption import encryption_key, parquet_decryption
@@ -85,6 +85,7 @@ class Parquet(FileSource):
         """One row group after the other; of those that cannot pass only what every row needs."""
         with self._open(path) as file, self._open(path, buffer=0) as whole:
             schema = file.schema_arrow
+            check_names(path, schema.names)
             names = (
                 columns if columns is not None else (list(self.given["columns"]) or schema.names)
             )

@@ -228,6 +228,22 @@ def test_a_header_with_a_name_too_few_or_twice_is_said(tmp_path):
     assert complaint("csv", path).endswith("has two columns named `v`; rename one of them")
 
 
+@pytest.mark.parametrize("name", ["arrow", "parquet"])
+def test_two_columns_of_one_name_are_said(tmp_path, name):
+    twice = pa.schema([("v", pa.int64()), ("w", pa.int64()), ("v", pa.int64())])
+    table = pa.Table.from_arrays([pa.array([1])] * 3, schema=twice)
+    path = tmp_path / f"a.{name}"
+    if name == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(str(path), twice) as out:
+            out.write_table(table)
+    with pytest.raises(SourceError, match="has two columns named `v`; rename one of them$"):
+        catalog.get(name)(str(path)).schema()
+    if name == "parquet":
+        assert complaint(name, path).endswith("has two columns named `v`; rename one of them")
+
+
 def test_a_declared_column_that_is_absent_names_the_nearest(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("Temperature,v\n1,2\n")
