@@ -238,7 +238,7 @@ def test_two_columns_of_one_name_are_said(tmp_path, name):
     else:
         with pa.ipc.new_file(str(path), twice) as out:
             out.write_table(table)
-    with pytest.raises(SourceError, match="has two columns named `v`; rename one of them$"):
+    with pytest.raises(SourceError, match=r"has two columns named `v`; rename one of them$"):
         catalog.get(name)(str(path)).schema()
     if name == "parquet":
         assert complaint(name, path).endswith("has two columns named `v`; rename one of them")
