@@ -5,16 +5,22 @@ FLOWEDGE_SEEDS says how many worlds, FLOWEDGE_SEED where they begin.
 
 import os
 
+import numpy as np
 import pytest
 from support.simulation.broker import connected
 from support.simulation.pipelines import pipeline
+from support.simulation.promises import watched
 from support.simulation.stages import parts_of
 from support.simulation.world import POWER, SHARED, live
 
+from flowedge.compile.program import NodeSpec
 from flowedge.operators import discover
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.run import Run
+from flowedge.session.batch import Batch
+from flowedge.session.held import Held
 from flowedge.session.kernel import KernelNode
+from flowedge.session.node import Node
 from flowedge.session.session import Session
 from flowedge.sources.contract import Position
 
@@ -54,6 +60,26 @@ def test_few_drafts_are_refused():
 
 
 # ---- a harness that cannot fail proves nothing
+
+
+def test_a_promise_that_is_broken_is_noted():
+    def rows(*time):
+        return Batch(len(time), np.array(time, np.int64), None, None, {})
+
+    wrong = []
+    with watched(wrong):
+        node = Node(NodeSpec(id=0, name="s"), None)
+        node.give(rows(5, 9), 10)
+        node.give(rows(10), 20)
+        held = Held(is_sorted=True)
+        held.add(rows(1, 2, 2))
+        held.add(rows(2, 3))
+        assert not wrong
+        node.give(rows(25, 19), 30)
+        node.give(rows(29), 30)
+        held.add(rows(4, 2))
+    assert len(wrong) == 2
+    assert "a row of 19 behind the watermark 20 of `s`" in wrong[0]
 
 
 class Forgetful(Plan):
