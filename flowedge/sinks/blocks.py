@@ -12,6 +12,9 @@ import pyarrow as pa
 from flowedge.types.compute import pc
 from flowedge.types.metadata import LABELS
 
+_FAN = 32
+"""Parts of rows that become one."""
+
 
 class Blocks:
     """Cuts a stream of batches into blocks of exactly `rows` rows.
@@ -28,13 +31,13 @@ class Blocks:
         )
         self.rows = rows
         self.pending_rows = 0
-        self._pending: list[list[pa.Array]] = []
+        self._pending = _Pending()
         self._texts = {i: _Texts(f) for i, f in enumerate(schema) if pa.types.is_dictionary(f.type)}
 
     @property
     def pending_bytes(self) -> int:
         """Bytes of the rows that wait."""
-        return sum(column.nbytes for row in list(self._pending) for column in row)
+        return sum(column.nbytes for part in self._pending.parts() for column in part)
 
     def push(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Take rows, give all blocks that are full."""
@@ -43,7 +46,7 @@ class Blocks:
             take = min(batch.num_rows - at, self.rows - self.pending_rows)
             part = batch.slice(at, take)
             # The dictionary grows with the rows of this block alone, not with those behind it.
-            self._pending.append(
+            self._pending.add(
                 [
                     self._texts[i].codes(column) if i in self._texts else column
                     for i, column in enumerate(part.columns)
@@ -74,17 +77,19 @@ class Blocks:
             if i in self._texts:
                 self._texts[i].load(column.dictionary)
             row.append(column.indices if i in self._texts else column)
-        self._pending, self.pending_rows = [row] if batch.num_rows else [], batch.num_rows
+        self._pending, self.pending_rows = _Pending(), batch.num_rows
+        if batch.num_rows:
+            self._pending.add(row)
 
     def _block(self) -> pa.RecordBatch:
         block = self._waiting()
-        self._pending, self.pending_rows = [], 0
+        self._pending, self.pending_rows = _Pending(), 0
         return block
 
     def _waiting(self) -> pa.RecordBatch:
-        arrays = []
+        arrays, waiting = [], self._pending.parts()
         for i, field in enumerate(self.schema):
-            parts = [row[i] for row in self._pending]
+            parts = [part[i] for part in waiting]
             # Even a single part is copied if it is a view: bits before it would be written, too.
             kind = pa.int32() if i in self._texts else field.type
             whole = pa.concat_arrays(parts) if parts else pa.array([], kind)
@@ -92,6 +97,31 @@ class Blocks:
                 whole = pa.DictionaryArray.from_arrays(whole, self._texts[i].dictionary(field.type))
             arrays.append(whole)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+class _Pending:
+    """Rows in order, in parts; many small parts become one, and many of those again.
+
+    A part of a few rows may keep the memory of a whole batch, and costs more than its rows. Each row is
+    copied once per level, as in a log-structured merge tree (O'Neil et al., Acta Informatica 33, 1996).
+    """
+
+    def __init__(self) -> None:
+        self._levels: list[list[list[pa.Array]]] = [[]]
+
+    def parts(self) -> list[list[pa.Array]]:
+        """The columns of each part."""
+        return [part for level in reversed(list(self._levels)) for part in list(level)]
+
+    def add(self, part: list[pa.Array]) -> None:
+        """Take rows that come behind all others."""
+        for level in self._levels:
+            level.append(part)
+            if len(level) < _FAN:
+                return
+            part = [pa.concat_arrays(columns) for columns in zip(*level, strict=True)]
+            level.clear()
+        self._levels.append([part])
 
 
 class _Texts:
