@@ -1,6 +1,12 @@
-"""What all tests share: how hypothesis searches, and which files begin."""
+"""What all tests share: how hypothesis searches, which files begin, and that Ctrl-C reaches the runs that they start."""
+
+import signal
 
 from hypothesis import settings
+
+# What a shell starts in the background ignores SIGINT, and so would every run that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The first call of a kernel compiles it, so that no time limit for one example makes sense.
 settings.register_profile("flowedge", derandomize=True, deadline=None)
