@@ -47,12 +47,20 @@ def adapted(
     Raises
     ------
     CheckpointError
-        state would be lost that was not given up: the difference, and the way out
+        state would be lost that was not given up: the difference, and the way out;
+        or what is given up is not there
     """
     if value["program"] == program.digest and not discard:
         return value, []
     before, now = value["shape"], shape_of(program)
     by_name = {name: (i, mark, has) for i, (name, mark, has) in before["nodes"].items()}
+    unknown = set(discard) - {EVERYTHING}
+    unknown = {d for d in unknown if not any(_is_in(name, {d}) for name in by_name)}
+    if unknown:
+        have = ", ".join(f"`{name}`" for name, (_, _, has) in by_name.items() if has)
+        raise CheckpointError(
+            f"there is no state of `{min(unknown)}` to discard; the checkpoint has that of {have}"
+        )
     nodes: dict[str, Any] = {}
     told: list[str] = []
     lost: list[str] = []
@@ -88,13 +96,6 @@ def adapted(
     if pool is not None:
         known = dict(zip(before["tables"], value["tables"], strict=True))
         tables = [known.get(name) for name in now["tables"]]
-    unknown = set(discard) - {EVERYTHING}
-    unknown = {d for d in unknown if not any(_is_in(name, {d}) for name in by_name)}
-    if unknown:
-        have = ", ".join(f"`{name}`" for name, (_, _, has) in by_name.items() if has)
-        raise CheckpointError(
-            f"there is no state of `{min(unknown)}` to discard; the checkpoint has that of {have}"
-        )
     return {
         "program": program.digest,
         "finished": value["finished"],

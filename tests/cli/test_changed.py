@@ -131,6 +131,10 @@ def test_nothing_of_that_name_is_told_with_what_there_is(place):
     stopped(place)
     with pytest.raises(CheckpointError, match=r"no state of `x` to discard.*`s`, `w: window 10 s`"):
         goes_on(place, FLOW, "x")
+    longer = FLOW.replace("10 s", "20 s")
+    with pytest.raises(CheckpointError, match=r"no state of `window 10 s` to discard"):
+        goes_on(place, longer, "window 10 s")
+    assert goes_on(place, longer, "w: window 10 s").resumed_from == 4
 
 
 def test_quite_another_pipeline_is_refused(place):
