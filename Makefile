@@ -30,6 +30,8 @@ torture: $(READY)
 	FLOWEDGE_SEEDS=5000 $(BIN)/python -m pytest --numprocesses 2 --dist load tests/simulation
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torture]"
 	$(BIN)/python tests/fuzz/torture.py --guided payload --inputs 1000000
+	$(BIN)/python tests/fuzz/torture.py --guided checkpoint --inputs 1000000
+	$(BIN)/python tests/fuzz/torture.py --guided grammar --inputs 1000000
 	$(BIN)/python tests/fuzz/torture.py --inputs 1000000
 	FLOWEDGE_KEYS=10000000 $(BIN)/python -m pytest tests/session/test_expire.py
 	FLOWEDGE_SOAK_S=3600 $(BIN)/python -m pytest tests/faults/test_soak.py

@@ -8,7 +8,9 @@ import argparse
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
@@ -32,9 +34,10 @@ def guided(target: Target, inputs: int, seed: int, kept: Path) -> None:
     """Follow the coverage of a target; never returns. Ends with 77 where libFuzzer found something."""
     import atheris  # noqa: PLC0415
 
-    with atheris.instrument_imports(include=list(target.guided)):
-        for data in target.seeds():
-            expected(target.one_input, data)
+    for data in target.seeds():
+        expected(target.one_input, data)
+    for function in functions(target.guided):
+        atheris.instrument_func(function)
     kept.mkdir(parents=True, exist_ok=True)
     for data in target.seeds():
         (kept / hashlib.sha1(data).hexdigest()).write_bytes(data)  # a name only
@@ -43,11 +46,25 @@ def guided(target: Target, inputs: int, seed: int, kept: Path) -> None:
         f"-seed={seed + 1}",
         "-timeout=10",
         "-rss_limit_mb=2048",
-        "-max_len=4096",
+        f"-max_len={max(4096, *(2 * len(data) for data in target.seeds()))}",
         f"-artifact_prefix={kept.parent}/found-",
     ]
     atheris.Setup([sys.argv[0], *options, str(kept)], lambda data: expected(target.one_input, data))
     atheris.Fuzz()
+
+
+def functions(packages: tuple[str, ...]) -> Iterator[FunctionType]:
+    """What was written in Python in these packages, as far as they are loaded; what Numba compiles is left alone."""
+    for name, module in list(sys.modules.items()):
+        if any(name == package or name.startswith(f"{package}.") for package in packages):
+            inside = [
+                one for one in vars(module).values() if getattr(one, "__module__", "") == name
+            ]
+            methods = [m for one in inside if isinstance(one, type) for m in vars(one).values()]
+            for one in [*inside, *methods]:
+                function = getattr(one, "fget", getattr(one, "__func__", one))
+                if isinstance(function, FunctionType):
+                    yield function
 
 
 def told(name: str, report: Report) -> str:
