@@ -8,9 +8,19 @@ from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.models import Declared
 from flowedge.graph.names import Bound, EndlessExpansion, Scope, UnknownCall
 from flowedge.graph.place import DEEPEST
-from flowedge.graph.stages import events, meeting, models, rows, shapes, splits, windows
+from flowedge.graph.stages import (
+    aggregates,
+    cuts,
+    events,
+    meeting,
+    models,
+    rows,
+    shapes,
+    splits,
+    windows,
+)
+from flowedge.graph.stages.aggregates import Item
 from flowedge.graph.stages.order import ordered
-from flowedge.graph.stages.windows import Item
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import did_you_mean
@@ -22,7 +32,7 @@ Lives = Callable[[t.Ref, Scope], list[tuple[str, Span]]]
 
 SIMPLE: dict[type[t.Tree], Callable[..., Flow]] = {
     t.Where: rows.where, t.Derive: rows.derive, t.Select: rows.select, t.Rekey: rows.rekey, t.Filter: rows.filter_,
-    t.Resample: shapes.resample, t.Unnest: shapes.unnest, t.Compress: shapes.compress, t.Aggregate: windows.aggregate,
+    t.Resample: shapes.resample, t.Unnest: shapes.unnest, t.Compress: shapes.compress, t.Aggregate: aggregates.aggregate,
     t.Detect: events.detect, t.ClassifyRules: events.classify_rules, t.ClassifyScorer: events.classify_scorer,
     t.Spectrum: events.spectrum,
 }  # fmt: skip
@@ -145,7 +155,7 @@ def one(
         case t.Window():
             return windows.window(c, flow, stage, scope, after)
         case t.SplitGap() | t.SplitOn() | t.SplitWhile():
-            return windows.cut(c, flow, stage, scope, after)
+            return cuts.cut(c, flow, stage, scope, after)
         case t.SplitAt():
             meant = replace(stage, events=scope.stream_ref(stage.events)[0])
             return splits.split_at(c, flow, meant, scope, world.refs(stage.events, scope), after)

@@ -12,12 +12,13 @@ from flowedge.graph.expressions import Const, Expr
 from flowedge.graph.names import DeclaredTwice, Scope
 from flowedge.graph.place import Place
 from flowedge.graph.reserved import without_hidden
+from flowedge.graph.stages.aggregates import Item, fold
 from flowedge.graph.stages.ahead import take_leads
+from flowedge.graph.stages.cuts import UnboundedFrame
 from flowedge.graph.stages.frames import START, as_rows, has_long_lists, whole_only
 from flowedge.graph.stages.kept import frames_of, is_folded_in_the_end
 from flowedge.graph.stages.meeting import KeysDoNotMatch, matching_keys, named
 from flowedge.graph.stages.order import as_irregular, ordered
-from flowedge.graph.stages.windows import Item, UnboundedFrame, fold
 from flowedge.graph.values import condition
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule
