@@ -75,7 +75,7 @@ class Catalog(Protocol):
     def schema(self, connector: str, address: str, options: Mapping[str, Any]) -> Described | None:
         """Columns of a self-describing source; None: it cannot say. Raises `CatalogError`."""
 
-    def model(self, path: str) -> ModelShape | None:
+    def model(self, path: str, kind: str = "torch") -> ModelShape | None:
         """Inputs and outputs of a model file; None: it cannot say. Raises `CatalogError`."""
 
 
@@ -115,6 +115,6 @@ class PlainCatalog:
             return self.schemas(connector, address, options)
         return self.schemas.get(address)
 
-    def model(self, path: str) -> ModelShape | None:
+    def model(self, path: str, kind: str = "torch") -> ModelShape | None:
         """What is known under the path."""
         return self.models.get(path)

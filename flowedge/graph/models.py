@@ -37,6 +37,25 @@ class LabelsDoNotFit(Rule):
     code = "FE601"
 
 
+class BatchDoesNotFit(Rule):
+    """A model that was exported for a fixed number of frames is called with as many each time.
+
+    Wrong::
+
+        source s (time, v: f32) at 100 Hz from arrow("in.arrow")
+        model m = torch("single.pt2") input (v) output softmax ["a", "b"]
+        sink s | window 64 samples | classify with m to console
+
+    Right::
+
+        source s (time, v: f32) at 100 Hz from arrow("in.arrow")
+        model m = torch("single.pt2") input (v) output softmax ["a", "b"] batch 1
+        sink s | window 64 samples | classify with m to console
+    """
+
+    code = "FE607"
+
+
 class ModelUnreadable(Rule):
     """A model file that is missing or cannot be read.
 
@@ -89,7 +108,7 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
             )
         )
         return None
-    runs = kind == "torch"
+    runs = kind in ("torch", "onnx")
     if not runs:
         c.not_yet(tree.op.name.span, f"a model of `{kind}`", "export it for `torch`")
     path, digest = _path_and_digest(c, tree.op, place)
@@ -154,11 +173,12 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
     out = Declared(file, inputs, head, head_span, labels, columns, batch, None, runs)
     if runs:
         try:
-            out = replace(out, shape=c.catalog.model(path))
+            out = replace(out, shape=c.catalog.model(path, kind))
         except CatalogError as error:
             c.report(ModelUnreadable.at(tree.op.span, error.message, fix=error.fix))
             out = replace(out, runs=False)
     _labels_fit(c, out)
+    _batch_fits(c, out, tree)
     return out
 
 
@@ -214,6 +234,17 @@ def _labels_fit(c: Checker, m: Declared) -> None:
             if not agrees(tensor.shape[1:], column.type.shape):
                 c.report(LabelsDoNotFit.at(m.head_span, f"column `{column.name}` has shape {shape_text(column.type.shape)}, the model gives {shape_text(tensor.shape[1:])}",
                                            fix="declare the shape that the model gives"))  # fmt: skip
+
+
+def _batch_fits(c: Checker, m: Declared, tree: st.Model) -> None:
+    """A first length that is fixed is the number of frames in a call."""
+    lengths = [x.shape[0] for x in m.shape.inputs if x.shape] if m.shape is not None else []
+    wanted = next((n for n in lengths if n not in (None, m.batch)), None)
+    if wanted is None:
+        return
+    span = next((x.span for x in tree.clauses if x.word == "batch"), tree.op.span)
+    c.report(BatchDoesNotFit.at(span, f"a batch of {m.batch} frames for a model of {wanted}", why=f"`{m.file.path}` was exported for {wanted} at a time",
+                                fix=f"write `batch {wanted}`, or export it with a free batch"))  # fmt: skip
 
 
 def agrees(wanted: Sequence[int | None], given: Sequence[int]) -> bool:

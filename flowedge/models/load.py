@@ -10,11 +10,14 @@ import numpy as np
 
 from flowedge.lang.errors import DigestError, ModelError
 from flowedge.models.archive import Archive
-from flowedge.models.pt2 import ModelInfo, Program, Runner, TensorInfo
+from flowedge.models.info import ModelInfo, TensorInfo
+from flowedge.models.pt2 import Program, Runner
 
 Array = np.ndarray[Any, Any]
 
 LARGEST_FILE = 2**30
+KINDS = {".onnx": "onnx"}
+"""Formats by the end of a file's name; all others are Torch's."""
 
 
 class Network(Protocol):
@@ -135,24 +138,34 @@ def read(path: str | Path, sha256: str | None = None) -> tuple[bytes, str]:
 
 
 def load(
-    path: str | Path, sha256: str | None = None, trusted: frozenset[str] = frozenset()
+    path: str | Path,
+    sha256: str | None = None,
+    trusted: frozenset[str] = frozenset(),
+    kind: str = "torch",
 ) -> Model:
     """A model ready to run.
 
     Parameters
     ----------
-    path : a ``.pt2`` written by torch.export, or a TorchScript archive
+    path : a ``.pt2`` written by torch.export, or a TorchScript archive; an ONNX model
     sha256 : the digest that the pipeline asks for, None for any
     trusted : digests of programs (TorchScript) that the user lets run
+    kind : ``torch`` or ``onnx``
 
     Raises
     ------
     ModelError
-        missing, damaged, not allowed, or Torch is not installed (the extra ``flowedge[torch]``)
+        missing, damaged, not allowed, or what runs it is not installed (the extras ``flowedge[torch]``,
+        ``flowedge[onnx]``)
     DigestError
         the digest differs
     """
     data, digest = read(path, sha256)
+    if kind == "onnx":
+        _require_onnx(path)
+        from flowedge.models.onnx import Session  # noqa: PLC0415
+
+        return Model(Session(data, str(path)), digest)
     archive = Archive(data, str(path))
     if is_torchscript(archive):
         if digest not in {t.lower() for t in trusted}:
@@ -179,6 +192,13 @@ def _require_torch(path: str | Path) -> None:
         )
 
 
+def _require_onnx(path: str | Path) -> None:
+    if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None:
+        raise ModelError(
+            f"model `{path}` needs ONNX Runtime, which is not installed; run: pip install 'flowedge[onnx]'"
+        )
+
+
 def is_torchscript(archive: Archive) -> bool:
     """Whether an archive is a TorchScript program: code and a pickle at its root."""
     return any(
@@ -186,8 +206,13 @@ def is_torchscript(archive: Archive) -> bool:
     ) and not archive.has("models/model.json")
 
 
-def inspect(path: str | Path) -> ModelInfo:
+def inspect(path: str | Path, kind: str | None = None) -> ModelInfo:
     """Inputs and outputs of a model, without Torch and without running anything.
+
+    Parameters
+    ----------
+    path : where it lies
+    kind : ``torch`` or ``onnx``; None: as its name ends
 
     Raises
     ------
@@ -195,6 +220,11 @@ def inspect(path: str | Path) -> ModelInfo:
         the file cannot be read; of a TorchScript program nothing is known: it has no inputs here
     """
     data, _ = read(path)
+    if (kind or KINDS.get(Path(path).suffix.lower())) == "onnx":
+        _require_onnx(path)
+        from flowedge.models.onnx import Graph  # noqa: PLC0415
+
+        return Graph(data, str(path)).info
     archive = Archive(data, str(path))
     if is_torchscript(archive):
         return ModelInfo((), ())

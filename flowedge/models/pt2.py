@@ -14,29 +14,13 @@ import numpy as np
 
 from flowedge.lang.errors import ModelError
 from flowedge.models.archive import Archive
+from flowedge.models.info import ModelInfo, TensorInfo
 from flowedge.models.operators import ALLOWED, DTYPES
 
 LARGEST = 2**28
 """Elements of one weight, at most."""
 
 PREFIX = "torch.ops.aten."
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One input or output: None in `shape` is free; the first length is the batch."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What a model takes and gives."""
-
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
 
 
 class Program:

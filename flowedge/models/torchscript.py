@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowedge.lang.errors import ModelError
-from flowedge.models.pt2 import ModelInfo, TensorInfo
+from flowedge.models.info import ModelInfo, TensorInfo
 
 
 class ScriptRunner:

@@ -106,10 +106,10 @@ class FileCatalog:
         self.asked.append(("schema", _subject(connector, address, options), answer[0]))
         return None if answer[1] is None else answer[1]()
 
-    def model(self, path: str) -> ModelShape | None:
+    def model(self, path: str, kind: str = "torch") -> ModelShape | None:
         """Inputs and outputs of a model, from its file."""
         self._vet(Path(path))
-        digest, shape = describe_model(path)
+        digest, shape = describe_model(path, kind)
         self.asked.append(("model", path, digest))
         return shape
 
@@ -138,8 +138,6 @@ def still_holds(kind: str, subject: str, digest: str) -> bool:
             case "schema":
                 connector, address, options = json.loads(subject)
                 return describe(connector, address, options)[0] == digest
-            case "model":
-                return describe_model(subject)[0] == digest
             case "zones":
                 from flowedge.operators import zones  # noqa: PLC0415  # most plans have none
 
@@ -194,12 +192,12 @@ def describe(
     return digest, answer
 
 
-def describe_model(path: str) -> tuple[str, ModelShape | None]:
+def describe_model(path: str, kind: str = "torch") -> tuple[str, ModelShape | None]:
     """The digest of a model file, and its inputs and outputs."""
     from flowedge.models.load import inspect  # noqa: PLC0415  # only pipelines with models
 
     try:
-        info = inspect(path)
+        info = inspect(path, kind)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except (ModelError, OSError) as error:
         raise CatalogError(str(error)) from None

@@ -7,7 +7,9 @@ from flowedge.lang.errors import ModelError
 
 
 def load_models(program: p.Program, trusted: frozenset[str]) -> dict[str, Any]:
-    """Every model that a node of the program calls, by name; imports Torch only if there is one.
+    """Every model that a node of the program calls, by name; a file that several name is loaded once.
+
+    Torch and ONNX Runtime are imported only where a model needs them.
 
     Raises
     ------
@@ -16,12 +18,16 @@ def load_models(program: p.Program, trusted: frozenset[str]) -> dict[str, Any]:
     """
     used = {n.model for n in program.nodes if isinstance(n, p.ModelSpec)}
     out: dict[str, Any] = {}
+    known: dict[tuple[str, ...], Any] = {}
     for name, kind, path, sha256 in program.models:
         if name not in used:
             continue
-        if kind != "torch":
+        if kind not in ("torch", "onnx"):
             raise ModelError(f"model `{name}`: this version cannot run `{kind}` models yet")
-        from flowedge.models.load import load  # noqa: PLC0415  # brings Torch
+        from flowedge.models.load import load  # noqa: PLC0415  # brings Torch or ONNX Runtime
 
-        out[name] = load(path, sha256 or None, trusted)
+        file = (kind, path, sha256)
+        if file not in known:
+            known[file] = load(path, sha256 or None, trusted, kind)
+        out[name] = known[file]
     return out

@@ -73,7 +73,7 @@ def describe(path: Path, rows: int, key: str | None = None) -> str:
             return _source("arrow", path, rows)
         if path.suffix in SOURCES:
             return _source(SOURCES[path.suffix], path, rows)
-        if head.startswith(b"PK\x03\x04"):
+        if head.startswith(b"PK\x03\x04") or path.suffix == ".onnx":
             return _model(path)
         if head == CHECKPOINT:
             return _checkpoint(path, key)

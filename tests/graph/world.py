@@ -23,6 +23,7 @@ NPZ = (("t", F64), ("value", Type("f64", shape=(6,))), ("time", TIME), ("box", T
        ("azimuth", Type("f32")), ("conf", Type("f32")))  # fmt: skip
 MODELS = {
     "two.pt2": ModelShape((Tensor("x", (None, 1, 64)),), (Tensor("y", (None, 2)),)),
+    "single.pt2": ModelShape((Tensor("x", (1, 1, 64)),), (Tensor("y", (1, 2)),)),
     "volts.pt2": ModelShape((Tensor("x", (None, 1, 64), unit="V"),), (Tensor("y", (None, 2)),)),
     "at100.pt2": ModelShape(
         (Tensor("x", (None, 1, 64)),), (Tensor("y", (None, 2)),), rate_hz=100.0
@@ -41,7 +42,7 @@ class World(PlainCatalog):
             return Described(NPZ)
         return FILES.get(address)
 
-    def model(self, path):
+    def model(self, path, kind="torch"):
         """What the model says."""
         if path == "missing.pt2":
             raise CatalogError(f"`{path}` does not exist", "check the path")

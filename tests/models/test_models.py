@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from flowedge.lang.errors import DigestError, ModelError
+from flowedge.models.info import TensorInfo
 from flowedge.models.load import arrange, inspect, load
-from flowedge.models.pt2 import TensorInfo
 
 
 class Net(nn.Module):
