@@ -285,6 +285,7 @@ class Lowering:
             id=self._next_id(), inputs=(place.id,), fields=fields, table=place.table, gaps=place.gaps, name=node.name,
             label=node.label, model=node.model, inputs_by_name=node.inputs_by_name, head=node.head, labels=node.labels,
             outputs=tuple(outputs), passed=tuple(f.name for f in fields if f.name not in written), batch=node.batch,
+            scaling=node.scaling,
         )  # fmt: skip
         self._put(node, spec)
 

@@ -266,6 +266,8 @@ class ModelSpec(NodeSpec):
     """(field here, what it is: "label", "score", "probs", or "output:K")."""
     passed: tuple[str, ...] = ()
     batch: int = 16
+    scaling: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+    """For each input (means, standard deviations) of its channels, one or as many as there are; empty: as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,7 +337,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 5
+FORMAT = 6
 
 
 def pack(program: Program) -> bytes:

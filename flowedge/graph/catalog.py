@@ -42,22 +42,30 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output of a model: None in `shape` is free; the first length is the batch."""
+    """One input or output of a model: None in `shape` is free; the first length is the batch.
+
+    Of `units`, `mean` and `std` there is one for all channels, or one for each; `channels` are their names. What
+    is empty is not told.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str = "float32"
-    unit: str | None = None
+    units: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What a model file says of itself; `rate_hz` where it was trained at one rate only."""
+    """What a model says of itself; `rate_hz` where it was trained at one rate only, `head` as in `output`."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     rate_hz: float | None = None
     labels: tuple[str, ...] = ()
+    head: str = ""
 
 
 class Catalog(Protocol):

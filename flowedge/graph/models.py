@@ -161,14 +161,6 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
                 c.not_yet(clause.span, "`signed by`", 'give its digest: `sha256="…"`')
             case "isolated":
                 c.not_yet(clause.span, "`isolated`", "leave it away")
-    if head in ("softmax", "sigmoid") and not labels:
-        c.report(
-            WrongArguments.at(
-                head_span or tree.span,
-                f"`output {head}` lacks its labels",
-                fix=f'write `output {head} ["a", "b"]`',
-            )
-        )
     file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, span=tree.span)
     out = Declared(file, inputs, head, head_span, labels, columns, batch, None, runs)
     if runs:
@@ -177,6 +169,19 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
         except CatalogError as error:
             c.report(ModelUnreadable.at(tree.op.span, error.message, fix=error.fix))
             out = replace(out, runs=False)
+    told = out.shape
+    if told is not None and head_span is None and told.head:
+        out = replace(out, head=told.head)
+    if out.head in ("softmax", "sigmoid") and not labels:
+        out = replace(out, labels=told.labels if told is not None else ())
+        if not out.labels:
+            c.report(
+                WrongArguments.at(
+                    head_span or tree.span,
+                    f"`output {out.head}` lacks its labels",
+                    fix=f'write `output {out.head} ["a", "b"]`',
+                )
+            )
     _labels_fit(c, out)
     _batch_fits(c, out, tree)
     return out
@@ -215,24 +220,26 @@ def _path_and_digest(c: Checker, op: t.Call, place: Place) -> tuple[str | None, 
 
 def _labels_fit(c: Checker, m: Declared) -> None:
     shape = m.shape
-    if shape is None or not shape.outputs or m.head_span is None:
+    if shape is None or not shape.outputs:
         return
+    span = m.head_span or m.file.span
+    assert span is not None
     if m.head in ("softmax", "sigmoid") and m.labels:
         given = shape.outputs[0].shape[-1] if len(shape.outputs[0].shape) > 1 else None
         if given is not None and given != len(m.labels):
-            c.report(LabelsDoNotFit.at(m.head_span, f"{len(m.labels)} labels for {given} outputs", why=f"`{m.file.path}` gives {given} numbers for each frame",
+            c.report(LabelsDoNotFit.at(span, f"{len(m.labels)} labels for {given} outputs", why=f"`{m.file.path}` gives {given} numbers for each frame",
                                        fix=f"name {given} labels, in the order of training"))  # fmt: skip
         elif shape.labels and tuple(shape.labels) != m.labels:
-            c.report(LabelsDoNotFit.at(m.head_span, "the labels are not those of the model", why="it was trained with " + ", ".join(f'"{x}"' for x in shape.labels),
+            c.report(LabelsDoNotFit.at(span, "the labels are not those of the model", why="it was trained with " + ", ".join(f'"{x}"' for x in shape.labels),
                                        fix="name them in the order of training"))  # fmt: skip
     if m.head == "columns":
         if len(shape.outputs) != len(m.columns):
-            c.report(LabelsDoNotFit.at(m.head_span, f"{len(m.columns)} output columns for {len(shape.outputs)} outputs",
+            c.report(LabelsDoNotFit.at(span, f"{len(m.columns)} output columns for {len(shape.outputs)} outputs",
                                        fix=f"name {len(shape.outputs)} columns, in the order of the model"))  # fmt: skip
             return
         for column, tensor in zip(m.columns, shape.outputs, strict=True):
             if not agrees(tensor.shape[1:], column.type.shape):
-                c.report(LabelsDoNotFit.at(m.head_span, f"column `{column.name}` has shape {shape_text(column.type.shape)}, the model gives {shape_text(tensor.shape[1:])}",
+                c.report(LabelsDoNotFit.at(span, f"column `{column.name}` has shape {shape_text(column.type.shape)}, the model gives {shape_text(tensor.shape[1:])}",
                                            fix="declare the shape that the model gives"))  # fmt: skip
 
 

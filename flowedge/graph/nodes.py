@@ -382,6 +382,8 @@ class Classify(Node):
     output_columns: tuple[Any, ...] = ()
     scores: bool = False
     batch: int = 16
+    scaling: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+    """For each input (means, standard deviations), one for all its channels or one for each; empty: as it is."""
     deadline_s: float | None = None
     otherwise: tuple[str, str] | None = None
     """(policy, its text or model)."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from flowedge.models.manifest import Manifest
+
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
@@ -14,7 +16,8 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a model takes and gives."""
+    """What a model takes and gives; `manifest`: what is told beside or inside it."""
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    manifest: Manifest | None = None

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 from flowedge.lang.errors import DigestError, ModelError
 from flowedge.models.archive import Archive
 from flowedge.models.info import ModelInfo, TensorInfo
+from flowedge.models.manifest import INSIDE, beside, parse
 from flowedge.models.pt2 import Program, Runner
 
 Array = np.ndarray[Any, Any]
@@ -219,13 +221,42 @@ def inspect(path: str | Path, kind: str | None = None) -> ModelInfo:
     ModelError
         the file cannot be read; of a TorchScript program nothing is known: it has no inputs here
     """
-    data, _ = read(path)
+    return describe(path, kind).info
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A model looked at, and not run.
+
+    Attributes
+    ----------
+    info : inputs, outputs, and what the manifest says
+    sha256 : of the file's bytes
+    manifest : the file beside it that tells more, and its sha256; None: there is none
+    """
+
+    info: ModelInfo
+    sha256: str
+    manifest: tuple[Path, str] | None = None
+
+
+def describe(path: str | Path, kind: str | None = None) -> Description:
+    """As `inspect`, with the digests of what was read."""
+    data, digest = read(path)
+    told = None
     if (kind or KINDS.get(Path(path).suffix.lower())) == "onnx":
         _require_onnx(path)
         from flowedge.models.onnx import Graph  # noqa: PLC0415
 
-        return Graph(data, str(path)).info
-    archive = Archive(data, str(path))
-    if is_torchscript(archive):
-        return ModelInfo((), ())
-    return Program(archive).info()
+        info = Graph(data, str(path)).info
+    else:
+        archive = Archive(data, str(path))
+        info = ModelInfo((), ()) if is_torchscript(archive) else Program(archive).info()
+        if archive.has(INSIDE):
+            told = parse(archive.read(INSIDE), f"{path}: model.json")
+    found = beside(path)
+    if told is None and found is not None:
+        text, sha256 = read(found)
+        told = parse(text, str(found), Path(path).name)
+        return Description(replace(info, manifest=told), digest, (found, sha256))
+    return Description(replace(info, manifest=told), digest)

@@ -100,9 +100,7 @@ class Graph:
         """Inside the file, of a size that its bytes have, and finite."""
         onnx, told = self._onnx, f"model `{self.name}`: the weight `{weight.name}`"
         if weight.external_data or weight.data_location == onnx.TensorProto.EXTERNAL:
-            raise ModelError(
-                f"{told} lies in another file; save the model with its weights inside"
-            )
+            raise ModelError(f"{told} lies in another file; save the model with its weights inside")
         if not weight.data_type:
             return  # an attribute that is no tensor
         if _elements(weight.dims) is None:

@@ -4,15 +4,20 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from flowedge.graph.catalog import CatalogError, Described, ModelShape, Tensor
 from flowedge.lang.errors import ModelError, SourceError
+from flowedge.models.manifest import InputNote, Manifest, beside
 from flowedge.types.connectors import ConnectorInfo
 from flowedge.types.metadata import UNIT
 from flowedge.types.schema import Store, Type
+
+if TYPE_CHECKING:
+    from flowedge.models.info import ModelInfo
+    from flowedge.models.load import Description
 
 STORES: dict[str, Store] = {
     "double": "f64", "float": "f32", "int64": "i64", "int32": "i32", "int16": "i16", "int8": "i8", "uint64": "u64",
@@ -109,9 +114,13 @@ class FileCatalog:
     def model(self, path: str, kind: str = "torch") -> ModelShape | None:
         """Inputs and outputs of a model, from its file."""
         self._vet(Path(path))
-        digest, shape = describe_model(path, kind)
-        self.asked.append(("model", path, digest))
-        return shape
+        told = beside(path)
+        if told is not None:
+            self._vet(told)
+        found = describe_model(path, kind)
+        self.asked.append(("model", path, found.sha256))
+        self.asked.append(("manifest", path, "" if found.manifest is None else found.manifest[1]))
+        return shape_of(found.info)
 
     def text(self, path: str) -> str:
         """The text of an imported file."""
@@ -138,14 +147,21 @@ def still_holds(kind: str, subject: str, digest: str) -> bool:
             case "schema":
                 connector, address, options = json.loads(subject)
                 return describe(connector, address, options)[0] == digest
+            case "manifest":
+                told = beside(subject)
+                return ("" if told is None else _sha256(told)) == digest
             case "zones":
                 from flowedge.operators import zones  # noqa: PLC0415  # most plans have none
 
                 return zones.version() == digest
             case _:
-                return hashlib.sha256(Path(subject).read_bytes()).hexdigest() == digest
+                return _sha256(Path(subject)) == digest
     except (CatalogError, OSError):
         return False
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _subject(connector: str, address: str, options: Mapping[str, Any]) -> str:
@@ -192,17 +208,40 @@ def describe(
     return digest, answer
 
 
-def describe_model(path: str, kind: str = "torch") -> tuple[str, ModelShape | None]:
-    """The digest of a model file, and its inputs and outputs."""
-    from flowedge.models.load import inspect  # noqa: PLC0415  # only pipelines with models
+def describe_model(path: str, kind: str = "torch") -> "Description":
+    """A model that was looked at; raises `CatalogError`."""
+    from flowedge.models.load import describe as look  # noqa: PLC0415  # only pipelines with models
 
     try:
-        info = inspect(path, kind)
-        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except (ModelError, OSError) as error:
+        return look(path, kind)
+    except ModelError as error:
         raise CatalogError(str(error)) from None
 
-    def tensors(found: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-        return tuple(Tensor(t.name, tuple(t.shape), t.dtype) for t in found)
 
-    return digest, ModelShape(tensors(info.inputs), tensors(info.outputs))
+def shape_of(info: "ModelInfo") -> ModelShape:
+    """What the checker asks of a model; raises `CatalogError` where its manifest is of another one."""
+    told = info.manifest or Manifest()
+    if told.inputs and info.inputs and len(told.inputs) != len(info.inputs):
+        raise CatalogError(
+            f"its manifest tells of {len(told.inputs)} inputs, the model has {len(info.inputs)}"
+        )
+    for text in dict.fromkeys(unit for note in told.inputs for unit in note.units):
+        from flowedge.types import units  # noqa: PLC0415  # brings pint
+
+        try:
+            units.parse(text)
+        except units.UnknownUnitError:
+            raise CatalogError(
+                f"its manifest tells of the unit `{text}`, which is unknown"
+            ) from None
+    notes = told.inputs or (InputNote(),) * len(info.inputs)
+    return ModelShape(
+        tuple(
+            Tensor(t.name, t.shape, t.dtype, note.units, note.channels, note.mean, note.std)
+            for t, note in zip(info.inputs, notes, strict=bool(info.inputs))
+        ),
+        tuple(Tensor(t.name, t.shape, t.dtype) for t in info.outputs),
+        told.rate_hz,
+        told.labels,
+        told.output,
+    )

@@ -13,6 +13,7 @@ import msgpack
 from flowedge.compile import program as p
 from flowedge.compile.cache import default_cache
 from flowedge.lang.errors import RunError
+from flowedge.models.manifest import beside
 from flowedge.runtime.apart import apart
 from flowedge.runtime.catalog import FileCatalog, still_holds
 
@@ -235,6 +236,8 @@ def _from_cache(key: str, vet: Callable[[Path], None] | None) -> tuple[p.Program
             for kind, subject, _ in asked:
                 if kind in ("import", "model"):
                     vet(Path(subject))
+                elif kind == "manifest" and (told := beside(subject)) is not None:
+                    vet(told)
         if format_ != FORMAT or not all(still_holds(*question) for question in asked):
             return None
         return p.unpack(packed), warnings
@@ -282,9 +285,10 @@ def _compile(
     digest = hashlib.sha256(
         json.dumps([text, sorted(params.items()), rests_on]).encode()
     ).hexdigest()
+    seen = {subject: sha256 for kind, subject, sha256 in rests_on if kind == "model"}
     program = p.Program(
         nodes=nodes, tables=tables, objects=objects, literals=tuple(lowering.literals),
-        models=tuple((m.name, m.kind, m.path, m.sha256 or "") for m in graph.models), digest=digest,
+        models=tuple((m.name, m.kind, m.path, m.sha256 or seen.get(m.path, "")) for m in graph.models), digest=digest,
         connectors=tuple(lowering.connectors), explained=explain(graph, lambda node: _compiled_into(lowering, node)),
     )  # fmt: skip
     return Plan(program, render_all(graph.warnings), graph=graph), rests_on

@@ -81,6 +81,8 @@ class ModelNode(Node):
             c.astype(WIRE.get(store, c.dtype), copy=False)
             for c, store in zip(inputs, self._stores, strict=True)
         ]
+        if spec.scaling:
+            inputs = [_scaled(c, *by) for c, by in zip(inputs, spec.scaling, strict=True)]
         answers = [
             self._call([c[start : start + spec.batch] for c in inputs])
             for start in range(0, asked, spec.batch)
@@ -158,3 +160,20 @@ class ModelNode(Node):
     def load(self, state: dict[str, Any]) -> None:
         """Take a snapshot over."""
         self._watermark_in, self.missing = whole(state["watermark_in"]), tally(state["missing"])
+
+
+def _scaled(column: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
+    """``(x - mean) / std`` in float32, channel by channel; as it is where none are told."""
+    if not mean:
+        return column
+    middle, width = (_by_channel(x, column.shape) for x in (mean, std))
+    with np.errstate(over="ignore"):
+        return (column.astype(np.float32) - middle) / width
+
+
+def _by_channel(values: tuple[float, ...], shape: tuple[int, ...]) -> Array:
+    """One value, or one for each element of a sample: the last lengths of a column's shape."""
+    at = len(shape)
+    while len(values) > 1 and int(np.prod(shape[at:])) < len(values):
+        at -= 1
+    return np.array(values, np.float32).reshape(shape[at:])

@@ -14,6 +14,7 @@ from flowedge.session.snapshot import CHECKPOINT
 from flowedge.sources.contract import REJECTED
 from flowedge.types.encryption import encryption_key, parquet_decryption
 from flowedge.types.metadata import UNIT
+from flowedge.ui.models import describe as describe_model
 
 
 def describe(path: Path, rows: int, key: str | None = None) -> str:
@@ -74,7 +75,7 @@ def describe(path: Path, rows: int, key: str | None = None) -> str:
         if path.suffix in SOURCES:
             return _source(SOURCES[path.suffix], path, rows)
         if head.startswith(b"PK\x03\x04") or path.suffix == ".onnx":
-            return _model(path)
+            return describe_model(path)
         if head == CHECKPOINT:
             return _checkpoint(path, key)
         return _quarantine(path, rows)
@@ -236,16 +237,6 @@ def _cell(value: object) -> str:
         return f"[{shown}{', …' if len(value) > 4 else ''}]"
     text = str(value)
     return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _model(path: Path) -> str:
-    from flowedge.models.load import inspect  # noqa: PLC0415
-
-    info = inspect(str(path))
-    lines = [f"{path}: a model"]
-    lines += [f"  in   {t.name}: {t.dtype}{list(t.shape)}" for t in info.inputs]
-    lines += [f"  out  {t.name}: {t.dtype}{list(t.shape)}" for t in info.outputs]
-    return "\n".join(lines)
 
 
 def _reasons(path: Path) -> "Counter[str]":

@@ -24,7 +24,7 @@ NPZ = (("t", F64), ("value", Type("f64", shape=(6,))), ("time", TIME), ("box", T
 MODELS = {
     "two.pt2": ModelShape((Tensor("x", (None, 1, 64)),), (Tensor("y", (None, 2)),)),
     "single.pt2": ModelShape((Tensor("x", (1, 1, 64)),), (Tensor("y", (1, 2)),)),
-    "volts.pt2": ModelShape((Tensor("x", (None, 1, 64), unit="V"),), (Tensor("y", (None, 2)),)),
+    "volts.pt2": ModelShape((Tensor("x", (None, 1, 64), units=("V",)),), (Tensor("y", (None, 2)),)),
     "at100.pt2": ModelShape(
         (Tensor("x", (None, 1, 64)),), (Tensor("y", (None, 2)),), rate_hz=100.0
     ),

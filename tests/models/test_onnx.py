@@ -162,7 +162,7 @@ def test_a_model_for_a_fixed_batch_says_so(tmp_path, stored):
 
 def test_inspect_shows_it(stored):
     path = stored(exported())
-    assert "in   x: float32[None, 2, 60]" in cli("inspect", path.name, cwd=path.parent)[1]
+    assert "in   x: float32 (any, 2, 60)" in cli("inspect", path.name, cwd=path.parent)[1]
 
 
 # ---- what is refused

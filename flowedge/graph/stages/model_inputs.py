@@ -1,6 +1,7 @@
 """Whether a frame has the channels, the length, the numbers and the rate that a model takes."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from flowedge.graph.catalog import ModelShape, Tensor
 from flowedge.graph.checker import Checker, Flow
@@ -108,6 +109,7 @@ class FrameForModel(Rule):
     code = "FE606"
 
 
+_T = TypeVar("_T")
 DTYPES = {
     "f32": "float32",
     "f64": "float64",
@@ -196,22 +198,34 @@ def _shapes_fit(
 ) -> bool:
     frame = flow.type.frame if flow.type.shape == "frames" else None
     length = frame.length if frame is not None else None
-    groups: list[tuple[Sequence[Column], Tensor]] = []
-    if len(shape.inputs) == len(columns):
-        groups = [((x,), tensor) for x, tensor in zip(columns, shape.inputs, strict=True)]
-    elif len(shape.inputs) == 1:
-        groups = [(columns, shape.inputs[0])]
-    else:
+    groups = groups_of(columns, shape)
+    if groups is None:
         c.report(InputDoesNotFit.at(stage.model.span, f"model `{m.file.name}` takes {len(shape.inputs)} inputs, {len(columns)} columns are given",
                                     others=[(m.inputs[0].span, "declared here")] if m.inputs else [], fix="name one column for each input"))  # fmt: skip
         return False
     good = True
-    for given, tensor in groups:
+    for given, tensor in zip(groups, shape.inputs, strict=True):
         options = _laid_out(given, length)
         if not any(agrees(tensor.shape[1:], o) for o in options):
             what = ", ".join(f"`{x.name}`" for x in given)
             c.report(InputDoesNotFit.at(stage.model.span, f"{what} comes as {shape_text(options[0])}, model `{m.file.name}` takes {shape_text(tensor.shape[1:])}",
                                         why="channels and samples of a frame, the batch left out", fix=_cure(tensor, options[0], length)))  # fmt: skip
+            good = False
+        size = sum(x.type.size for x in given)
+        for what, told in (
+            ("units", tensor.units),
+            ("means", tensor.mean),
+            ("deviations", tensor.std),
+        ):
+            if len(told) > 1 and len(told) != size:
+                c.report(InputDoesNotFit.at(stage.model.span, f"the manifest of model `{m.file.name}` tells {len(told)} {what} for {size} channels",
+                                            fix="give one for all channels, or one for each"))  # fmt: skip
+                return False
+        parts = {x.name: part for x, part in zip(given, spread(tensor.units, given), strict=True)}
+        names = tuple(x.name for x in given)
+        if tensor.channels and names != tensor.channels and set(names) == set(tensor.channels):
+            c.report(InputDoesNotFit.at(stage.model.span, f"model `{m.file.name}` takes its channels in another order",
+                                        why="it was trained with " + ", ".join(f"`{x}`" for x in tensor.channels), fix=f"write `input ({', '.join(tensor.channels)})`"))  # fmt: skip
             good = False
         for x in given:
             if not x.type.is_float and tensor.dtype.startswith("float"):
@@ -225,13 +239,45 @@ def _shapes_fit(
                     )
                 )
                 good = False
-            if tensor.unit is not None:
-                wanted = unit(c, tensor.unit, None)
+            for text in dict.fromkeys(parts[x.name]):
+                wanted = unit(c, text, None)
                 if wanted is not None and x.type.unit != wanted:
                     c.report(ChannelUnits.at(stage.model.span, f"`{x.name}` is in {x.type.unit or 'no unit'}, model `{m.file.name}` was trained in {wanted}",
                                              why="it would see other numbers", fix=f"convert it before the window, or declare the source in {wanted}"))  # fmt: skip
                     good = False
     return good
+
+
+def groups_of(columns: Sequence[Column], shape: ModelShape) -> list[Sequence[Column]] | None:
+    """The columns of each input of a model: one each, or all of the only one; None: they do not fit."""
+    if len(shape.inputs) == len(columns):
+        return [(x,) for x in columns]
+    return [columns] if len(shape.inputs) == 1 else None
+
+
+def spread(values: Sequence[_T], columns: Sequence[Column]) -> list[tuple[_T, ...]]:
+    """Values that are told once for all channels, or for each, as those of each column; empty where none is."""
+    if len(values) <= 1:
+        return [tuple(values)] * len(columns)
+    out: list[tuple[_T, ...]] = []
+    at = 0
+    for x in columns:
+        out.append(tuple(values[at : at + x.type.size]))
+        at += x.type.size
+    return out
+
+
+def scaling(
+    flow: Flow, m: Declared, names: Sequence[str]
+) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
+    """Means and standard deviations of each column, where the model's manifest tells them."""
+    if m.shape is None or not any(x.mean for x in m.shape.inputs):
+        return ()
+    columns = [column for name in names if (column := flow.type.column(name)) is not None]
+    out: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+    for given, tensor in zip(groups_of(columns, m.shape) or (), m.shape.inputs, strict=True):
+        out += zip(spread(tensor.mean, given), spread(tensor.std, given), strict=True)
+    return tuple(out)
 
 
 def _laid_out(columns: Sequence[Column], length: int | None) -> list[tuple[int, ...]]:

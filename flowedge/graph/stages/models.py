@@ -12,7 +12,7 @@ from flowedge.graph.models import Declared
 from flowedge.graph.names import Scope, UnknownName
 from flowedge.graph.place import Place
 from flowedge.graph.stages.frames import with_values
-from flowedge.graph.stages.model_inputs import DTYPES, inputs_fit
+from flowedge.graph.stages.model_inputs import DTYPES, inputs_fit, scaling
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
@@ -88,7 +88,7 @@ def classify_model(
     c.models[m.file.name] = m.file
     return c.stage(g.Classify, flow, out, stage, f"classify with {m.file.name}", model=m.file.name, inputs_by_name=fits, head=m.head,
                    labels=m.labels, output_columns=m.columns or raw, scores=scores, batch=m.batch,
-                   deadline_s=limit, otherwise=otherwise)  # fmt: skip
+                   scaling=scaling(flow, m, fits), deadline_s=limit, otherwise=otherwise)  # fmt: skip
 
 
 def outputs_of(flow: Flow, m: Declared, scores: bool) -> tuple[Stream, tuple[Column, ...]]:

@@ -1,4 +1,4 @@
-"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key`` and more."""
+"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model`` and more."""
 
 import json
 import os
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowedge import __version__
+from flowedge.cli.keys import keys
+from flowedge.cli.models import models
 from flowedge.lang.errors import FlowEdgeError, RunError
 from flowedge.ui import options
 
@@ -440,39 +442,8 @@ def verify(
         raise typer.Exit(5)
 
 
-keys = typer.Typer(no_args_is_help=True, help="Make keys, and sign pipelines and models with them.")
 app.add_typer(keys, name="key")
-
-
-@keys.command("new")
-def key_new(
-    name: Annotated[Path, typer.Argument(help="The file; it must not be there yet.")],
-    encryption: Annotated[
-        bool, typer.Option("--encryption", help="A key that encrypts Parquet, not one that signs.")
-    ] = False,
-) -> None:
-    """Make a key that signs (and NAME.pub, to check with), or one that encrypts."""
-    from flowedge.runtime.keys import new_encryption_key, new_signing_key  # noqa: PLC0415
-
-    if encryption:
-        new_encryption_key(name)
-        print(f'wrote {name}; use it in a pipeline: encrypt=secret("file:{name}")')
-        return
-    public = new_signing_key(name)
-    print(f"wrote {name} (keep it secret) and {name}.pub: {public}")
-
-
-@keys.command("sign")
-def key_sign(
-    files: Annotated[list[Path], typer.Argument(help="Pipelines, imported files, models.")],
-    key: Annotated[str, typer.Option(help="The key: a file, env:NAME or credential:NAME.")],
-) -> None:
-    """Sign files; each signature lies beside its file, as FILE.sig."""
-    from flowedge.runtime.keys import SigningKey, sign_file  # noqa: PLC0415
-
-    signing = SigningKey.of(key)
-    for file in files:
-        print(f"wrote {sign_file(file, signing)}")
+app.add_typer(models, name="model")
 
 
 @app.command()
