@@ -5,6 +5,8 @@ loop, or ask for more memory than there is. Such files are refused by name befor
 (Open Neural Network Exchange, IR specification, onnx.ai).
 """
 
+import functools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +17,8 @@ from flowedge.models.info import ModelInfo, TensorInfo
 
 LARGEST = 2**28
 """Elements of one weight, or of one value between two operators where its shape is known, at most."""
+MOST_BYTES = 2**28
+"""All values and weights of all models of a process together, as far as their sizes are not known before."""
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 """Operators of the standard; those of others come with a library of machine code."""
 _DEEPEST = 16
@@ -182,6 +186,8 @@ class Session:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
         options.log_severity_level = 4
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        _bound_memory()
         self._errors = tuple(_errors())
         try:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -198,6 +204,17 @@ class Session:
             raise ModelError(f"the model failed on a batch: {_told(error)}") from None
 
 
+@functools.cache
+def _bound_memory() -> None:
+    """One allocator for all sessions of the process, with an end: sizes that only a run tells are bounded, too."""
+    import onnxruntime as ort  # noqa: PLC0415
+
+    place = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg({"max_mem": MOST_BYTES}))
+
+
 def _errors() -> Iterator[type[Exception]]:
     """What ONNX Runtime raises: kinds of its own, which have no common one."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415
@@ -209,6 +226,9 @@ def _errors() -> Iterator[type[Exception]]:
 
 
 def _told(error: Exception) -> str:
-    """The sentence of an error: without the number and the place in the runtime's source."""
-    first = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return first.rpartition(" : ")[2].strip() or first
+    """The sentence of an error, without the place in the runtime's source that it comes from."""
+    text = (str(error).strip().splitlines() or ["no reason given"])[0]
+    node = re.search(r"running (\w+) node", text)
+    text = text.rpartition("Status Message: ")[2].rpartition(" : ")[2]
+    text = re.sub(r"^/\S+\.(cc|h):\d+ .*\) (?=[A-Z])", "", text).strip()
+    return f"{node.group(1)}: {text}" if node is not None else text

@@ -276,6 +276,31 @@ def test_a_model_that_may_not_be_run_is_refused_with_its_reason(made, stored):
         assert "\n" not in str(told.value)
 
 
+def far(*nodes, **weights):
+    """A model that makes `k`, of a size that no look at the graph tells."""
+    more = [
+        helper.make_node("ConstantOfShape", ["size"], ["k"]),
+        helper.make_node("ReduceMax", ["k"], ["m"], keepdims=0),
+        helper.make_node("Add", ["x", "m"], ["y"]),
+    ]
+    given = [numpy_helper.from_array(np.array(v), n) for n, v in weights.items()]
+    return model([*nodes, *more], weights=given)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        far(helper.make_node("Pow", ["r", "two"], ["size"]), r=[200, 200], two=[2]),
+        far(helper.make_node("Cast", ["f"], ["size"], to=7), f=np.full(2, 2.0**15, np.float32)),
+    ],
+    ids=["pow", "cast"],
+)
+def test_memory_has_an_end_where_only_a_run_would_tell(made, stored):
+    with pytest.raises(ModelError, match="ConstantOfShape: Available memory of") as told:
+        load(stored(made), kind="onnx").infer([np.zeros((16, LENGTH, 2), np.float32)])
+    assert "/" not in str(told.value).partition(": ")[2]
+
+
 def test_what_is_no_model_is_refused(stored):
     data = exported().SerializeToString()
     for made in (b"", b"no model", b"\0" * 100, data[: len(data) // 2], data[:40]):
