@@ -90,6 +90,28 @@ def test_a_frame_has_the_same_answer_in_every_place_of_the_batch(exported):
     assert all(np.array_equal(a, answers[0]) for a in answers)
 
 
+SHIPPED = sorted((Path(__file__).parents[2] / "pipelines" / "models").iterdir())
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.name)
+def test_a_frame_of_a_shipped_model_has_the_same_answer_in_every_place_beside_any_others(path):
+    model, draw = load(path), np.random.default_rng(4)
+    shapes = [t.shape[1:] for t in model.info.inputs]
+    for size in (16, 64):
+        frame = [draw.normal(size=shape).astype(np.float32) for shape in shapes]
+        answers = []
+        for place in (0, 1, 7, size - 1):
+            given = [draw.normal(size=(size, *shape)).astype(np.float32) for shape in shapes]
+            for whole, one in zip(given, frame, strict=True):
+                whole[place] = one
+            answers.append([np.array(y[place]) for y in model.network(given)])
+        assert all(
+            np.array_equal(a, b)
+            for other in answers
+            for a, b in zip(other, answers[0], strict=True)
+        )
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_what_is_beyond_the_type_of_the_model_is_infinite(channels):
     columns = [np.array([[1.0, 1e300, -1e300]])] * channels
