@@ -12,7 +12,7 @@ import numpy as np
 from flowedge.lang.errors import DigestError, ModelError
 from flowedge.models.archive import Archive
 from flowedge.models.info import ModelInfo, TensorInfo
-from flowedge.models.manifest import INSIDE, beside, parse
+from flowedge.models.manifest import INSIDE, beside, parse, read_beside
 from flowedge.models.pt2 import Program, Runner
 
 Array = np.ndarray[Any, Any]
@@ -257,6 +257,6 @@ def describe(path: str | Path, kind: str | None = None) -> Description:
     found = beside(path)
     if told is None and found is not None:
         text, sha256 = read(found)
-        told = parse(text, str(found), Path(path).name)
+        told = read_beside(text, found, Path(path).name)
         return Description(replace(info, manifest=told), digest, (found, sha256))
     return Description(replace(info, manifest=told), digest)

@@ -21,6 +21,7 @@ from flowedge.lang.errors import ModelError
 
 LARGEST = 2**20
 """Bytes of a manifest, at most."""
+SHARED = "model.json"
 INSIDE = "extra/model.json"
 OUTPUTS = ("softmax", "sigmoid", "raw")
 
@@ -45,12 +46,14 @@ class Manifest:
     labels : of its first output, in the order of training
     output : softmax, sigmoid or raw; empty: it does not say
     inputs : in the order of the model's
+    file : name of the file that it is about; empty: it does not say
     """
 
     rate_hz: float | None = None
     labels: tuple[str, ...] = ()
     output: str = ""
     inputs: tuple[InputNote, ...] = field(default=())
+    file: str = ""
 
 
 def beside(path: str | Path) -> Path | None:
@@ -58,18 +61,27 @@ def beside(path: str | Path) -> Path | None:
     own = Path(path).with_suffix(".model.json")
     if own.exists():
         return own
-    shared = Path(path).with_name("model.json")
+    shared = Path(path).with_name(SHARED)
     return shared if shared.exists() else None
 
 
-def parse(data: bytes, name: str, model: str = "") -> Manifest:
+def read_beside(data: bytes, found: Path, model: str) -> Manifest | None:
+    """What a file beside a model says of it; None: it is the folder's, and about another model. Raises ModelError."""
+    told = parse(data, str(found))
+    if told.file in ("", model):
+        return told
+    if found.name == SHARED:
+        return None
+    raise ModelError(f"`{found}` is about {told.file!r}, not about `{model}`")
+
+
+def parse(data: bytes, name: str) -> Manifest:
     """A manifest out of its bytes.
 
     Parameters
     ----------
     data : JSON
     name : what to call it in errors
-    model : name of the file that it must be about, where it says so
 
     Raises
     ------
@@ -84,9 +96,9 @@ def parse(data: bytes, name: str, model: str = "") -> Manifest:
         raise ModelError(f"`{name}` is no JSON") from None
     reader = _Reader(name)
     known = reader.members(value, ("file", "rate", "labels", "output", "inputs"), "the manifest")
-    about = known.get("file")
-    if about is not None and model and about != model:
-        raise ModelError(f"`{name}` is about {about!r}, not about `{model}`")
+    about = known.get("file", "")
+    if not isinstance(about, str):
+        reader.refuse("`file` is no text")
     rate = known.get("rate")
     output = known.get("output", "")
     if output not in ("", *OUTPUTS):
@@ -102,6 +114,7 @@ def parse(data: bytes, name: str, model: str = "") -> Manifest:
         labels,
         output,
         tuple(reader.input(one) for one in inputs),
+        about,
     )
 
 

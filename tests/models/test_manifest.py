@@ -98,6 +98,14 @@ def test_labels_output_and_normalisation_come_with_the_model(place, net, name):
     assert found["label"].to_pylist() == [TOLD["labels"][i] for i in want.argmax(1)]
 
 
+def test_the_manifest_of_a_folder_may_be_about_another_model(place):
+    told(place, "model.json", file="other.pt2")
+    assert describe(place / "net.pt2").info.manifest is None
+    assert cli("run", "p.flow", cwd=place)[0] == 0
+    assert cli("run", "p.flow", "--report", "r.json", cwd=place)[0] == 0
+    assert json.loads((place / "r.json").read_text())["plan_from_cache"]
+
+
 def test_it_may_lie_inside_the_archive(place, net):
     export(net, place / "net.pt2", **{"model.json": json.dumps(TOLD)})
     found = describe(place / "net.pt2")
@@ -198,6 +206,7 @@ def test_info_tells_all(place):
         ('{"labels": "a"}', "`labels` is no list of texts"),
         ('{"labels": ["a", "a"]}', "two of the `labels` are the same"),
         ('{"output": "argmax"}', "not one of softmax, sigmoid, raw"),
+        ('{"file": 3}', "`file` is no text"),
         ('{"inputs": {}}', "`inputs` is no list"),
         ('{"inputs": [[]]}', "an input is no object"),
         ('{"inputs": [{"mean": 1}]}', "`mean` without `std`"),
