@@ -190,7 +190,9 @@ class Session:
         _bound_memory()
         self._errors = tuple(_errors())
         try:
-            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except self._errors as error:
             raise ModelError(f"model `{name}` is refused by ONNX Runtime: {_told(error)}") from None
         self._outputs = [o.name for o in self.info.outputs]

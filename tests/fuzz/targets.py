@@ -22,6 +22,7 @@ from fuzz.mutate import forged, mutated
 
 from flowedge.lang.diagnostics import FlowError
 from flowedge.lang.errors import FlowEdgeError, InternalError
+from flowedge.models.manifest import parse
 
 if TYPE_CHECKING:
     from flowedge.session.session import Session
@@ -39,6 +40,10 @@ class Target:
     """Packages that coverage guides the search in; none: written in C++, mutations only."""
     make: Callable[[list[bytes], int, int], bytes] = mutated
     """The input of a number and a seed."""
+
+
+def _ignored(_: object) -> None:
+    """What is made of an input does not matter here."""
 
 
 def expected(function: Callable[[bytes], None], data: bytes) -> None:
@@ -281,6 +286,50 @@ def sounds() -> list[bytes]:
     return [sink.getvalue()]
 
 
+# ---- models
+
+
+def networks() -> list[bytes]:
+    """ONNX models of a few operators: their weights inside, in constants, and in a branch."""
+    import onnx  # noqa: PLC0415
+    from onnx import helper, numpy_helper  # noqa: PLC0415
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.ones(shape, np.float32), name)
+
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 2, 10])
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    branch = helper.make_graph([helper.make_node("Relu", ["x"], ["z"])], "b", [], [y.__class__(name="z", type=y.type)])  # fmt: skip
+    chains: list[tuple[list[onnx.NodeProto], list[onnx.TensorProto]]] = [
+        ([helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1]), helper.make_node("GlobalAveragePool", ["c"], ["y"])], [weight("w", 3, 2, 3)]),
+        ([helper.make_node("Constant", [], ["k"], value=weight("", 10, 4)), helper.make_node("MatMul", ["x", "k"], ["y"])], []),
+        ([helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)], [yes]),
+    ]  # fmt: skip
+    out = []
+    for nodes, weights in chains:
+        graph = helper.make_graph(nodes, "net", [x], [y], weights)
+        opset = [helper.make_opsetid("", 18)]
+        out.append(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
+    return out
+
+
+def network(data: bytes) -> None:
+    """A model that is looked through, and run where it may be."""
+    from flowedge.models.onnx import Session  # noqa: PLC0415
+
+    session = Session(data, "net.onnx")
+    if [t.shape for t in session.info.inputs] == [(None, 2, 10)]:
+        session([np.zeros((16, 2, 10), np.float32)])
+
+
+def manifests() -> list[bytes]:
+    """All that a manifest may hold."""
+    note = b'{"channels": ["a", "b"], "unit": ["mV", "g"], "mean": [1, 2.5e-3], "std": 4}'
+    head = b'{"file": "net.pt2", "rate": 100, "labels": ["x", "\\u00e4"], "output": "softmax", '
+    return [b"{}", head + b'"inputs": [' + note + b", {}]}"]
+
+
 DECLARED = pa.schema([("time", pa.timestamp("ns", "UTC")), ("v", pa.float64())])
 
 # ---- checkpoints
@@ -386,4 +435,6 @@ TARGETS = {
     "msgpack": Target(payloads, lambda d: _read("msgpack", d, FIELDS)),
     "npz": Target(archives, lambda d: _read("npz", d)),
     "wav": Target(sounds, lambda d: _read("wav", d)),
+    "onnx": Target(networks, network),
+    "manifest": Target(manifests, lambda d: _ignored(parse(d, "m")), ("flowedge.models.manifest",)),
 }

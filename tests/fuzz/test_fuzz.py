@@ -20,6 +20,7 @@ from flowedge.sources.payload import decode
 FAST = {
     "grammar": 2000, "checker": 1000, "format": 600, "payload": 8000, "checkpoint": 1500, "state": 1500, "arrow": 3000, "parquet": 3000, "csv": 1200,
     "csv_declared": 800, "jsonl": 150, "jsonl_declared": 100, "msgpack": 2000, "npz": 2000, "wav": 1500,
+    "onnx": 1000, "manifest": 5000,
 }  # fmt: skip
 
 
