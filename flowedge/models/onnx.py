@@ -17,7 +17,7 @@ from flowedge.models.info import ModelInfo, TensorInfo
 
 LARGEST = 2**28
 """Elements of one weight, or of one value between two operators where its shape is known, at most."""
-MOST_BYTES = 2**28
+MOST_BYTES = 2**27
 """All values and weights of all models of a process together, as far as their sizes are not known before."""
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 """Operators of the standard; those of others come with a library of machine code."""
