@@ -53,7 +53,8 @@ class Machine:
         set_i64(self.at, ROWS, t)
         set_f64(self.at, ROWS + 1, x)
         set_i64(self.at, ROWS + LEAD, i)
-        return self._found(peaks_row(self.at, t, x, *self.limits, round(self.op.at_most * 1e9)))
+        waits = (round(s * 1e9) for s in (self.op.at_most, self.op.follows_s))
+        return self._found(peaks_row(self.at, t, x, *self.limits, *waits))
 
     def time(self, now):
         return self._found(peaks_time(self.at, now, *self.limits))

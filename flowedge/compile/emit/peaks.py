@@ -54,7 +54,7 @@ def peaks_restart(b: int) -> int:
 
 def peaks_row(
     b: int, t: int, x: float, words: int, room: int, is_adaptive: int, fixed: float, fraction: float, learn: int,
-    apart: int, rise: float, recovery: int, share: float, search_back: float, at_most: int,
+    apart: int, rise: float, recovery: int, share: float, search_back: float, at_most: int, follows: int,
 ) -> int:  # fmt: skip
     """Take the newest row; returns how many peaks were found.
 
@@ -85,7 +85,7 @@ def peaks_row(
         set_f64(b, HIGHEST, x)
     else:
         y = f64(b, before + 1)
-        if i64(b, RISING) == 1 and y >= x and t - i64(b, before) <= at_most:
+        if i64(b, RISING) == 1 and y >= x and t - i64(b, before) <= follows:
             found = i64(b, CANDIDATE)
             if (found == NEVER or i64(b, before) >= found + apart) and i64(b, BEST) == 0:
                 copy(b + 8 * best, b + 8 * before, 8 * words)

@@ -81,7 +81,8 @@ class Adaptive(Operator):
 class Peaks(Operator):
     """Find the peaks of a signal, causally.
 
-    A local maximum is a row higher than the one before and not lower than the next. It is a
+    A local maximum is a row higher than the one before and not lower than the next, which follows
+    within two samples on a signal, within `at_most` on rows. It is a
     candidate when nothing higher follows within `apart` and no other candidate stands within `apart`
     before it. A candidate is a peak when
 
@@ -103,8 +104,8 @@ class Peaks(Operator):
     recovery : duration [s] of the relative refractory period; 0 s: none
     share : number, the share of the last peak's height that a candidate within `recovery` must reach
     search_back : number of mean intervals (of the last eight) after which to look back; 0: never
-    at_most : duration [s], how far it may look back, and how long it waits for the next row; 3 s by
-        default
+    at_most : duration [s], how far it may look back, and on rows how long it waits for the next one; 3 s
+        by default
 
     Stream
     ------
@@ -114,7 +115,7 @@ class Peaks(Operator):
     wait : `at_most` and `apart` with `search_back`, an adaptive threshold, or on rows; `apart` and two
         samples else
     state : about (at_most / apart + 6) rows per key, at most 4,096
-    missing : skipped, infinities too; at a gap what waits is judged, then it starts afresh
+    missing : skipped, infinities too (a maximum before two missing samples is not certain, and none); at a gap what waits is judged, then it starts afresh
 
     Raises
     ------
@@ -192,6 +193,11 @@ class Peaks(Operator):
             return self.at_most + self.apart
         return self.apart + 2 / self.rate_hz
 
+    @property
+    def follows_s(self) -> float:
+        """How soon the next value must come for a row to be a maximum [s]."""
+        return self.at_most if self.rate_hz is None else min(self.at_most, 2 / self.rate_hz)
+
     def candidates(self, rate_hz: float | None) -> int:
         """How many candidates may wait at once."""
         if not isinstance(self.threshold, Adaptive) and not self.search_back:
@@ -216,7 +222,9 @@ class Peaks(Operator):
         if not rows:
             return []
         t, v = [time_ns[i] for i in rows], [x[i] for i in rows]
-        ns = {name: round(getattr(self, name) * 1e9) for name in ("apart", "recovery", "at_most")}
+        lengths = ("apart", "recovery", "at_most", "follows")
+        given = (self.apart, self.recovery, self.at_most, self.follows_s)
+        ns = {name: round(s * 1e9) for name, s in zip(lengths, given, strict=True)}
         adaptive = self.threshold if isinstance(self.threshold, Adaptive) else None
         learn_end = t[0] + round(adaptive.learn * 1e9) if adaptive else t[0]
 
@@ -224,7 +232,7 @@ class Peaks(Operator):
         judged: dict[int, list[int]] = {}
         newest = -1
         for i in range(1, len(t) - 1):
-            is_top = v[i - 1] < v[i] >= v[i + 1] and t[i + 1] - t[i] <= ns["at_most"]
+            is_top = v[i - 1] < v[i] >= v[i + 1] and t[i + 1] - t[i] <= ns["follows"]
             if not is_top or any(
                 v[j] > v[i] for j in range(i + 1, len(t)) if t[j] < t[i] + ns["apart"]
             ):

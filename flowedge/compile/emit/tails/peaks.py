@@ -43,7 +43,7 @@ class PeaksTail(Tail):
             self.words, self.room, *level, self.learn, self.apart, repr(float(op.rise)), _ns(op.recovery), repr(float(op.share)),
             repr(float(op.search_back)),
         ]  # fmt: skip
-        self.row_args = [*self.time_args, _ns(op.at_most)]
+        self.row_args = [*self.time_args, _ns(op.at_most), _ns(op.follows_s)]
 
     def _call(self, kernel: Kernel, run: object, args: list[object]) -> str:
         name = kernel.names.function(run, run.__name__)  # type: ignore[arg-type,attr-defined]
