@@ -12,7 +12,6 @@ given the engine hands ``(x - mean) / std`` to the model, in float32.
 """
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ LARGEST = 2**20
 """Bytes of a manifest, at most."""
 SHARED = "model.json"
 INSIDE = "extra/model.json"
+_LEAST, _MOST = 2.0**-126, 2.0**127
+"""What float32 holds in full precision."""
 OUTPUTS = ("softmax", "sigmoid", "raw")
 
 
@@ -58,6 +59,8 @@ class Manifest:
 
 def beside(path: str | Path) -> Path | None:
     """The file that would tell of a model, if there is one."""
+    if not Path(path).name:
+        return None
     own = Path(path).with_suffix(".model.json")
     if own.exists():
         return own
@@ -141,10 +144,15 @@ class _Reader:
         return tuple(value)
 
     def number(self, value: Any, what: str, *, above_zero: bool = False) -> float:  # noqa: ANN401
+        """A number that stays one in 32 bits, and above zero there where it must be."""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or (above_zero and value <= 0):
+        if (
+            not is_number
+            or (not _LEAST <= abs(value) <= _MOST and value != 0)
+            or (above_zero and value <= 0)
+        ):
             more = " above 0" if above_zero else ""
-            self.refuse(f"`{what}` is {value!r}, no finite number{more}")
+            self.refuse(f"`{what}` is {str(value)[:40]}, no number of 32 bits{more}")
         return float(value)
 
     def numbers(self, value: Any, what: str, *, above_zero: bool = False) -> tuple[float, ...]:  # noqa: ANN401

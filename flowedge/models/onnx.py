@@ -57,8 +57,9 @@ class Graph:
         graph = self.model.graph
         if not graph.node or not graph.output:
             raise ModelError(f"model `{name}` is truncated or not an ONNX model: it has no graph")
-        if self.model.functions:
-            self._look_into(self.model.functions, 1)
+        self._functions = {(f.domain, f.name) for f in self.model.functions}
+        for function in self.model.functions:
+            self._look_at_nodes(function.node, 1)
         self._look_at(graph, 0)
         self._look_at_sizes()
         weights = {w.name for w in graph.initializer}
@@ -66,10 +67,6 @@ class Graph:
             tuple(self._tensor(v) for v in graph.input if v.name not in weights),
             tuple(self._tensor(v) for v in graph.output),
         )
-
-    def _look_into(self, functions: Sequence[Any], depth: int) -> None:
-        for function in functions:
-            self._look_at_nodes(function.node, depth, own=True)
 
     def _look_at(self, graph: Any, depth: int) -> None:  # noqa: ANN401
         """Nodes and weights of a graph, and of those inside it."""
@@ -79,12 +76,11 @@ class Graph:
             raise ModelError(f"model `{self.name}` has sparse weights, which are not read")
         for weight in graph.initializer:
             self._look_at_weight(weight)
-        self._look_at_nodes(graph.node, depth, own=bool(self.model.functions))
+        self._look_at_nodes(graph.node, depth)
 
-    def _look_at_nodes(self, nodes: Sequence[Any], depth: int, *, own: bool) -> None:
-        known = {(f.domain, f.name) for f in self.model.functions} if own else set()
+    def _look_at_nodes(self, nodes: Sequence[Any], depth: int) -> None:
         for node in nodes:
-            if node.domain not in DOMAINS and (node.domain, node.op_type) not in known:
+            if node.domain not in DOMAINS and (node.domain, node.op_type) not in self._functions:
                 raise ModelError(
                     f"model `{self.name}` uses the operator `{node.domain}.{node.op_type}`, which is not of the standard"
                 )

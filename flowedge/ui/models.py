@@ -16,7 +16,7 @@ def describe(path: Path) -> str:
     found = look(path)
     info, told = found.info, found.info.manifest
     lines = [f"{path}: a model, sha256 {found.sha256}"]
-    if not info.inputs:
+    if not info.inputs and not info.outputs:
         lines.append(
             "  a program: what it takes is known when it runs, and that wants --trust-model"
         )

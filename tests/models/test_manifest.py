@@ -189,6 +189,10 @@ def test_info_tells_all(place):
     assert "rate     100 Hz" in out
 
 
+def test_a_model_without_a_name_is_told(place):
+    assert "cannot read the model" in wrong(FLOW.replace("net.pt2", ""))
+
+
 # ---- what is no manifest
 
 
@@ -199,10 +203,13 @@ def test_info_tells_all(place):
         ("[" * 100_000, "is no JSON"),
         ("[]", "the manifest is no object"),
         ('{"labls": []}', "the manifest has `labls`; it may have file, rate, labels, output, inputs"),
-        ('{"rate": -1}', "`rate` is -1, no finite number above 0"),
-        ('{"rate": 1e999}', "no finite number"),
-        ('{"rate": true}', "no finite number"),
-        ('{"rate": NaN}', "no finite number"),
+        ('{"rate": -1}', "`rate` is -1, no number of 32 bits above 0"),
+        ('{"rate": 1e999}', "no number of 32 bits"),
+        ('{"rate": 1' + "0" * 400 + "}", "no number of 32 bits"),
+        ('{"inputs": [{"mean": 0, "std": 1e-300}]}', "no number of 32 bits above 0"),
+        ('{"inputs": [{"mean": 1e39, "std": 1}]}', "no number of 32 bits"),
+        ('{"rate": true}', "no number of 32 bits"),
+        ('{"rate": NaN}', "no number of 32 bits"),
         ('{"labels": "a"}', "`labels` is no list of texts"),
         ('{"labels": ["a", "a"]}', "two of the `labels` are the same"),
         ('{"output": "argmax"}', "not one of softmax, sigmoid, raw"),
