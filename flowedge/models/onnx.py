@@ -121,6 +121,8 @@ class Graph:
         onnx = self._onnx
         try:
             graph = onnx.shape_inference.infer_shapes(self.model, data_prop=True).graph
+        except onnx.checker.ValidationError as error:
+            raise ModelError(f"model `{self.name}` is not valid: {_told(error)}") from None
         except (onnx.shape_inference.InferenceError, ValueError, RuntimeError, TypeError):
             raise ModelError(
                 f"model `{self.name}` has a graph whose shapes do not fit each other; export it again"

@@ -209,6 +209,16 @@ def foreign():
     )
 
 
+def circular():
+    """A function of the model that calls itself."""
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    node = helper.make_node("F", ["a"], ["b"], domain="own")
+    made = model([helper.make_node("F", ["x"], ["y"], domain="own")])
+    made.functions.append(helper.make_function("own", "F", ["a"], ["b"], [node], opsets))
+    made.opset_import.append(opsets[1])
+    return made
+
+
 def nan_weights():
     weight = numpy_helper.from_array(np.array([1, np.nan], np.float32), "w")
     return model(relu(), weights=[weight])
@@ -256,6 +266,7 @@ HOSTILE = {
     endless: "has a `Loop`, which may never end",
     endless_in_a_branch: "has a `Loop`, which may never end",
     foreign: "the operator `com.example.Shell`, which is not of the standard",
+    circular: "Cycle detected in model-local function",
     nan_weights: "the weight `w` is not finite",
     short_weights: "the weight `w` is shorter than its shape",
     huge_weights: "more than 268435456 elements",
