@@ -1,7 +1,6 @@
 """Models of a pipeline, loaded and verified before the first row."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from flowedge.compile import program as p
@@ -61,29 +60,42 @@ def close_models(models: Mapping[Any, Any]) -> None:
             close()
 
 
-@contextmanager
-def models_of(
-    program: p.Program, trusted: frozenset[str], clock: Clock = SYSTEM, *, deadlines: bool
-) -> Iterator[tuple[dict[str, Any], Callable[[int], None]]]:
-    """The models of a run, which end with it, and what is told when rows come [ns of the clock].
+class Models:
+    """The models of a run, which end with it.
 
     Parameters
     ----------
     deadlines : those of nodes act: in live and paced runs
+
+    Attributes
+    ----------
+    by_name : what a session asks
     """
-    loaded = load_models(program, trusted)
-    timed: list[Timed] = []
-    models = dict(loaded)
-    if deadlines:
-        by_id = {id(model): Timed(model, clock) for model in loaded.values()}
-        timed = list(by_id.values())
-        models = {name: by_id[id(model)] for name, model in loaded.items()}
 
-    def came(now_ns: int) -> None:
-        for model in timed:
-            model.came_ns = now_ns
+    def __init__(
+        self, program: p.Program, trusted: frozenset[str], clock: Clock = SYSTEM, *, deadlines: bool
+    ) -> None:
+        self._clock, self._deadlines = clock, deadlines
+        self._timed: dict[int, Timed] = {}
+        self._loaded: dict[Any, Any] = dict(load_models(program, trusted))
+        self.by_name = {name: self._of(model) for name, model in self._loaded.items()}
 
-    try:
-        yield models, came
-    finally:
-        close_models(loaded)
+    def add(self, name: str, model: Any) -> Any:  # noqa: ANN401
+        """Another model in the place of one; what a session asks."""
+        self._loaded[name, id(model)] = model
+        self.by_name[name] = self._of(model)
+        return self.by_name[name]
+
+    def _of(self, model: Any) -> Any:  # noqa: ANN401
+        if not self._deadlines:
+            return model
+        return self._timed.setdefault(id(model), Timed(model, self._clock))
+
+    def came(self, now_ns: int) -> None:
+        """Rows have come, at a time of the clock [ns]: from here on deadlines run."""
+        for timed in self._timed.values():
+            timed.came_ns = now_ns
+
+    def close(self) -> None:
+        """End the processes of models that have one."""
+        close_models(self._loaded)

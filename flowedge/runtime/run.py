@@ -1,6 +1,7 @@
 """A run from files to files: sources read in turn, one session, sinks that show all or nothing."""
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -10,20 +11,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pyarrow as pa
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import FlowEdgeError
+from flowedge.lang.errors import FlowEdgeError, ModelError
 from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
 from flowedge.runtime.latency import Receipts
 from flowedge.runtime.memory import Memory
-from flowedge.runtime.models import models_of
+from flowedge.runtime.models import Models, files_of
 from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.quarantine import turned_away
 from flowedge.runtime.report import Report
-from flowedge.runtime.signals import stop_signals
+from flowedge.runtime.signals import Asked, stop_signals
+from flowedge.runtime.swap import Swaps
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.runtime.threads import Workers
 from flowedge.session.mapping import adapted
@@ -43,10 +45,6 @@ class Interrupted(FlowEdgeError):  # noqa: N818  # it is what happened, not a mi
     """The user or the system asked the run to stop."""
 
     exit_code = 130
-
-
-def _nothing(_now_ns: int) -> None:
-    """What is told of rows that come where nobody asks."""
 
 
 @dataclass
@@ -90,7 +88,8 @@ class Run:
     _saved_at: float = 0.0
     _memory: Memory = field(default_factory=Memory)
     _positions: list[dict[str, Position | None]] = field(default_factory=list)
-    _came: Callable[[int], None] = _nothing
+    _models: Models = field(init=False)
+    _swaps: Swaps | None = None
 
     def __call__(self) -> Report:
         """Read all, write all; raises RunError, or Interrupted after the state is consistent."""
@@ -99,12 +98,12 @@ class Run:
         self.report.compile_s = self.plan.compile_s
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
-            stop = stack.enter_context(stop_signals())
-            models, self._came = stack.enter_context(
-                models_of(
-                    self.plan.program, self.trusted, self.clock, deadlines=self.speed is not None
-                )
+            stop = stack.enter_context(stop_signals(reloads=self._reloads))
+            self._models = Models(
+                self.plan.program, self.trusted, self.clock, deadlines=self.speed is not None
             )
+            stack.callback(self._models.close)
+            models = self._models.by_name
             feeds = open_feeds(self.plan.program)
             stack.callback(feeds.close)
             if self.checkpoint is not None:
@@ -133,6 +132,7 @@ class Run:
                 self.report.sources[name] = feed.report
             try:
                 saved = self._newest(feeds, outlets)
+                self._find_swapped(saved)
                 if saved is not None and saved.session is not None:
                     value, notes = adapted(self.plan.program, saved.session, self._of_nodes(saved))
                     session = self.plan.restore(value, models)
@@ -180,9 +180,7 @@ class Run:
         sinks = {f"sink {name}" for name in saved.outputs}
         return {name for name in self.discard if name not in sinks}
 
-    def _finish(
-        self, session: "Session", feeds: Feeds, outlets: Outlets, stop: Callable[[], bool]
-    ) -> None:
+    def _finish(self, session: "Session", feeds: Feeds, outlets: Outlets, stop: Asked) -> None:
         """All rows are read: complete the files, and show them."""
         if self._state is not None:
             self._save(session, feeds, outlets)
@@ -207,7 +205,7 @@ class Run:
         session: "Session",
         feeds: Feeds,
         outlets: Outlets,
-        stop: Callable[[], bool],
+        stop: Asked,
     ) -> None:
         pace = Pace(self.speed, self.clock)
         self._saved_at = self.clock.s()
@@ -236,7 +234,7 @@ class Run:
             feed.report.rows_in += batch.num_rows
             receipts = outlets.receipts.setdefault(feed.name, Receipts())
             for piece in pace.pieces(batch):
-                self._came(self.clock.ns())
+                self._models.came(self.clock.ns())
                 out = session.push(feed.name, piece)
                 feed.newest = session.sources[feed.name].watermark
                 receipts.add(feed.newest, received)
@@ -250,8 +248,54 @@ class Run:
                 self._look_at_memory(session, feeds, outlets)
             if self._state is not None and self.clock.s() - self._saved_at >= self.every_s:
                 self._save(session, feeds, outlets)
+            if self._swaps is not None:
+                self._swap(session, feeds, outlets, stop)
         if stop():
             self._stop(session, feeds, outlets)
+
+    # ---- other models
+
+    @property
+    def _reloads(self) -> bool:
+        """Whether SIGHUP looks for other models: where there are some, a state, and no terminal that may be gone."""
+        has_models = bool(files_of(self.plan.program))
+        return has_models and self.checkpoint is not None and not any(map(os.isatty, (0, 1, 2)))
+
+    def _find_swapped(self, saved: Saved | None) -> None:
+        """Go on with the models that were running when the checkpoint was made."""
+        if self._state is None or not self._models.by_name:
+            return
+        self._swaps = Swaps(self.plan.program, self._state.root, self.trusted, self.clock)
+        if saved is not None:
+            self._swaps.restore(saved.report.get("swapped", {}))
+        for name, request in self._swaps.done.items():
+            if name in self._models.by_name:
+                self._models.add(name, self._swaps.load(request))
+
+    def _swap(self, session: "Session", feeds: Feeds, outlets: Outlets, stop: Asked) -> None:
+        """Go on with another model where one is asked for, between two checkpoints."""
+        assert self._swaps is not None
+        found = self._swaps.changed() if stop.reload else []
+        stop.reload = False
+        waits = self._swaps.due()
+        for request in [*found, *([waits] if waits is not None else [])]:
+            problem = ""
+            try:
+                model = self._models.add(request.name, self._swaps.load(request))
+                session.try_model(request.name, model)
+                self._save(session, feeds, outlets)
+                session.replace_model(request.name, model)
+                self._swaps.done[request.name] = request
+                self._save(session, feeds, outlets)
+                self.report.hints.append(
+                    f"model {request.name}: `{request.path}` from checkpoint {self.report.checkpoints} on"
+                )
+            except ModelError as error:
+                problem = str(error)
+                self.report.hints.append(
+                    f"model {request.name} was not swapped for `{request.path}`: {problem}"
+                )
+            self._swaps.close(request, problem)
 
     def _look_at_memory(self, session: "Session", feeds: Feeds, outlets: Outlets) -> None:
         """Keep within `max_memory`; raises MemoryExceededError."""
@@ -364,6 +408,7 @@ class Run:
                     "sinks": {n: r.rows for n, r in self.report.sinks.items()},
                     "streams": self.report.streams,
                     "models": session.models_told(),
+                    "swapped": {} if self._swaps is None else self._swaps.state(),
                 },
                 is_finished=is_finished,
             )

@@ -231,7 +231,7 @@ class Asker:
                     reason = "other reasons"  # noqa: PLW2901
                 self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
-    def warm_up(self) -> None:
+    def warm_up(self, model: Infers | None = None) -> None:
         """Ask about frames of zeros a few times, before the first row comes: some models are optimised as they run.
 
         Raises
@@ -244,9 +244,10 @@ class Asker:
             for f in self._fields
         ]  # fmt: skip
         inputs += [np.zeros((self.spec.batch, *m.shape[1:]), np.float32) for m in self.memory]
+        model = self.model if model is None else model
         try:
             for _ in range(WARM_UP):
-                self._call(inputs, getattr(self.model, "unbound", self.model))
+                self._call(inputs, getattr(model, "unbound", model))
         except InternalError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a model raises

@@ -54,10 +54,11 @@ class ModelNode(Node):
         asker = Asker(spec, self._before, self._fields, model)
         return asker, Heads(spec, self._fields, self.shared.pool)
 
-    def warm_up(self) -> None:
-        """Ask every model about frames of zeros, before the first row; raises ModelError."""
+    def warm_up(self, name: str | None = None, model: Infers | None = None) -> None:
+        """Ask every model, or one in the place of that of a name, about frames of zeros; raises ModelError."""
         for asker in self._askers:
-            asker.warm_up()
+            if name in (None, asker.spec.model):
+                asker.warm_up(model)
 
     def replace(self, name: str, model: Infers) -> None:
         """Go on with another model in the place of the one of this name; what is remembered stays."""
