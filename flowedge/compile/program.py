@@ -275,7 +275,8 @@ class SinkSpec(NodeSpec):
     """Where rows leave the session; `columns` in order, keys first. The shell finds the connector.
 
     `durability`: when rows are safe from a loss of power (commit: at every checkpoint; interval: every
-    `sync_ns`; os: when the system gets to it). `signed_by`: where the key lies that signs its files.
+    `sync_ns`; os: when the system gets to it). `signed_by`: where the key lies that signs its files. `about`: what
+    its schema tells besides, as metadata.
     """
 
     connector: str = ""
@@ -289,6 +290,7 @@ class SinkSpec(NodeSpec):
     durability: str = "commit"
     sync_ns: int = 0
     signed_by: str = ""
+    about: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,7 +339,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 6
+FORMAT = 7
 
 
 def pack(program: Program) -> bytes:

@@ -63,6 +63,7 @@ class Run:
     max_memory : bytes that the run may hold; over them it stops safely. None: any number
     name : what others are told that want the same state
     discard : nodes, streams or sinks whose state is given up where the pipeline has changed; "*" for all
+    models : what answers for models, by name, besides those that the pipeline names files of
     clock : all that the run knows of time
     workers : whose threads it uses
     """
@@ -79,6 +80,7 @@ class Run:
     discard: tuple[str, ...] = ()
     max_memory: int | None = None
     name: str = ""
+    models: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM
     workers: Workers = SYSTEM_THREADS
     _state: State | None = None
@@ -95,7 +97,7 @@ class Run:
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(stop_signals())
-            models = load_models(self.plan.program, self.trusted)
+            models = {**load_models(self.plan.program, self.trusted), **self.models}
             feeds = open_feeds(self.plan.program)
             stack.callback(feeds.close)
             if self.checkpoint is not None:
