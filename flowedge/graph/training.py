@@ -182,8 +182,8 @@ def _found(c: Checker, module: Module, said: Wanted, how: Pipelines) -> Found | 
     """The frames that are meant, the columns that a model takes of them, and that model if there is one."""
     span = _span("--stream", said.stream)
     scope = Scope(module)
-    tree = _pipeline(module, said.stream)
-    if tree is None:
+    chain = _chain(module, said.stream)
+    if chain is None:
         ref = _ref(said.stream, span)
         streams, named = module.of(st.Stream, st.Source), _sinks(module)
         if ref.name.name not in streams and said.stream not in streams:
@@ -191,6 +191,7 @@ def _found(c: Checker, module: Module, said: Wanted, how: Pipelines) -> Found | 
             return None
         flow = how.branch(ref, scope)
         return None if flow is None or flow.wild else _without_model(c, flow, said)
+    tree, scope = chain
     items = stages.flatten(c, tree.stages, scope)
     before = None if items is None else how.flows(tree, scope, said.stream)
     if items is None or before is None:
@@ -230,11 +231,11 @@ def _sinks(module: Module) -> dict[str, st.Sink]:
     return out
 
 
-def _pipeline(module: Module, name: str) -> st.Pipeline | None:
-    """The chain of a stream, or that of a sink; of a sink that adds none to its stream, the stream's."""
+def _chain(module: Module, name: str) -> tuple[st.Pipeline, Scope] | None:
+    """The chain of a stream, or that of a sink, followed up to a stream with a model; None: it is neither."""
     decl = module.names.get(name)
-    if decl is not None and isinstance(decl.tree, st.Stream) and decl.module is module:
-        return decl.tree.pipeline
+    if decl is not None and isinstance(decl.tree, st.Stream):
+        return decl.tree.pipeline, Scope(decl.module)
     sink = _sinks(module).get(name) if decl is None else None
     tree = None if sink is None else sink.pipeline
     seen: set[str] = set()
@@ -253,7 +254,7 @@ def _pipeline(module: Module, name: str) -> st.Pipeline | None:
             break
         seen.add(above.name)
         tree = above.tree.pipeline
-    return tree
+    return None if tree is None else (tree, Scope(module))
 
 
 def _without_model(c: Checker, flow: Flow, said: Wanted) -> Found | None:
@@ -460,7 +461,8 @@ class _Meeting:
         out = join(self.c, left, tree, Scope(Module("")), right, [])
         if out.node < 0:
             return None
-        return out, [x.name for x in out.type.columns[len(left.type.columns) + 1 :]]
+        own = len(left.type.columns) + right.type.has_time
+        return out, [x.name for x in out.type.columns[own:]]
 
     def _select(self, *names: str) -> t.Select:
         return t.Select(bindings=tuple(self._bind(n, None) for n in names), span=self.span)

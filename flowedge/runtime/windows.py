@@ -1,6 +1,7 @@
 """Frames for training: what a model node would hand to its model, written to a file."""
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class Echo:
 
 MODELS: Mapping[str, Any] = {ECHO: Echo()}
 """What a plan of frames is opened with."""
+
+
+def nfc(name: str) -> str:
+    """A name as the language has it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def known_of(path: str, kind: str) -> ModelShape | None:
@@ -99,8 +105,8 @@ def plan_windows(
         `out` ends in another way
     """
     wanted = Wanted(
-        stream, KINDS[Path(out).suffix.lower()], str(out),
-        (lambda _path, _kind: None) if fresh else known_of, labels, within, tuple(inputs),
+        nfc(stream), KINDS[Path(out).suffix.lower()], str(out), (lambda _path, _kind: None) if fresh else known_of,
+        None if labels is None else nfc(labels), within, tuple(nfc(x) for x in inputs),
     )  # fmt: skip
     return compile_flow(path, text=text, params=params, wanted=wanted, **more)
 

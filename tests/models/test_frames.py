@@ -1,16 +1,20 @@
 """A network learns from what it will see: the bits of FrameDataset are those that the model node hands over."""
 
 import json
+import pickle
+import warnings
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from flowedge.models.info import TensorInfo
 from flowedge.models.load import arrange
 from flowedge.runtime.plan import compile_flow
-from flowedge.runtime.windows import write
+from flowedge.runtime.run import Run
+from flowedge.runtime.windows import known_of, write
 from flowedge.torch import FrameDataset
 
 SOURCES = """
@@ -113,3 +117,213 @@ def test_the_data_set_has_the_bits_that_the_model_is_called_with(
     got = torch.stack([ds[i][0] for i in range(len(ds))]).numpy()
     assert got.tobytes() == want[ds.rows].tobytes()
     assert got.shape == want[ds.rows].shape
+
+
+def test_what_the_manifest_normalises_is_written_normalised(here, monkeypatch):
+    told = {"inputs": [{"channels": ["v"], "unit": "mV", "mean": 0.25, "std": 1.5}, {"mean": [1, 2], "std": [3, 4]}]}  # fmt: skip
+    flow = flow_of(here / "p.flow", CHAINS["window"], "v, w", manifest=told)
+    _, made = write(flow, stream="made", out="t.arrow")
+    assert made.about["scaling"] == [[[0.25], [1.5]], [[1.0, 2.0], [3.0, 4.0]]]
+    monkeypatch.setattr("flowedge.runtime.catalog.FileCatalog.model", lambda _, path, kind: known_of(path, kind))  # fmt: skip
+    whole = asked(flow)
+    assert whole[0].dtype == np.float32
+    ds = FrameDataset("t.arrow", each=True)
+    for i in range(len(ds)):
+        v, w = ds[i]
+        assert v.numpy().tobytes() == whole[0][i].T.tobytes()
+        assert w.numpy().tobytes() == np.ascontiguousarray(whole[1][i].T).tobytes()
+    write(flow, stream="made", out="raw.arrow", fresh=True)
+    raw = FrameDataset("raw.arrow")
+    assert raw.about["scaling"] == []
+    assert not torch.equal(raw[0][0], FrameDataset("t.arrow")[0][0])
+
+
+class Net(torch.nn.Module):
+    """Scores of three classes for frames of 3 channels and 20 samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(60, 3)
+
+    def forward(self, x):
+        return self.last(x.flatten(1))
+
+
+def exported(path):
+    """A network in an archive of torch.export."""
+    torch.manual_seed(0)
+    net, batch = Net().eval(), torch.export.Dim("batch", min=1, max=512)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(net, (torch.zeros(16, 3, 20),), dynamic_shapes=({0: batch},))
+        torch.export.save(program, path)
+    return net
+
+
+def test_a_network_answers_in_training_as_in_production(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "w, v")
+    write(flow, stream="made", out="t.arrow")
+    net = exported(here / "m.pt2")
+    Run(compile_flow(flow))()
+    with pa.memory_map("x.arrow") as file:
+        found = pa.ipc.open_file(file).read_all()
+    ds = FrameDataset("t.arrow")
+    with torch.inference_mode():
+        best = net(torch.stack([ds[i] for i in range(len(ds))])).argmax(1).tolist()
+    labels = [x for x in found["label"].to_pylist() if x is not None]
+    assert labels == [ds.about["classes"][k] for k in best]
+    assert len(set(labels)) > 1
+    write(flow, stream="made", out="again.arrow")  # with the model there
+    assert (here / "again.arrow").stat().st_size == (here / "t.arrow").stat().st_size
+
+
+def nearest(times, labels, t, within):
+    """The label nearest in time; None where none is near."""
+    k = np.abs(times - t).argmin()
+    return labels[k] if abs(times[k] - t) <= within else None
+
+
+def rows_of(path):
+    with pa.memory_map(str(path)) as file:
+        table = pa.ipc.open_file(file).read_all()
+    return {n: table[n].cast(pa.int64()).to_numpy() if n in ("time", "start") else table[n].to_pylist() for n in table.column_names}  # fmt: skip
+
+
+@pytest.mark.parametrize("chain", ["window", "split", "rows"])
+def test_of_events_the_nearest_label_counts(here, chain):
+    flow = flow_of(here / "p.flow", CHAINS[chain], "v")
+    _, made = write(flow, stream="made", out="t.arrow", labels="truth.label", within="100 ms")
+    found, truth = rows_of("t.arrow"), rows_of("truth.arrow")
+    who = np.array(truth["who"])
+    want = [
+        nearest(truth["time"][who == w], np.array(truth["label"])[who == w].tolist(), t, 10**8)
+        for w, t in zip(found["who"], found["time"], strict=True)
+    ]
+    assert found["label"] == want
+    assert None in want
+    assert sum(made.counts.values()) == made.frames == len(want)
+    assert made.about["is_class"]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_of_labels_that_hold_the_one_of_most_samples_counts(here, ends):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "v")
+    truth = rows_of("truth.arrow")
+    end = truth["time"] + 200_000_000
+    if ends:
+        with pa.memory_map("truth.arrow") as file:
+            table = pa.ipc.open_file(file).read_all()
+        store("truth2.arrow", table.append_column("end", instants(end)))
+        text = flow.read_text("utf-8").replace("label: string) from arrow(\"truth.arrow", "label: string, end: time) from arrow(\"truth2.arrow")  # fmt: skip
+        flow.write_text(text, "utf-8")
+    write(flow, stream="made", out="t.arrow", labels="truth.label")
+    found, who = rows_of("t.arrow"), np.array(truth["who"])
+    for w, start, label, share in zip(found["who"], found["start"], found["label"], found["label_share"], strict=True):  # fmt: skip
+        mine = who == w
+        held = []
+        for t in start + np.arange(20) * 10_000_000:
+            k = np.searchsorted(truth["time"][mine], t, side="right") - 1
+            gone = k < 0 or (ends and t >= end[mine][k])
+            held.append(None if gone else np.array(truth["label"])[mine][k])
+        there = [x for x in held if x is not None]
+        most = max(there, key=lambda x: (there.count(x), -there.index(x)), default=None)
+        assert (label, share) == (most, pytest.approx(held.count(most) / 20 if most else 0))
+
+
+def test_mixed_frames_may_be_left_out(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "v")
+    write(flow, stream="made", out="t.arrow", labels="truth.label")
+    whole, pure = FrameDataset("t.arrow"), FrameDataset("t.arrow", min_share=0.99)
+    assert len(whole) > len(pure) > 0
+    assert pure.left_out["mixed"] == len(whole) - len(pure)
+    assert set(pure.groups("label_share")) == {1.0}
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_people_are_held_out_as_a_whole(here, kind):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "w, v")
+    write(flow, stream="made", out=f"t.{kind}", labels="truth.label")
+    ds = FrameDataset(f"t.{kind}")
+    assert ds.labels == ("a", "b", "c")
+    train, test = ds.split(by="who", hold_out=["bo"])
+    assert (set(train.groups("who")), set(test.groups("who"))) == ({"ann"}, {"bo"})
+    assert len(train) + len(test) == len(ds)
+    x, y = train[0]
+    assert (x.shape, x.dtype, ds.labels[y]) == ((3, 20), torch.float32, train.groups("label")[0])
+    assert torch.equal(test[-1][0], test[len(test) - 1][0])
+    with pytest.raises(IndexError):
+        test[len(test)]
+    with pytest.raises(ValueError, match="did you mean `ann`"):
+        ds.split(by="who", hold_out=["anna"])
+    with pytest.raises(ValueError, match="did you mean `who`"):
+        ds.split(by="whom", hold_out=["ann"])
+
+
+def test_loaders_read_it_in_processes_of_their_own(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "w, v")
+    write(flow, stream="made", out="t.arrow", labels="truth.label")
+    ds = FrameDataset("t.arrow", each=True)
+    alone = list(DataLoader(ds, batch_size=32))
+    others = list(DataLoader(ds, batch_size=32, num_workers=1, multiprocessing_context="spawn"))
+    for (x, y), (u, v) in zip(alone, others, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip((*x, y), (*u, v), strict=True))
+    assert len(pickle.dumps(ds)) < 20_000 + 8 * 3 * len(ds)
+
+
+def test_labels_that_are_no_class_are_told(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "v")
+    flow.write_text(flow.read_text("utf-8").replace('["a", "b", "c"]', '["c", "a"]'), "utf-8")
+    write(flow, stream="made", out="t.arrow", labels="truth.label")
+    with pytest.raises(ValueError, match="labelled 'b', which is none of the classes 'c', 'a'"):
+        FrameDataset("t.arrow")
+    ds = FrameDataset("t.arrow", others="drop")
+    assert ds.labels == ("c", "a")
+    assert ds.left_out["others"] > 0
+    assert set(ds.groups("label")) == {"a", "c"}
+    assert FrameDataset("t.arrow", labels=["b", "a", "c"]).labels == ("b", "a", "c")
+    with pytest.raises(ValueError, match="refuse"):
+        FrameDataset("t.arrow", others="ignore")
+
+
+def test_a_number_to_be_estimated_has_no_classes(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "w")
+    write(flow, stream="made", out="t.arrow", labels="s.v")
+    ds = FrameDataset("t.arrow")
+    assert ds.labels == ()
+    assert ds.targets.dtype == torch.float32
+    means = np.array([np.nanmean(x) for x in rows_of("t.arrow")["v"]])  # frames of `w` alone
+    np.testing.assert_allclose(ds.targets.numpy(), means, rtol=1e-5, atol=1e-6)
+
+
+def test_whole_numbers_are_classes(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "v")
+    flow.write_text(flow.read_text("utf-8").replace(' output softmax ["a", "b", "c"]', ""), "utf-8")
+    write(flow, stream="made", out="t.arrow", labels="s.n")
+    ds = FrameDataset("t.arrow")
+    assert set(ds.labels) <= {str(n) for n in range(-9, 9)}
+    assert ds.targets.dtype == torch.int64
+
+
+def test_files_are_put_together_and_others_refused(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "w, v")
+    for name in ("one.arrow", "two.parquet"):
+        write(flow, stream="made", out=name, labels="truth.label")
+    both, one = FrameDataset(["one.arrow", "two.parquet"]), FrameDataset("one.arrow")
+    assert len(both) == 2 * len(one)
+    assert torch.equal(both[len(one) + 3][0], one[3][0])
+    write(flow_of(here / "q.flow", CHAINS["window"], "v"), stream="made", out="v.arrow")
+    for path, words in (
+        (["one.arrow", "v.arrow"], "other inputs"),
+        ("s.arrow", "no frames in it"),
+        ("p.flow", "no Arrow file"),
+        ([], "at least one file"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            FrameDataset(path)
+    with pytest.raises(FileNotFoundError):
+        FrameDataset("none.arrow")
+    with pytest.raises(ValueError, match="no column `lable`; did you mean `label`"):
+        FrameDataset("one.arrow", label="lable")
+    assert FrameDataset("one.arrow", shapes=[(20, 3)])[0][0].shape == (20, 3)
+    with pytest.raises(ValueError, match="3 shapes for 2 columns"):
+        FrameDataset("one.arrow", shapes=[(20,), (20,), (20,)])
