@@ -232,29 +232,21 @@ def _sinks(module: Module) -> dict[str, st.Sink]:
 
 
 def _chain(module: Module, name: str) -> tuple[st.Pipeline, Scope] | None:
-    """The chain of a stream, or that of a sink, followed up to a stream with a model; None: it is neither."""
+    """The chain of a stream, or of a sink: of one without a model that of the stream before it that has one."""
     decl = module.names.get(name)
     if decl is not None and isinstance(decl.tree, st.Stream):
         return decl.tree.pipeline, Scope(decl.module)
     sink = _sinks(module).get(name) if decl is None else None
-    tree = None if sink is None else sink.pipeline
-    seen: set[str] = set()
-    while (
-        tree is not None
-        and len(tree.refs) == 1
-        and not any(isinstance(x, t.ClassifyModel | t.Apply) for x in tree.stages)
-    ):
-        above = module.names.get(str(tree.refs[0]))
-        if (
-            above is None
-            or not isinstance(above.tree, st.Stream)
-            or above.module is not module
-            or above.name in seen
-        ):
-            break
+    if sink is None:
+        return None
+    at, scope, seen = sink.pipeline, Scope(module), {name}
+    while not any(isinstance(x, t.ClassifyModel | t.Apply) for x in at.stages):
+        above = scope.module.names.get(str(at.refs[0])) if len(at.refs) == 1 else None
+        if above is None or not isinstance(above.tree, st.Stream) or above.name in seen:
+            return sink.pipeline, Scope(module)
         seen.add(above.name)
-        tree = above.tree.pipeline
-    return None if tree is None else (tree, Scope(module))
+        at, scope = above.tree.pipeline, Scope(above.module)
+    return at, scope
 
 
 def _without_model(c: Checker, flow: Flow, said: Wanted) -> Found | None:
