@@ -16,7 +16,7 @@ def load_models(program: p.Program, trusted: frozenset[str]) -> dict[str, Any]:
     ModelError
         a file is missing, its digest differs, it may not be trusted, or the extra is not installed
     """
-    used = {n.model for n in program.nodes if isinstance(n, p.ModelSpec)}
+    used = {c.model for n in program.nodes if isinstance(n, p.ModelSpec) for c in n.calls}
     out: dict[str, Any] = {}
     known: dict[tuple[str, ...], Any] = {}
     for name, kind, path, sha256 in program.models:
