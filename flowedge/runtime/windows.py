@@ -146,7 +146,7 @@ def write(
     seen = sum(
         report.streams[n.label]["rows_in"]
         for n in plan.program.nodes
-        if isinstance(n, p.ModelSpec) and n.model == ECHO
+        if isinstance(n, p.ModelSpec) and n.call.model == ECHO
     )
     files = report.sinks[sink.name].files
     counts = _tally(files, about["label"], sink) if about["label"] else {}
