@@ -374,7 +374,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 7
+FORMAT = 8
 
 
 def pack(program: Program) -> bytes:

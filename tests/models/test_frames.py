@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from flowedge.lang.diagnostics import FlowError
 from flowedge.models.info import TensorInfo
 from flowedge.models.load import arrange
 from flowedge.runtime.plan import compile_flow
@@ -295,6 +296,17 @@ def test_a_number_to_be_estimated_has_no_classes(here):
     np.testing.assert_allclose(ds.targets.numpy(), means, rtol=1e-5, atol=1e-6)
 
 
+def test_a_signal_may_be_what_a_network_shall_give(here):
+    flow = flow_of(here / "p.flow", "| derive clean = v * 2 | window 20 samples", "v")
+    write(flow, stream="made", out="t.arrow")
+    for label, shape in (("clean", (20,)), ("w", (2, 20))):
+        ds = FrameDataset("t.arrow", label=label)
+        x, y = ds[7]
+        assert (y.shape, ds.targets.dtype, ds.labels) == (shape, torch.float32, ())
+        if label == "clean":
+            assert torch.equal(2 * x[0], y)
+
+
 def test_whole_numbers_are_classes(here):
     flow = flow_of(here / "p.flow", CHAINS["window"], "v")
     flow.write_text(flow.read_text("utf-8").replace(' output softmax ["a", "b", "c"]', ""), "utf-8")
@@ -327,3 +339,54 @@ def test_files_are_put_together_and_others_refused(here):
     assert FrameDataset("one.arrow", shapes=[(20, 3)])[0][0].shape == (20, 3)
     with pytest.raises(ValueError, match="3 shapes for 2 columns"):
         FrameDataset("one.arrow", shapes=[(20,), (20,), (20,)])
+
+
+def test_models_further_up_are_asked(here):
+    exported(here / "m.pt2")
+    (here / "p.flow").write_text(
+        SOURCES
+        + """
+        model m = torch("m.pt2") input (w, v) output softmax ["a", "b", "c"]
+        model n = torch("n.pt2") input (v) output softmax ["yes", "no"]
+        stream made = s | window 20 samples | classify with m | where label == "b" | classify with n
+        sink made to arrow("x.arrow")
+        """,
+        "utf-8",
+    )
+    _, made = write("p.flow", stream="made", out="t.arrow")
+    ds = FrameDataset("t.arrow")
+    assert (ds.about["model"], ds.about["classes"]) == ("n", ["yes", "no"])
+    with pa.memory_map("t.arrow") as file:
+        table = pa.ipc.open_file(file).read_all()
+    assert set(table["label"].to_pylist()) == {"b"}
+    assert 0 < made.frames < 300
+    (here / "m.pt2").unlink()
+    with pytest.raises(FlowError, match="FE608"):
+        write("p.flow", stream="made", out="t.arrow")
+
+
+def test_imported_streams_have_their_own_names(here):
+    text = flow_of(here / "p.flow", CHAINS["window"], "v").read_text("utf-8")
+    (here / "lib.flow").write_text(text[: text.index("sink made")], "utf-8")
+    (here / "q.flow").write_text('import "lib.flow" as lib\nsink lib.s to console\n', "utf-8")
+    write("q.flow", stream="lib.made", out="t.arrow", labels="lib.truth.label")
+    write("p.flow", stream="made", out="u.arrow", labels="truth.label")
+    one, two = FrameDataset("t.arrow"), FrameDataset("u.arrow")
+    assert len(one) == len(two) > 100
+    assert torch.equal(one.targets, two.targets)
+    assert all(torch.equal(one[i][0], two[i][0]) for i in range(len(one)))
+
+
+def test_no_rows_are_no_frames(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "w, v")
+    with pa.memory_map("s.arrow") as file:
+        whole = pa.ipc.open_file(file).read_all()
+        store("none.arrow", whole.slice(0, 0))
+    (here / "none.flow").write_text(flow.read_text("utf-8").replace('"s.arrow"', '"none.arrow"'), "utf-8")  # fmt: skip
+    for kind in ("arrow", "parquet"):
+        report, made = write(here / "none.flow", stream="made", out=f"t.{kind}", labels="truth.label")  # fmt: skip
+        assert (made.frames, made.left_out, made.counts) == (0, 0, {})
+        assert any("no row reached it" in hint for hint in report.hints)
+        ds = FrameDataset(f"t.{kind}")
+        assert (len(ds), ds.labels, len(ds.groups("who"))) == (0, ("a", "b", "c"), 0)
+        assert list(DataLoader(ds, 4)) == []
