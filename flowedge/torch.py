@@ -209,15 +209,20 @@ class FrameDataset(Dataset[Any]):
         """The number of each frame's class, or its value; what has none is taken from `keep`."""
         if pa.types.is_fixed_size_list(column.type):
             return _signals(column, self.label or "")
-        is_class = self.about["is_class"] if self.label == self.about["label"] else True
+        is_number = pa.types.is_floating(column.type) and labels is None
+        if (
+            self.label == self.about["label"]
+        ):  # the one that most samples of whole numbers have is a float
+            is_number = is_number and not self.about["is_class"]
         values = column.to_pylist()
-        if pa.types.is_floating(column.type) and labels is None and not is_class:
+        if is_number:
             numbers = np.array([np.nan if x is None else x for x in values], np.float32)
             self._leave_out("unlabelled", np.isnan(numbers), keep)
             return numbers
-        names = [None if x is None or x != x else _name(x) for x in values]  # noqa: PLR0124  # NaN
+        values = [None if x != x else x for x in values]  # noqa: PLR0124  # NaN
+        names = [None if x is None else _name(x) for x in values]
         self._leave_out("unlabelled", np.array([x is None for x in names], bool), keep)
-        there = sorted({x for x in names if x is not None})
+        there = [_name(x) for x in sorted({x for x in values if x is not None})]
         classes = [_name(x) for x in labels] if labels is not None else self.about["classes"] or there  # fmt: skip
         self.labels = tuple(classes)
         unknown = [x for x in there if x not in self.labels]

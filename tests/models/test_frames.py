@@ -288,7 +288,8 @@ def test_labels_that_are_no_class_are_told(here):
 
 def test_a_number_to_be_estimated_has_no_classes(here):
     flow = flow_of(here / "p.flow", CHAINS["window"], "w")
-    write(flow, stream="made", out="t.arrow", labels="s.v")
+    _, made = write(flow, stream="made", out="t.arrow", labels="s.v")
+    assert (made.about["is_class"], made.about["share"], made.counts) == (False, None, {})
     ds = FrameDataset("t.arrow")
     assert ds.labels == ()
     assert ds.targets.dtype == torch.float32
@@ -305,6 +306,10 @@ def test_a_signal_may_be_what_a_network_shall_give(here):
         assert (y.shape, ds.targets.dtype, ds.labels) == (shape, torch.float32, ())
         if label == "clean":
             assert torch.equal(2 * x[0], y)
+    flow = flow_of(here / "p.flow", CHAINS["rows"], "v")
+    write(flow, stream="made", out="t.arrow")
+    ds = FrameDataset("t.arrow", label="v")
+    assert torch.equal(ds.targets, torch.stack([ds[i][0][0] for i in range(len(ds))]))
 
 
 def test_whole_numbers_are_classes(here):
@@ -313,6 +318,7 @@ def test_whole_numbers_are_classes(here):
     write(flow, stream="made", out="t.arrow", labels="s.n")
     ds = FrameDataset("t.arrow")
     assert set(ds.labels) <= {str(n) for n in range(-9, 9)}
+    assert sorted(ds.labels, key=int) == list(ds.labels)
     assert ds.targets.dtype == torch.int64
 
 
