@@ -66,7 +66,7 @@ def known_of(path: str, kind: str) -> ModelShape | None:
         Tensor("", (), units=x.units, channels=x.channels, mean=x.mean, std=x.std)
         for x in told.inputs
     )
-    return ModelShape(inputs, (), told.rate_hz, told.labels, told.output)
+    return ModelShape(inputs or (Tensor("", ()),), (), told.rate_hz, told.labels, told.output)
 
 
 def plan_windows(

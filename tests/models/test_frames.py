@@ -139,6 +139,28 @@ def test_what_the_manifest_normalises_is_written_normalised(here, monkeypatch):
     assert not torch.equal(raw[0][0], FrameDataset("t.arrow")[0][0])
 
 
+def test_a_manifest_alone_tells_classes_and_is_checked(here):
+    told = {"labels": ["c", "b", "a"], "output": "softmax", "rate": 100}
+    flow = flow_of(here / "p.flow", CHAINS["window"], "v, w", manifest=told)
+    flow.write_text(flow.read_text("utf-8").replace(' output softmax ["a", "b", "c"]', ""), "utf-8")
+    write(flow, stream="made", out="t.arrow", labels="truth.label")
+    assert FrameDataset("t.arrow").labels == ("c", "b", "a")
+    for change, code in (
+        ({"rate": 50}, "FE605"),
+        ({"inputs": [{"unit": "V"}, {}]}, "FE603"),
+        ({"inputs": [{"channels": ["w", "v"]}]}, "FE604"),
+        ({"inputs": [{"mean": [0, 0, 0], "std": [1, 1, 1]}, {}]}, "FE604"),
+        ({"inputs": [{}, {}, {}]}, "FE604"),
+        ({"labels": 3}, "FE608"),
+    ):
+        (here / "m.model.json").write_text(json.dumps({**told, **change}))
+        with pytest.raises(FlowError, match=code):
+            write(flow, stream="made", out="t.arrow")
+    (here / "m.model.json").write_text(json.dumps({"file": "other.pt2"}))
+    with pytest.raises(FlowError, match=r"about 'other\.pt2'"):
+        write(flow, stream="made", out="t.arrow")
+
+
 class Net(torch.nn.Module):
     """Scores of three classes for frames of 3 channels and 20 samples."""
 
@@ -176,6 +198,15 @@ def test_a_network_answers_in_training_as_in_production(here):
     assert len(set(labels)) > 1
     write(flow, stream="made", out="again.arrow")  # with the model there
     assert (here / "again.arrow").stat().st_size == (here / "t.arrow").stat().st_size
+    longer = flow_of(here / "q.flow", "| window 30 samples", "w, v")
+    with pytest.raises(FlowError, match="FE604"):  # the old weights do not fit
+        write(longer, stream="made", out="u.arrow")
+    write(longer, stream="made", out="u.arrow", fresh=True)
+    (here / "m.pt2").write_bytes(b"half a model")
+    with pytest.raises(FlowError, match="FE608"):
+        write(longer, stream="made", out="v.arrow")
+    write(longer, stream="made", out="v.arrow", fresh=True)
+    assert (here / "u.arrow").read_bytes() == (here / "v.arrow").read_bytes()
 
 
 def nearest(times, labels, t, within):
