@@ -16,7 +16,7 @@ from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
 from flowedge.runtime.latency import Receipts
 from flowedge.runtime.memory import Memory
-from flowedge.runtime.models import load_models
+from flowedge.runtime.models import models_of
 from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.places import Places
@@ -43,6 +43,10 @@ class Interrupted(FlowEdgeError):  # noqa: N818  # it is what happened, not a mi
     """The user or the system asked the run to stop."""
 
     exit_code = 130
+
+
+def _nothing(_now_ns: int) -> None:
+    """What is told of rows that come where nobody asks."""
 
 
 @dataclass
@@ -88,6 +92,7 @@ class Run:
     _saved_at: float = 0.0
     _memory: Memory = field(default_factory=Memory)
     _positions: list[dict[str, Position | None]] = field(default_factory=list)
+    _came: Callable[[int], None] = _nothing
 
     def __call__(self) -> Report:
         """Read all, write all; raises RunError, or Interrupted after the state is consistent."""
@@ -97,7 +102,12 @@ class Run:
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(stop_signals())
-            models = {**load_models(self.plan.program, self.trusted), **self.models}
+            models, self._came = stack.enter_context(
+                models_of(
+                    self.plan.program, self.trusted, self.clock, deadlines=self.speed is not None
+                )
+            )
+            models = {**models, **self.models}
             feeds = open_feeds(self.plan.program)
             stack.callback(feeds.close)
             if self.checkpoint is not None:
@@ -131,6 +141,7 @@ class Run:
                     session = self.plan.restore(value, models)
                     self.report.hints += notes
                 if saved is None or not saved.is_finished:
+                    session.warm_up()
                     outlets.open()
                     self._read(session, feeds, outlets, stop)
                     self._finish(session, feeds, outlets, stop)
@@ -181,6 +192,7 @@ class Run:
         self._look_at_memory(session, feeds, outlets)
         outlets.write(session.finish())
         self.report.streams = session.ledger()
+        self.report.models = session.models_told()
         count_values(session, feeds)
         self.report.hints += where_rows_went(self.plan.program, session)
         if not outlets.finish(stop):
@@ -227,6 +239,7 @@ class Run:
             feed.report.rows_in += batch.num_rows
             receipts = outlets.receipts.setdefault(feed.name, Receipts())
             for piece in pace.pieces(batch):
+                self._came(self.clock.ns())
                 out = session.push(feed.name, piece)
                 feed.newest = session.sources[feed.name].watermark
                 receipts.add(feed.newest, received)
@@ -284,6 +297,7 @@ class Run:
             FlowEdgeError
         ):  # in the middle of a push the counts need not add up
             self.report.streams = session.ledger()
+        self.report.models = session.models_told()
         for name, source in session.sources.items():
             self.report.sources[name].watermark_ns = source.watermark
         outlets.tell()
@@ -319,6 +333,7 @@ class Run:
         feeds.close()
         with contextlib.suppress(FlowEdgeError):  # the counts of a run cut short need not add up
             self.report.streams = session.ledger()
+        self.report.models = session.models_told()
         count_values(session, feeds)
         outlets.tell()
 
@@ -351,6 +366,7 @@ class Run:
                     "sources": {n: asdict(r) for n, r in self.report.sources.items()},
                     "sinks": {n: r.rows for n, r in self.report.sinks.items()},
                     "streams": self.report.streams,
+                    "models": session.models_told(),
                 },
                 is_finished=is_finished,
             )
@@ -388,6 +404,7 @@ class Run:
         for name, rows in saved.report["sinks"].items():
             self.report.sinks[name].rows = rows
         self.report.streams = saved.report["streams"]
+        self.report.models = saved.report.get("models", {})
 
 
 def note_place(feed: Feed, rejected: pa.RecordBatch | None, position: Position) -> None:
@@ -442,7 +459,7 @@ def where_rows_went(program: p.Program, session: "Session") -> list[str]:
 
 def _header(program: p.Program) -> dict[str, Any]:
     """What the files of a run tell of where they come from."""
-    models = {name: sha256 for name, _, _, sha256 in program.models if sha256}
+    models = {m.name: m.sha256 for m in program.models if m.sha256}
     return {"pipeline": program.digest, **({"models": models} if models else {})}
 
 

@@ -196,7 +196,7 @@ class ModelNode(Node):
             "failed": c.failed,
             "missed": c.missed,
             "rested": c.rested,
-            "policy": self.spec.otherwise[0],
+            "policy": self._policy,
             "deadline_ms": self.spec.deadline_ns * 1e-6 if self.spec.deadline_ns >= 0 else None,
             "reasons": dict(self._main.reasons),
             "breaker": {
@@ -209,6 +209,11 @@ class ModelNode(Node):
         if self._shadow is not None:
             out["shadow"] = self._shadow.told()
         return out
+
+    @property
+    def _policy(self) -> str:
+        word, text = self.spec.otherwise
+        return f'label "{text}"' if word == "label" else f"{word} {text}".strip()
 
     def state(self) -> dict[str, Any]:
         """Between pushes no frame waits."""
