@@ -1,0 +1,207 @@
+"""How `pipelines/anomalies.flow` does in NAB, the Numenta Anomaly Benchmark, by its own scorer (`nab_score.py`).
+
+Every series goes through the pipeline row by row in the order of the file; the same setting for all.
+Prints the table per series, the score at the threshold of the pipeline, and at the best one threshold
+for all series, as NAB chooses it.
+
+Run:  python benchmarks/nab.py [--data DIRECTORY] [--model FILE] [--without-model] [--constants]
+"""
+
+import argparse
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from nab_score import PROFILES, Judged, table
+
+import flowedge
+from flowedge.runtime.models import load_models
+
+ROOT = Path(__file__).parent.parent
+PIPELINE = ROOT / "pipelines" / "anomalies.flow"
+MODEL = ROOT / "pipelines" / "models" / "anomalies.pt2"
+GUESS = "last(forecast) as forecast"
+INSTEAD = {
+    "the running median for a forecast": "0 * last(x) as forecast",
+    "the value 288 rows ago for a forecast": "last(ago_288) as forecast",
+}
+"""What takes the place of the model's answer, the rest of the pipeline as it is."""
+SHORT, LONG, APART = (12, 24, 48), (1500, 2000, 3000), (50, 100, 200)
+"""Other values of the constants of the last stage."""
+
+
+class Series(NamedTuple):
+    """A file of NAB: what the pipeline reads, and how it is judged."""
+
+    name: str
+    rows: pa.Table
+    judged: Judged
+
+
+def corpus(data: Path) -> Iterator[Series]:
+    """Every series that is there, by name."""
+    labels = json.loads((data / "labels" / "combined_windows.json").read_text("utf-8"))
+    text = pa.csv.ConvertOptions(column_types={"timestamp": pa.string(), "value": pa.float64()})
+    for name in sorted(labels):
+        path = data / "data" / name
+        if path.exists():
+            rows = pa.csv.read_csv(path, convert_options=text)
+            windows = [(first[:19], last[:19]) for first, last in labels[name]]  # to the second
+            yield Series(name, rows, Judged.of(rows["timestamp"].to_pylist(), windows))
+
+
+def pipeline(
+    example: Path, change: Mapping[str, str] | None = None, model: Path = MODEL
+) -> flowedge.Plan:
+    """The pipeline, compiled, with texts of it exchanged for others; any series tells the checker what a file is like."""
+    text = PIPELINE.read_text("utf-8").replace("pipelines/models/anomalies.pt2", str(model))
+    if model != MODEL:
+        text = re.sub(r',\s*sha256="\w+"', "", text)
+    for old, new in (change or {}).items():
+        assert text.count(old) > 0, old
+        text = text.replace(old, new)
+    return flowedge.compile(text=text, params={"data": str(example)})
+
+
+def scored(plan: flowedge.Plan, series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """Score and alarm of every row of a series; 0 and none before the first frame is full."""
+    models = load_models(plan.program, frozenset())
+    (out,) = plan.run({"series": series.rows}, models=models).values()
+    ahead = len(series.rows) - len(out)
+    scores = np.concatenate([np.zeros(ahead), out["score"].to_numpy()])
+    alarms = np.append(np.zeros(ahead, bool), np.array(out["label"].to_pylist()) == "anomaly")
+    return np.nan_to_num(scores, posinf=np.finfo(float).max), alarms
+
+
+def windowed_gaussian(values: np.ndarray) -> np.ndarray:
+    """NAB's baseline: how unlikely a value is under the normal distribution of those before it.
+
+    Mean and deviation are those of the last 6,400 values, moved on by 100 at a time; scores have twelve
+    digits, as in NAB's own tables of results.
+    """
+    size, step = 6400, 100
+    out = np.zeros(len(values))
+    for i in range(1, len(values)):
+        first = max(0, (i - size) // step * step)
+        before = values[first : min(i, first + size)]
+        deviation = before.std() or 1e-6
+        tail = 0.5 * math.erfc(abs(values[i] - before.mean()) / deviation / 1.4142)
+        out[i] = float(f"{1 - tail:.12g}")
+    return out
+
+
+def per_series(every: list[Series], alarms: list[np.ndarray]) -> None:
+    """Print what each series earns with given alarms."""
+    print(f"{'series':44}{'windows':>8}{'found':>7}{'false':>7}{'points':>8}")
+    for series, alarm in zip(every, alarms, strict=True):
+        judged = series.judged
+        heard = alarm & judged.counts
+        found = len(np.unique(judged.window[heard & (judged.window >= 0)]))
+        wrong = int((heard & (judged.window < 0)).sum())
+        points = judged.earned(alarm.astype(float), 1, PROFILES["standard"])
+        print(f"{series.name:44}{judged.windows:>8}{found:>7}{wrong:>7}{points:>8.2f}")
+
+
+def line(name: str, judged: Judged, scores: np.ndarray, alarms: np.ndarray | None = None) -> str:
+    """One row of the table of detectors: the three applications, each with its best threshold or with given alarms."""
+    if alarms is None:
+        cells = [f"{c.score:>9.2f} at {c.threshold:<6.4g}" for c in table(judged, scores).values()]
+    else:
+        cells = [
+            f"{judged.score(alarms.astype(float), 1, p):>9.2f}{'':10}" for p in PROFILES.values()
+        ]
+    return f"{name:44}" + "".join(cells)
+
+
+def constants(every: list[Series], example: Path) -> None:
+    """Choose the constants of the last stage and the threshold on all groups of series but one, judge on that one; for each.
+
+    Groups are the folders of NAB. What each earns as left out is added up.
+    """
+    profile, runs = PROFILES["standard"], {}
+    for short, long, apart in product(SHORT, LONG, APART):
+        plan = pipeline(
+            example,
+            {
+                "over 24 samples": f"over {short} samples",
+                "over 2000 samples": f"over {long} samples",
+                "over 100 samples": f"over {apart} samples",
+            },
+        )
+        runs[short, long, apart] = [scored(plan, s)[0] for s in every]
+        whole = Judged.together([s.judged for s in every])
+        best = whole.best(np.concatenate(runs[short, long, apart]), profile)
+        print(
+            f"{short:4} {long:5} {apart:4}   {best.score:.2f} at {best.threshold:.3f}", flush=True
+        )
+    points = 0.0
+    for group in sorted({s.name.split("/")[0] for s in every}):
+        inside = [s.name.startswith(group + "/") for s in every]
+        rest = Judged.together([s.judged for s, x in zip(every, inside, strict=True) if not x])
+        choices = {}
+        for setting, scores in runs.items():
+            given = [y for y, x in zip(scores, inside, strict=True) if not x]
+            choices[setting] = rest.best(np.concatenate(given), profile)
+        setting, choice = max(choices.items(), key=lambda item: item[1].score)
+        earned = sum(
+            s.judged.earned(y, choice.threshold, profile)
+            for s, y, x in zip(every, runs[setting], inside, strict=True)
+            if x
+        )
+        points += earned
+        print(
+            f"without {group:20} {setting}, threshold {choice.threshold:.3f}: it earns {earned:.2f}"
+        )
+    print(f"each group with what the others chose: {whole.normalised(points, profile):.2f}")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "nab")
+    parser.add_argument("--without-model", action="store_true", help="simple guesses in its place")
+    parser.add_argument("--constants", action="store_true", help="chosen without a group, for each")
+    parser.add_argument("--model", type=Path, default=MODEL, help="another archive of the network")
+    given = parser.parse_args()
+    every = list(corpus(given.data))
+    if not every:
+        parser.error(f"no series in {given.data}")
+    example = given.data / "data" / every[0].name
+    if given.constants:
+        constants(every, example)
+        return
+    whole = Judged.together([s.judged for s in every])
+    plan = pipeline(example, model=given.model)
+    scores, alarms = zip(*(scored(plan, s) for s in every), strict=True)
+    per_series(every, list(alarms))
+    print(f"\n{'detector':44}" + "".join(f"{name:>18} " for name in PROFILES))
+    print(
+        line(
+            "anomalies.flow, its own threshold",
+            whole,
+            np.concatenate(scores),
+            np.concatenate(alarms),
+        )
+    )
+    print(line("anomalies.flow, best threshold", whole, np.concatenate(scores)))
+    if given.without_model:
+        for name, instead in INSTEAD.items():
+            other = pipeline(example, {GUESS: instead})
+            print(
+                line(name, whole, np.concatenate([scored(other, s)[0] for s in every])), flush=True
+            )
+    gaussian = [windowed_gaussian(s.rows["value"].to_numpy()) for s in every]
+    print(line("NAB's windowed Gaussian, best threshold", whole, np.concatenate(gaussian)))
+
+
+if __name__ == "__main__":
+    main()
