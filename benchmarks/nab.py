@@ -34,7 +34,10 @@ INSTEAD = {
 }
 """What takes the place of the model's answer, the rest of the pipeline as it is."""
 SHORT, LONG, APART = (12, 24, 48), (1500, 2000, 3000), (50, 100, 200)
-"""Other values of the constants of the last stage."""
+"""Values of the constants of the last stage: rows of a mean, rows that a record holds for, rows that an alarm lasts."""
+OURS = (24, 2000, 100)
+Runs = dict[tuple[int, int, int], list[np.ndarray]]
+"""Scores of each series for each setting of those."""
 
 
 class Series(NamedTuple):
@@ -121,45 +124,44 @@ def line(name: str, judged: Judged, scores: np.ndarray, alarms: np.ndarray | Non
 
 
 def constants(every: list[Series], example: Path) -> None:
-    """Choose the constants of the last stage and the threshold on all groups of series but one, judge on that one; for each.
-
-    Groups are the folders of NAB. What each earns as left out is added up.
-    """
-    profile, runs = PROFILES["standard"], {}
+    """Choose the constants of the last stage on other series than those that are judged, and print what that gives."""
+    runs: Runs = {}
+    whole = Judged.together([s.judged for s in every])
     for short, long, apart in product(SHORT, LONG, APART):
-        plan = pipeline(
-            example,
-            {
-                "over 24 samples": f"over {short} samples",
-                "over 2000 samples": f"over {long} samples",
-                "over 100 samples": f"over {apart} samples",
-            },
-        )
+        change = {
+            "over 24 samples": f"over {short} samples",
+            "over 2000 samples": f"over {long} samples",
+            "over 100 samples": f"over {apart} samples",
+        }
+        plan = pipeline(example, change)
         runs[short, long, apart] = [scored(plan, s)[0] for s in every]
-        whole = Judged.together([s.judged for s in every])
-        best = whole.best(np.concatenate(runs[short, long, apart]), profile)
-        print(
-            f"{short:4} {long:5} {apart:4}   {best.score:.2f} at {best.threshold:.3f}", flush=True
-        )
-    points = 0.0
+        best = whole.best(np.concatenate(runs[short, long, apart]), PROFILES["standard"])
+        print(f"{short:4}{long:6}{apart:5}{best.score:8.2f} at {best.threshold:.3f}", flush=True)
+    print("constants and threshold of each group chosen by the others:")
+    print(f"{left_out(every, runs):.2f}\nthe threshold alone:")
+    print(f"{left_out(every, {OURS: runs[OURS]}):.2f}")
+
+
+def left_out(every: list[Series], runs: Runs) -> float:
+    """The score when each group of series, a folder of NAB, is judged by the setting and threshold that do best on all others."""
+    profile, points = PROFILES["standard"], 0.0
     for group in sorted({s.name.split("/")[0] for s in every}):
-        inside = [s.name.startswith(group + "/") for s in every]
+        inside = np.array([s.name.startswith(group + "/") for s in every])
         rest = Judged.together([s.judged for s, x in zip(every, inside, strict=True) if not x])
-        choices = {}
-        for setting, scores in runs.items():
-            given = [y for y, x in zip(scores, inside, strict=True) if not x]
-            choices[setting] = rest.best(np.concatenate(given), profile)
-        setting, choice = max(choices.items(), key=lambda item: item[1].score)
-        earned = sum(
-            s.judged.earned(y, choice.threshold, profile)
-            for s, y, x in zip(every, runs[setting], inside, strict=True)
-            if x
-        )
-        points += earned
-        print(
-            f"without {group:20} {setting}, threshold {choice.threshold:.3f}: it earns {earned:.2f}"
-        )
-    print(f"each group with what the others chose: {whole.normalised(points, profile):.2f}")
+        choices = {
+            setting: rest.best(
+                np.concatenate([y for y, x in zip(scores, inside, strict=True) if not x]), profile
+            )
+            for setting, scores in runs.items()
+        }
+        setting, (threshold, _) = max(choices.items(), key=lambda item: item[1].score)
+        earned = [
+            every[k].judged.earned(runs[setting][k], threshold, profile)
+            for k in np.flatnonzero(inside)
+        ]
+        print(f"    {group:24}{setting} above {threshold:.3f} earns {sum(earned):.2f}")
+        points += sum(earned)
+    return Judged.together([s.judged for s in every]).normalised(points, profile)
 
 
 def main() -> None:

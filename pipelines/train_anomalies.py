@@ -51,7 +51,7 @@ class Forecaster(nn.Module):
 
     def hidden(self, frame: torch.Tensor) -> torch.Tensor:
         """What the layers make of frames (batch, 13, 32): (batch, 64)."""
-        near, off = frame[:, 0], torch.log(frame[:, 1 + len(AGO) :, -1] + 1e-3)
+        near, off = frame[:, 0], torch.log(frame[:, 1 + len(AGO) :, -1].abs() + 1e-3)
         spread = torch.sqrt(((near - near.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True))
         seen = [frame[:, : 1 + len(AGO)].flatten(1), off, torch.log(spread + 1e-3), near[:, -1:]]
         return torch.relu(self.second(torch.relu(self.first(torch.cat(seen, 1)))))
@@ -61,7 +61,7 @@ class Forecaster(nn.Module):
         near, ago = frame[:, 0], frame[:, 1 : 1 + len(AGO), -1]
         short, long = near[:, -6:].mean(1, keepdim=True), near.mean(1, keepdim=True)
         guesses = torch.cat([torch.zeros_like(short), near[:, -1:], short, long, ago], 1)
-        off = frame[:, 1 + len(AGO) :, -1]
+        off = frame[:, 1 + len(AGO) :, -1].abs()  # means of distances, and so they are not below 0
         last, middle, seasons = off[:, -2:-1], off[:, -1:], off[:, : len(AGO)]
         trust = -2 * torch.log(torch.cat([middle, last, last, middle, seasons], 1) + 1e-2)
         weights = torch.softmax(self.weights(hidden) + trust, 1)
