@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-from nab_score import PROFILES, Judged, table
+from nab_score import PROFILES, Choice, Judged
 
 import flowedge
 from flowedge.runtime.models import load_models
@@ -100,27 +100,37 @@ def windowed_gaussian(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def per_series(every: list[Series], alarms: list[np.ndarray]) -> None:
+def heard(judged: Judged, alarms: np.ndarray) -> tuple[int, int]:
+    """How many windows have an alarm, and how many alarms lie outside."""
+    at = judged.window[alarms & judged.counts]
+    return len(np.unique(at[at >= 0])), int((at < 0).sum())
+
+
+def per_series(every: list[Series], alarms: Sequence[np.ndarray]) -> None:
     """Print what each series earns with given alarms."""
-    print(f"{'series':44}{'windows':>8}{'found':>7}{'false':>7}{'points':>8}")
+    print(f"{'series':58}{'windows':>8}{'found':>7}{'false':>7}{'points':>8}")
     for series, alarm in zip(every, alarms, strict=True):
         judged = series.judged
-        heard = alarm & judged.counts
-        found = len(np.unique(judged.window[heard & (judged.window >= 0)]))
-        wrong = int((heard & (judged.window < 0)).sum())
+        found, wrong = heard(judged, alarm)
         points = judged.earned(alarm.astype(float), 1, PROFILES["standard"])
-        print(f"{series.name:44}{judged.windows:>8}{found:>7}{wrong:>7}{points:>8.2f}")
+        print(f"{series.name:58}{judged.windows:>8}{found:>7}{wrong:>7}{points:>8.2f}")
 
 
-def line(name: str, judged: Judged, scores: np.ndarray, alarms: np.ndarray | None = None) -> str:
-    """One row of the table of detectors: the three applications, each with its best threshold or with given alarms."""
-    if alarms is None:
-        cells = [f"{c.score:>9.2f} at {c.threshold:<6.4g}" for c in table(judged, scores).values()]
-    else:
-        cells = [
-            f"{judged.score(alarms.astype(float), 1, p):>9.2f}{'':10}" for p in PROFILES.values()
-        ]
-    return f"{name:44}" + "".join(cells)
+def row(name: str, judged: Judged, scores: np.ndarray, threshold: float | None = None) -> None:
+    """Print a row of the table of detectors: the three applications, each with its best threshold or with a given one.
+
+    Windows that are found, and false alarms, are those of the standard profile.
+    """
+    chosen = {
+        k: judged.best(scores, p)
+        if threshold is None
+        else Choice(threshold, judged.score(scores, threshold, p))
+        for k, p in PROFILES.items()
+    }
+    found, wrong = heard(judged, scores >= chosen["standard"].threshold)
+    above = [f" at {c.threshold:<6.4g}" if threshold is None else " " * 10 for c in chosen.values()]
+    cells = "".join(f"{c.score:>9.2f}{x}" for c, x in zip(chosen.values(), above, strict=True))
+    print(f"{name:44}{cells}{found:>4} of {judged.windows}{wrong:>7}", flush=True)
 
 
 def constants(every: list[Series], example: Path) -> None:
@@ -184,25 +194,16 @@ def main() -> None:
     whole = Judged.together([s.judged for s in every])
     plan = pipeline(example, model=given.model)
     scores, alarms = zip(*(scored(plan, s) for s in every), strict=True)
-    per_series(every, list(alarms))
-    print(f"\n{'detector':44}" + "".join(f"{name:>18} " for name in PROFILES))
-    print(
-        line(
-            "anomalies.flow, its own threshold",
-            whole,
-            np.concatenate(scores),
-            np.concatenate(alarms),
-        )
-    )
-    print(line("anomalies.flow, best threshold", whole, np.concatenate(scores)))
+    per_series(every, alarms)
+    print(f"\n{'detector':44}" + "".join(f"{n:>18} " for n in PROFILES) + "   windows  false")
+    row("anomalies.flow, as it labels rows", whole, np.concatenate(alarms).astype(float), 1)
+    row("anomalies.flow, best threshold", whole, np.concatenate(scores))
     if given.without_model:
         for name, instead in INSTEAD.items():
             other = pipeline(example, {GUESS: instead})
-            print(
-                line(name, whole, np.concatenate([scored(other, s)[0] for s in every])), flush=True
-            )
+            row(name, whole, np.concatenate([scored(other, s)[0] for s in every]))
     gaussian = [windowed_gaussian(s.rows["value"].to_numpy()) for s in every]
-    print(line("NAB's windowed Gaussian, best threshold", whole, np.concatenate(gaussian)))
+    row("NAB's windowed Gaussian, best threshold", whole, np.concatenate(gaussian))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ References
 .. [1] A. Lavin, S. Ahmad, Evaluating Real-time Anomaly Detection Algorithms, ICMLA 2015. https://arxiv.org/abs/1510.03336
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -135,8 +135,3 @@ class Judged:
         points, thresholds = points[np.append(True, last)], np.append(np.inf, ordered[last])
         k = int(np.argmax(points))
         return Choice(float(thresholds[k]), self.normalised(float(points[k]), profile))
-
-
-def table(judged: Judged, scores: np.ndarray) -> Mapping[str, Choice]:
-    """The best threshold of each application."""
-    return {name: judged.best(scores, profile) for name, profile in PROFILES.items()}
