@@ -42,7 +42,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output of a model: None in `shape` is free; the first length is the batch.
+    """One input or output of a model: None in `shape` is free; the first length is the batch; empty: it is not told.
 
     Of `units`, `mean` and `std` there is one for all channels, or one for each; `channels` are their names. What
     is empty is not told.
@@ -59,7 +59,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What a model says of itself; `rate_hz` where it was trained at one rate only, `head` as in `output`."""
+    """What a model says of itself, no inputs and no outputs where it says nothing of them; `rate_hz` where it was trained at one rate only, `head` as in `output`."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
