@@ -329,6 +329,18 @@ class SinkSpec(NodeSpec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFileSpec:
+    """The file of a model: where it lies, the digest that it must have (empty: any), and where it runs."""
+
+    name: str
+    kind: str
+    path: str
+    sha256: str = ""
+    device: str = "cpu"
+    isolated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
     """A key table: the fields of its key columns."""
 
@@ -359,7 +371,7 @@ class Program:
     objects : object code by key
     literals : texts that kernels compare with; they get the first ids of the session's pool, in
         this order, so that a kernel can hold them as numbers
-    models : (name, kind, path, sha256 or "")
+    models : the files of all models that its nodes call
     digest : sha256 of the pipeline's meaning: source text, imports, parameters, time zones
     """
 
@@ -367,14 +379,14 @@ class Program:
     tables: tuple[TableSpec, ...]
     objects: dict[str, bytes]
     literals: tuple[str, ...] = ()
-    models: tuple[tuple[str, str, str, str], ...] = ()
+    models: tuple[ModelFileSpec, ...] = ()
     digest: str = ""
     explained: str = ""
     connectors: tuple[Any, ...] = ()
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 7
+FORMAT = 8
 
 
 def pack(program: Program) -> bytes:
@@ -386,7 +398,7 @@ def pack(program: Program) -> bytes:
             "tables": [asdict(t) for t in program.tables],
             "objects": program.objects,
             "literals": program.literals,
-            "models": program.models,
+            "models": [asdict(m) for m in program.models],
             "digest": program.digest,
             "explained": program.explained,
             "connectors": program.connectors,
@@ -446,7 +458,7 @@ def unpack(data: bytes) -> Program:
         ),
         objects=value["objects"],
         literals=tuple(value["literals"]),
-        models=_tuples(value["models"]),
+        models=tuple(ModelFileSpec(**m) for m in value["models"]),
         digest=value["digest"],
         explained=value["explained"],
         connectors=_tuples(value["connectors"]),

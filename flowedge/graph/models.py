@@ -98,6 +98,7 @@ class ModelUnreadable(Rule):
 
 KINDS = ("torch", "onnx", "litert")
 OPTIONS = {"path": "a path", "sha256": "a digest"}
+DEVICES = ("cpu", "cuda")
 HEADS = ("softmax", "sigmoid", "raw")
 
 
@@ -170,6 +171,7 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
     states: tuple[Column, ...] = ()
     breaker = Declared.breaker
     batch = 16
+    device, isolated = "cpu", False
     for clause in tree.clauses:
         match clause.word:
             case "input":
@@ -192,17 +194,12 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
                         )
                     )
             case "on":
-                if clause.names[0].name != "cpu":
-                    c.not_yet(
-                        clause.span,
-                        f"a model on `{clause.names[0].name}`",
-                        "leave it away: `cpu` is the default",
-                    )
+                device = _device(c, clause, kind)
             case "signed":
                 c.not_yet(clause.span, "`signed by`", 'give its digest: `sha256="…"`')
             case "isolated":
-                c.not_yet(clause.span, "`isolated`", "leave it away")
-    file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, span=tree.span)
+                isolated = True
+    file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, device=device, isolated=isolated, span=tree.span)  # fmt: skip
     out = Declared(file, inputs, tuple(outputs), batch, None, states, breaker, runs)
     if runs:
         try:
@@ -210,7 +207,7 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
         except CatalogError as error:
             c.report(ModelUnreadable.at(tree.op.span, error.message, fix=error.fix))
             out = replace(out, runs=False)
-    if states and out.shape is not None:
+    if states and out.shape is not None and out.shape.inputs:
         out = replace(out, shape=_without_states(c, out, tree))
     out = replace(out, outputs=_with_labels(c, out, tree))
     _outputs_fit(c, out)
@@ -230,6 +227,19 @@ def _output(c: Checker, clause: st.Clause, place: Place, at: int) -> Output | No
     found = [k.text(c, e, place, "a label") for e in clause.exprs]
     labels = tuple(x for x in found if x is not None)
     return Output(kind.name, kind.span, labels, at=at, name=name[0].name if name else "")
+
+
+def _device(c: Checker, clause: st.Clause, kind: str) -> str:
+    """Where a model runs."""
+    name = clause.names[0]
+    allowed = DEVICES if kind != "litert" else ("cpu",)
+    if name.name not in allowed:
+        fix = did_you_mean(name.name, allowed)
+        what = f"unknown device `{name.name}`"
+        if name.name in DEVICES:
+            what, fix = f"a model of `{kind}` on `{name.name}`", "leave it away: it runs on the CPU"
+        c.report(UnknownCall.at(name.span, what, fix=fix))
+    return name.name
 
 
 def _columns(c: Checker, clause: st.Clause) -> tuple[Column, ...]:

@@ -463,6 +463,8 @@ class ModelFile:
     kind: str
     path: str
     sha256: str | None
+    device: str = "cpu"
+    isolated: bool = False
     span: "Span | None" = None
 
 

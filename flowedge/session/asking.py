@@ -14,6 +14,8 @@ from flowedge.session.breaker import Breaker
 ANSWERED, FAILED, LATE, RESTED, UNSEEN = range(5)
 """What becomes of a frame; one with a missing value is not shown to the model."""
 
+WARM_UP = 3
+"""Calls before the first row: TorchScript looks at two before it optimises."""
 _MOST_REASONS = 8
 _LONGEST_REASON = 200
 
@@ -22,7 +24,7 @@ class Infers(Protocol):
     """What a session asks of a model.
 
     One that keeps time has also ``within(limit_ns, waits) -> Infers``: it raises LateError, or waits and says so in
-    ``was_late``.
+    ``was_late``; its ``unbound`` is the model itself.
     """
 
     def infer(self, inputs: list[Array]) -> list[Array]:
@@ -180,14 +182,15 @@ class Asker:
                 out.raw[k][at:stop] = values
         return answers
 
-    def _call(self, parts: list[Array]) -> dict[int, Array]:
+    def _call(self, parts: list[Array], model: Infers | None = None) -> dict[int, Array]:
         """One call of the fixed size; the answers to the frames that are there, by the number of the output."""
+        model = self.model if model is None else model
         n, size = len(parts[0]), self.spec.batch
         if n < size:
             parts = [
                 np.concatenate([c, np.zeros((size - n, *c.shape[1:]), c.dtype)]) for c in parts
             ]
-        answers = [np.asarray(x) for x in self.model.infer(parts)]
+        answers = [np.asarray(x) for x in model.infer(parts)]
         wanted = [*self._sizes.items()]
         wanted += self._state_sizes(len(answers))
         out = {}
@@ -228,8 +231,8 @@ class Asker:
                     reason = "other reasons"  # noqa: PLW2901
                 self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
-    def warm_up(self) -> None:
-        """Ask about frames of zeros, before the first row comes.
+    def warm_up(self, model: Infers | None = None) -> None:
+        """Ask about frames of zeros a few times, before the first row comes: some models are optimised as they run.
 
         Raises
         ------
@@ -241,8 +244,10 @@ class Asker:
             for f in self._fields
         ]  # fmt: skip
         inputs += [np.zeros((self.spec.batch, *m.shape[1:]), np.float32) for m in self.memory]
+        model = self.model if model is None else model
         try:
-            self._call(inputs)
+            for _ in range(WARM_UP):
+                self._call(inputs, getattr(model, "unbound", model))
         except InternalError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a model raises

@@ -54,10 +54,11 @@ class ModelNode(Node):
         asker = Asker(spec, self._before, self._fields, model)
         return asker, Heads(spec, self._fields, self.shared.pool)
 
-    def warm_up(self) -> None:
-        """Ask every model about frames of zeros, before the first row; raises ModelError."""
+    def warm_up(self, name: str | None = None, model: Infers | None = None) -> None:
+        """Ask every model, or one in the place of that of a name, about frames of zeros; raises ModelError."""
         for asker in self._askers:
-            asker.warm_up()
+            if name in (None, asker.spec.model):
+                asker.warm_up(model)
 
     def replace(self, name: str, model: Infers) -> None:
         """Go on with another model in the place of the one of this name; what is remembered stays."""
@@ -196,7 +197,7 @@ class ModelNode(Node):
             "failed": c.failed,
             "missed": c.missed,
             "rested": c.rested,
-            "policy": self.spec.otherwise[0],
+            "policy": self._policy,
             "deadline_ms": self.spec.deadline_ns * 1e-6 if self.spec.deadline_ns >= 0 else None,
             "reasons": dict(self._main.reasons),
             "breaker": {
@@ -209,6 +210,11 @@ class ModelNode(Node):
         if self._shadow is not None:
             out["shadow"] = self._shadow.told()
         return out
+
+    @property
+    def _policy(self) -> str:
+        word, text = self.spec.otherwise
+        return f'label "{text}"' if word == "label" else f"{word} {text}".strip()
 
     def state(self) -> dict[str, Any]:
         """Between pushes no frame waits."""

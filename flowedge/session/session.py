@@ -295,6 +295,11 @@ class Session:
         for node in self._model_nodes:
             node.warm_up()
 
+    def try_model(self, name: str, model: Infers) -> None:
+        """Ask another model about frames of zeros, as a model of this name; raises ModelError."""
+        for node in self._model_nodes:
+            node.warm_up(name, model)
+
     def replace_model(self, name: str, model: Infers) -> None:
         """Go on with another model; windows, keys and what is remembered stay as they are."""
         self._models[name] = model

@@ -174,7 +174,7 @@ def inputs_fit(c: Checker, flow: Flow, span: Span, m: Declared) -> tuple[str, ..
     good = True
     if flow.wild:
         return None
-    if shape is not None:
+    if shape is not None and shape.inputs:
         good = _shapes_fit(c, flow, span, m, found, shape)
     if shape is not None and shape.rate_hz is not None:
         rate = frame.rate_hz if frame is not None else type_.rate_hz
