@@ -55,7 +55,9 @@ class Member(nn.Module):
         self.both, self.last = nn.Linear(24 + RHYTHM, 32), nn.Linear(32, len(LABELS))
         self.drop = nn.Dropout(0.5)
 
-    def forward(self, beat: torch.Tensor, usual: torch.Tensor, rhythm: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, beat: torch.Tensor, usual: torch.Tensor, rhythm: torch.Tensor
+    ) -> torch.Tensor:
         """Logits (beats, 4) of beats (beats, 54) and usual beats (beats, 54) in mV, and rhythm (beats, 18)."""
         beat = beat - beat.mean(1, keepdim=True)
         usual = usual - usual.mean(1, keepdim=True)
@@ -178,13 +180,20 @@ def _member(beats: Beats, mean: torch.Tensor, std: torch.Tensor, seed: int) -> M
     return net.eval()
 
 
-def _varied(x: np.ndarray, usual: np.ndarray, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _varied(
+    x: np.ndarray, usual: np.ndarray, draw: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Beats and usual beats moved by a sample at most, scaled alike; the beats with a wandering baseline and noise."""
     count = len(x)
     places = (np.arange(SAMPLES) + draw.integers(-1, 2, (count, 1))) % SAMPLES
     scale = draw.uniform(0.7, 1.4, (count, 1))
-    x, usual = np.take_along_axis(x, places, 1) * scale, np.take_along_axis(usual, places, 1) * scale
-    turns = draw.uniform(0.2, 0.8, (count, 1)) * np.linspace(0, 1, SAMPLES) + draw.random((count, 1))
+    x, usual = (
+        np.take_along_axis(x, places, 1) * scale,
+        np.take_along_axis(usual, places, 1) * scale,
+    )
+    turns = draw.uniform(0.2, 0.8, (count, 1)) * np.linspace(0, 1, SAMPLES) + draw.random(
+        (count, 1)
+    )
     wander = draw.normal(0, 0.1, (count, 1)) * np.sin(2 * np.pi * turns)
     return x + wander + draw.normal(0, 0.02, x.shape), usual
 
