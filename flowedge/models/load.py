@@ -97,6 +97,12 @@ def _fit(columns: Sequence[Array], spec: TensorInfo) -> Array:
     n = len(columns[0])
     if len(columns) == 1 and _agrees(columns[0].shape[1:], want):
         return columns[0].astype(spec.dtype, copy=False)
+    if all(c.ndim == 2 for c in columns) and _agrees((len(columns), *columns[0].shape[1:]), want):
+        each_by_each = np.empty((n, len(columns), columns[0].shape[1]), spec.dtype)
+        if all(c.shape == columns[0].shape for c in columns):
+            for k, column in enumerate(columns):  # one pass, where stacking and converting take two
+                each_by_each[:, k] = column
+            return each_by_each
     channels = [
         np.moveaxis(c.reshape(n, c.shape[1], -1), 1, 2) if c.ndim > 1 else c.reshape(n, 1, 1)
         for c in columns
@@ -233,7 +239,7 @@ def build(
         raise ModelError(
             f"model `{path}` is to run on CUDA, and Torch finds no such device here; leave `on cuda` away"
         )
-    return Model(Runner(program), digest)
+    return Model(Runner(program, device), digest)
 
 
 def _require_torch(path: str | Path) -> None:

@@ -6,21 +6,26 @@ list. Nothing is unpickled, nothing is evaluated.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from flowedge.lang.errors import ModelError
 from flowedge.models.archive import Archive
+from flowedge.models.calls import Calls, operator_of
 from flowedge.models.info import ModelInfo, TensorInfo
-from flowedge.models.operators import ALLOWED, DTYPES
+from flowedge.models.operators import DTYPES
+from flowedge.models.steps import steps_of
 
 LARGEST = 2**28
-"""Elements of one weight, at most."""
+"""Elements of one weight, or of a value between two operators for one frame, at most."""
 
-PREFIX = "torch.ops.aten."
+ALIGNMENT = 64
+"""Bytes at a multiple of which the memory of Torch's tensors begins."""
+
+MOST_SHAPES = 8
+"""Shapes of inputs for which calls are kept ready."""
 
 
 class Program:
@@ -51,14 +56,6 @@ class Program:
             raise ModelError(
                 f"model `{self.name}` ships machine code; only graphs with raw weights are read unsigned"
             )
-        for node in self.graph["nodes"]:
-            target = node["target"]
-            if target.startswith("_operator.getitem") or target == "_operator.getitem":
-                continue
-            if not target.startswith(PREFIX) or target.removeprefix(PREFIX) not in ALLOWED:
-                raise ModelError(
-                    f"model `{self.name}` uses the operator `{target}`, which is not on the list of safe ones"
-                )
         for part in ("weights", "constants"):
             for entry in self._config(part).values():
                 if entry.get("use_pickle"):
@@ -66,6 +63,24 @@ class Program:
                         f"model `{self.name}` has a weight stored as a pickle, which could run code; save it as a plain tensor"
                     )
                 _shape(entry["tensor_meta"]["sizes"], self.name)
+        if any("user_output" not in spec for spec in self.signature["output_specs"]):
+            raise ModelError(
+                f"model `{self.name}` changes its own weights when it is called; call .eval() before torch.export"
+            )
+        known = [
+            value["arg"]["as_tensor"]["name"] if kind == "user_input" else value["arg"]["name"]
+            for spec in self.signature["input_specs"]
+            for kind, value in spec.items()
+        ]
+        self.steps = steps_of(self.graph, known, self.name)
+        for value in self.graph["tensor_values"].values():
+            elements = 1
+            for n in value["sizes"]:
+                elements *= int(n.get("as_int", 1))
+                if elements > LARGEST:
+                    raise ModelError(
+                        f"model `{self.name}` makes a value of more than {LARGEST} elements for one frame"
+                    )
 
     def _config(self, part: str) -> dict[str, Any]:
         path = f"data/{part}/model_{part}_config.json"
@@ -91,9 +106,9 @@ class Program:
             tuple(_info(n, values[n]) for n in users), tuple(_info(n, values[n]) for n in outs)
         )
 
-    def weights(self) -> dict[str, tuple[np.ndarray[Any, Any], str]]:
-        """Every weight by its graph name: the array of its bytes, and its element type."""
-        out: dict[str, tuple[np.ndarray[Any, Any], str]] = {}
+    def weights(self) -> dict[str, tuple[np.ndarray[Any, Any], bool]]:
+        """Every weight by its graph name: its array, and whether training would change it."""
+        out: dict[str, tuple[np.ndarray[Any, Any], bool]] = {}
         stored = {**{k: ("weights", v) for k, v in self._config("weights").items()},
                   **{k: ("constants", v) for k, v in self._config("constants").items()}}  # fmt: skip
         for spec in self.signature["input_specs"]:
@@ -109,12 +124,13 @@ class Program:
             if key not in stored:
                 raise ModelError(f"model `{self.name}` lacks the weight `{key}`")
             part, entry = stored[key]
-            out[arg] = self._tensor(part, entry, str(key))
+            out[arg] = (
+                self._tensor(part, entry, str(key)),
+                entry["tensor_meta"].get("requires_grad") is True,
+            )
         return out
 
-    def _tensor(
-        self, part: str, entry: dict[str, Any], key: str
-    ) -> tuple[np.ndarray[Any, Any], str]:
+    def _tensor(self, part: str, entry: dict[str, Any], key: str) -> np.ndarray[Any, Any]:
         meta = entry["tensor_meta"]
         dtype = DTYPES.get(meta["dtype"])
         if dtype is None or dtype == "bfloat16":
@@ -133,7 +149,7 @@ class Program:
         view = np.lib.stride_tricks.as_strided(
             flat[offset:], shape, tuple(s * flat.itemsize for s in strides)
         )
-        return np.ascontiguousarray(view), dtype
+        return np.ascontiguousarray(view)
 
 
 def model_has_code(archive: Archive) -> bool:
@@ -159,147 +175,108 @@ def _info(name: str, value: dict[str, Any]) -> TensorInfo:
 
 
 class Runner:
-    """Calls the graph of a `Program` with Torch, operator by operator, on one thread."""
+    """Calls the graph of a `Program` with Torch, on one thread.
 
-    def __init__(self, program: Program) -> None:
+    What the graph becomes for a shape of inputs is worked out when that shape comes first, which takes as long as
+    some calls do: before the first row, by a call of zeros.
+
+    Parameters
+    ----------
+    program : what to run
+    device : where, as Torch calls it
+    """
+
+    def __init__(self, program: Program, device: str = "cpu") -> None:
         import torch  # noqa: PLC0415  # only a model node brings Torch
 
-        self.torch = torch
-        self.name = program.name
-        self.info = program.info()
+        self.torch, self._device = torch, device
+        self.name, self.info = program.name, program.info()
+        self._steps, self._outputs = program.steps, [t.name for t in self.info.outputs]
         weights = program.weights()
-        self._weights = {k: torch.from_numpy(v.copy()) for k, (v, _) in weights.items()}
+        self._weights = {k: _aligned(torch.from_numpy(v.copy())) for k, (v, _) in weights.items()}
         for key, tensor in self._weights.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise ModelError(
                     f"model `{self.name}` has weights that are not finite (`{key}`); train or export it again"
                 )
-        self._steps = [self._step(node) for node in program.graph["nodes"]]
-        self._outputs = [
-            o["as_tensor"]["name"] for o in program.graph["outputs"] if "as_tensor" in o
-        ]
-
-    def _step(
-        self, node: dict[str, Any]
-    ) -> tuple[Callable[..., Any], list[Any], dict[str, Any], list[str]]:
-        target = node["target"]
-        run: Callable[..., Any]
-        if target.startswith(PREFIX):
-            packet, overload = target.removeprefix(PREFIX).split(".")
-            run = getattr(getattr(self.torch.ops.aten, packet), overload)
-        else:
-            run = _item
-        args: list[Any] = []
-        named: dict[str, Any] = {}
-        for given in node["inputs"]:
-            value = self._argument(given["arg"])
-            if given.get("kind") == 2:
-                named[given["name"]] = value
-            else:
-                args.append(value)
-        outputs = []
-        for out in node["outputs"]:
-            if "as_tensor" in out:
-                outputs.append(out["as_tensor"]["name"])
-            elif "as_tensors" in out:
-                outputs.append([t["name"] for t in out["as_tensors"]])
-            else:
+        self._weights = {k: v.to(device) for k, v in self._weights.items()}
+        for key, (_, is_trained) in weights.items():
+            if is_trained and self._weights[key].is_floating_point():
+                # Nothing is trained here, but Torch folds products in another way, to other last bits
+                self._weights[key].requires_grad_(requires_grad=True)
+        for step in self._steps:
+            try:
+                operator_of(torch, step.target)
+            except AttributeError:
                 raise ModelError(
-                    f"model `{self.name}`: `{target}` gives something that is no tensor"
-                )
-        return run, args, named, outputs
-
-    def _argument(self, arg: dict[str, Any]) -> Any:  # noqa: ANN401  # as many kinds as the schema has
-        ((kind, value),) = arg.items()
-        match kind:
-            case "as_tensor":
-                return _Slot(value["name"])
-            case "as_tensors" | "as_optional_tensors":
-                return [
-                    _Slot(v["name"])
-                    if "name" in v
-                    else (_Slot(v["as_tensor"]["name"]) if "as_tensor" in v else None)
-                    for v in value
-                ]
-            case "as_optional_tensor":
-                return None if "as_none" in value else _Slot(value["as_tensor"]["name"])
-            case "as_none":
-                return None
-            case (
-                "as_int"
-                | "as_float"
-                | "as_bool"
-                | "as_string"
-                | "as_ints"
-                | "as_floats"
-                | "as_bools"
-            ):
-                return value
-            case "as_scalar_type":
-                return getattr(self.torch, DTYPES[value])
-            case "as_sym_int":
-                return (
-                    int(value["as_int"]) if "as_int" in value else _Batch(value.get("as_name", ""))
-                )
-            case "as_sym_ints":
-                return [
-                    int(v["as_int"]) if "as_int" in v else _Batch(v.get("as_name", ""))
-                    for v in value
-                ]
-            case "as_memory_format" | "as_layout" | "as_device":
-                return None
-            case _:
-                raise ModelError(
-                    f"model `{self.name}` has an argument of the kind `{kind}`, which is not read"
-                )
+                    f"model `{self.name}` uses the operator `{step.target}`, which this Torch ({torch.__version__}) lacks"
+                ) from None
+        self._calls: dict[tuple[tuple[int, ...], ...], Calls] = {}
 
     def __call__(self, inputs: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """The outputs for one batch; shapes as `info` says, the batch length as given."""
+        """The outputs for one batch; shapes as `info` says, the batch length as given.
+
+        Raises
+        ------
+        ModelError
+            inputs of another shape than the model takes, or for which it would need too much memory
+        RuntimeError, IndexError, ValueError
+            an operator fails
+        """
         torch = self.torch
+        arrays = [_plain(x, spec.dtype) for spec, x in zip(self.info.inputs, inputs, strict=True)]
         with torch.inference_mode():
-            values: dict[str, Any] = dict(self._weights)
-            for spec, array in zip(self.info.inputs, inputs, strict=True):
-                values[spec.name] = torch.from_numpy(np.ascontiguousarray(array, dtype=spec.dtype))
-            batch = len(inputs[0]) if inputs else 0
-            for run, args, named, outputs in self._steps:
-                result = run(
-                    *(_filled(a, values, batch) for a in args),
-                    **{k: _filled(v, values, batch) for k, v in named.items()},
+            tensors = [_aligned(torch.from_numpy(array)) for array in arrays]
+            if self._device != "cpu":
+                tensors = [tensor.to(self._device) for tensor in tensors]
+            shapes = tuple([array.shape for array in arrays])
+            calls = self._calls.get(shapes) or self._prepared(shapes, tensors)
+            found = calls(tensors)
+            if self._device != "cpu":
+                found = [tensor.cpu() for tensor in found]
+            return [tensor.numpy() for tensor in found]
+
+    def _prepared(self, shapes: tuple[tuple[int, ...], ...], tensors: list[Any]) -> Calls:
+        for spec, shape in zip(self.info.inputs, shapes, strict=True):
+            if len(shape) != len(spec.shape) or any(
+                want not in (None, have) for want, have in zip(spec.shape, shape, strict=True)
+            ):
+                raise ModelError(
+                    f"the input `{spec.name}` of model `{self.name}` takes {_told(spec.shape)}, not {list(shape)}"
                 )
-                _store(values, outputs, result)
-            return [values[name].numpy() for name in self._outputs]
+        if not all(all(shape) for shape in shapes):
+            raise ModelError(f"model `{self.name}` cannot be asked about no frames")
+        names = [spec.name for spec in self.info.inputs]
+        try:
+            calls = Calls(
+                self._steps,
+                self._weights,
+                dict(zip(names, tensors, strict=True)),
+                self._outputs,
+                self.name,
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ModelError(
+                f"model `{self.name}` has a graph that does not fit together: {str(error).splitlines()[0]}"
+            ) from None
+        if len(self._calls) >= MOST_SHAPES:
+            del self._calls[next(iter(self._calls))]
+        self._calls[shapes] = calls
+        return calls
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    name: str
+def _plain(array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    """Row by row in memory, strides of lengths of 1 too: what Torch's kernels do depends on strides."""
+    found = np.ascontiguousarray(array, dtype=dtype)
+    if 1 in found.shape:
+        found = found.reshape(-1).reshape(found.shape)
+    return found if found.flags.writeable else found.copy()  # Torch warns of what it may not write
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """A free length of the graph: the batch, the only one that there is."""
-
-    name: str
+def _aligned(tensor: Any) -> Any:  # noqa: ANN401
+    """Beginning where Torch's own tensors begin: the last bits of a product can depend on that."""
+    return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()
 
 
-def _filled(value: Any, values: dict[str, Any], batch: int) -> Any:  # noqa: ANN401
-    if isinstance(value, _Slot):
-        return values[value.name]
-    if isinstance(value, _Batch):
-        return batch
-    if isinstance(value, list):
-        return [_filled(v, values, batch) for v in value]
-    return value
-
-
-def _store(values: dict[str, Any], outputs: list[Any], result: Any) -> None:  # noqa: ANN401
-    if len(outputs) == 1 and isinstance(outputs[0], list):
-        values.update(zip(outputs[0], result, strict=True))
-    elif len(outputs) == 1:
-        values[outputs[0]] = result
-    else:
-        values.update(zip(outputs, result, strict=True))
-
-
-def _item(value: Any, index: int) -> Any:  # noqa: ANN401
-    return value[index]
+def _told(shape: tuple[int | None, ...]) -> list[int | str]:
+    return ["any" if n is None else n for n in shape]

@@ -1,0 +1,294 @@
+"""W3: windows of many devices through a small network, beside plain Torch; and our reader of `.pt2` beside eager modules.
+
+Everything on one thread. The network of W3: Conv1d 6→32 k5, ReLU, Conv1d 32→64 k5, ReLU, mean over time, Linear 64→6.
+
+Run:  python benchmarks/models.py [--rows 640000] [--rounds 5] [--parts networks,stream,latency]
+"""
+
+import argparse
+import gc
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from common import machine, rounds, table
+
+sys.path.append(
+    str(Path(__file__).parents[1] / "tests")
+)  # the networks that the tests compare bit for bit
+from support.networks import NETWORKS, built, export, floats
+
+import flowedge
+from flowedge.models.load import load
+from flowedge.runtime.run import Run
+
+DEVICES, CHANNELS, LENGTH, HOP, BATCH = 64, 6, 128, 64, 256
+NAMES = ["ax", "ay", "az", "gx", "gy", "gz"]
+LABELS = ["lie", "sit", "stand", "walk", "run", "jump"]
+STEP_NS = 20_000_000
+SIZES = (1, 16, 256)
+TEXT = """
+source fleet (time, device: key i32, {columns}) at 50 Hz from arrow("{path}") time time
+model net = torch("{model}") input ({names}) output softmax [{labels}] batch {batch}
+sink fleet
+    | window 128 samples every 64 samples
+    | derive {scaled}
+    | classify with net
+    | select label, score
+    to arrow("{out}")
+"""
+
+
+def text(model: Path, path: Path, out: Path, batch: int) -> str:
+    """The pipeline of W3."""
+    return TEXT.format(
+        columns=", ".join(f"{c}: f32" for c in NAMES),
+        names=", ".join(NAMES),
+        scaled=", ".join(f"{c} = ({c} - mean({c})) / (std({c}) + 0.000001)" for c in NAMES),
+        labels=", ".join(f'"{x}"' for x in LABELS),
+        model=model,
+        path=path,
+        out=out,
+        batch=batch,
+    )
+
+
+def generate(path: Path, rows: int) -> None:
+    """The recording: devices in turn, each at 50 Hz, swinging at a rate and height of its own for 10 s at a time."""
+    draw = np.random.default_rng(7)
+    ticks = rows // DEVICES
+    kinds = draw.integers(0, 6, (ticks // 500 + 1, DEVICES))
+    rate = np.array([0.2, 1.0, 1.6, 2.2, 2.9, 0.6])
+    height = np.array([0.05, 0.4, 0.9, 1.5, 2.2, 0.7])
+    phases = np.cos(draw.uniform(0, 6.28, (DEVICES, CHANNELS)))
+    with pa.OSFile(str(path), "wb") as file:
+        writer = None
+        for start in range(0, ticks, 1024):
+            tick = np.arange(start, min(start + 1024, ticks))
+            kind = kinds[tick // 500]
+            swing = np.sin(2 * np.pi * rate[kind] * tick[:, None] / 50) * height[kind]
+            x = swing[:, :, None] * phases + 0.1 * draw.standard_normal(
+                (len(tick), DEVICES, CHANNELS)
+            )
+            time_ns = tick[:, None] * STEP_NS + np.arange(DEVICES) * (STEP_NS // DEVICES)
+            batch = pa.record_batch({
+                "time": pa.array(time_ns.ravel()).cast(pa.timestamp("ns", "UTC")),
+                "device": np.tile(np.arange(DEVICES, dtype=np.int32), len(tick)),
+                **{c: x[:, :, k].ravel().astype(np.float32) for k, c in enumerate(NAMES)},
+            })  # fmt: skip
+            writer = writer or pa.ipc.new_file(file, batch.schema)
+            writer.write_batch(batch)
+        if writer is not None:
+            writer.close()
+
+
+def network() -> torch.nn.Module:
+    """The network of W3, with fixed weights."""
+    return built("cnn1d")[0]
+
+
+def windows(path: Path) -> np.ndarray:
+    """All windows of the recording by hand, z-normalised, shape (windows, channels, samples)."""
+    rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    x = np.stack([rows[c].to_numpy() for c in NAMES]).reshape(CHANNELS, -1, DEVICES)
+    cut = np.lib.stride_tricks.sliding_window_view(x, LENGTH, axis=1)[:, ::HOP]
+    return scaled(cut.transpose(1, 2, 0, 3).reshape(-1, CHANNELS, LENGTH))
+
+
+def scaled(x: np.ndarray) -> np.ndarray:
+    """Each channel of each window with mean 0 and deviation 1."""
+    deviation = x.std(-1, keepdims=True, ddof=1, dtype=np.float64)
+    return ((x - x.mean(-1, keepdims=True, dtype=np.float64)) / (deviation + 1e-6)).astype(
+        np.float32
+    )
+
+
+def by_batches(net: torch.nn.Module, ready: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The model alone, on batches that are there already."""
+    with torch.inference_mode():
+        return [net(x) for x in ready]
+
+
+def one_by_one(net: torch.nn.Module, path: Path) -> list[tuple[int, float]]:
+    """What one writes first: a list of rows for each device, and a call for each window."""
+    held: list[list[tuple[float, ...]]] = [[] for _ in range(DEVICES)]
+    found = []
+    with torch.inference_mode(), pa.memory_map(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        for k in range(reader.num_record_batches):
+            batch = reader.get_batch(k)
+            devices = batch["device"].to_numpy()
+            values = np.stack([batch[c].to_numpy() for c in NAMES], 1)
+            for device, row in zip(devices.tolist(), values, strict=True):
+                rows = held[device]
+                rows.append(row)
+                if len(rows) == LENGTH:
+                    x = torch.from_numpy(scaled(np.stack(rows, 1)))
+                    share, label = torch.softmax(net(x[None]), 1).max(1)
+                    found.append((int(label), float(share)))
+                    del rows[:HOP]
+    return found
+
+
+def stream(folder: Path, rows: int, count: int) -> list[str]:
+    """From Arrow to labelled Arrow, beside the model alone and the loop."""
+    path, out, net = folder / "har.arrow", folder / "out.arrow", network()
+    generate(path, rows)
+    model = export(net, (floats(CHANNELS, LENGTH),), folder / "net.pt2")
+    plan = flowedge.compile(text=text(model, path, out, BATCH))
+    all_windows = windows(path)
+    ready = [
+        torch.from_numpy(x.copy())
+        for x in np.split(all_windows, range(BATCH, len(all_windows), BATCH))
+    ]
+    found = rounds(
+        {
+            "FlowEdge": Run(plan).__call__,
+            "the model alone, batches of 256 ready-made": lambda: by_batches(net, ready),
+            "window by window": lambda: one_by_one(net, path),
+        },
+        count,
+    )
+    labels = pa.ipc.open_file(pa.memory_map(str(out))).read_all()["label"].to_pylist()
+    wanted = torch.cat(by_batches(net, ready)).argmax(1).tolist()
+    ours = sorted(LABELS.index(x) for x in labels)
+    same = sum(a == b for a, b in zip(ours, sorted(wanted), strict=False))
+    return [
+        f"W3, {DEVICES} devices, {rows:,} rows, {len(all_windows):,} windows; {len(labels):,} labels, {same / len(wanted):.2%} of their counts equal",
+        "",
+        *table(found, rows, "the model alone, batches of 256 ready-made"),
+    ]
+
+
+def interleaved(
+    runs: dict[str, Callable[[], object]], count: int, calls: int
+) -> dict[str, list[float]]:
+    """Microseconds a call, the median of `calls`, for each round; all in turn, there and back."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+        run()
+    for number in range(count):
+        for name, run in list(runs.items())[:: -1 if number % 2 else 1]:
+            spent = []
+            for _ in range(calls):
+                start = time.perf_counter()
+                run()
+                spent.append(time.perf_counter() - start)
+            found[name].append(statistics.median(spent) * 1e6)
+    return found
+
+
+def eager(net: torch.nn.Module, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """A module called as it is."""
+    with torch.inference_mode():
+        found = net(*[torch.from_numpy(x) for x in inputs])
+        return [x.numpy() for x in (found if isinstance(found, tuple) else (found,))]
+
+
+def networks(folder: Path, count: int) -> list[str]:
+    """Our reader beside the eager module, arrays in and out."""
+    lines = [
+        "Arrays in, arrays out; ratio of times, FlowEdge's reader to the eager module: median of rounds (least – most)",
+        "",
+        "| network | batch 1 | batch 16 | batch 256 | µs at batch 1, FlowEdge / eager |",
+        "|---|---|---|---|---|",
+    ]
+    for name in NETWORKS:
+        net, frames = built(name)
+        ours = load(export(net, frames, folder / "net.pt2")).network
+        cells, at_one = [], ""
+        for size in SIZES:
+            torch.manual_seed(size)
+            inputs = [draw(size).numpy() for draw in frames]
+
+            runs = {
+                "ours": partial(ours, inputs),
+                "eager": partial(eager, net, inputs),
+            }
+            found = interleaved(runs, count, {1: 60, 16: 30, 256: 8}[size])
+            ratios = [a / b for a, b in zip(found["ours"], found["eager"], strict=True)]
+            cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})")
+            at_one = at_one or " / ".join(f"{statistics.median(x):.0f}" for x in found.values())
+        lines.append(f"| {name} | {' | '.join(cells)} | {at_one} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def latency(folder: Path, count: int) -> list[str]:
+    """From the push of a window's last sample to its label, beyond what the model takes by itself.
+
+    By CPU time of the thread: where others compute too, a pause of theirs is longer than what is measured.
+    """
+    path, net = folder / "one.arrow", network()
+    model = export(net, (floats(CHANNELS, LENGTH),), folder / "net.pt2")
+    generate(path, DEVICES)
+    plan = flowedge.compile(text=text(model, path, folder / "none.arrow", 1))
+    draw, ours = np.random.default_rng(3), load(model)
+    session = plan.open(models={"net": ours})
+    frame = draw.standard_normal((1, CHANNELS, LENGTH)).astype(np.float32)
+    beyond, whole, alone, quiet = [], [], [], []
+    tick = 0
+    gc.disable()
+    for _ in range(count * 12):
+        for step in range(HOP):
+            batch = pa.record_batch({
+                "time": pa.array([tick * STEP_NS]).cast(pa.timestamp("ns", "UTC")), "device": np.zeros(1, np.int32),
+                **{c: draw.standard_normal(1).astype(np.float32) for c in NAMES},
+            })  # fmt: skip
+            tick += 1
+            start = time.thread_time()
+            session.push("fleet", batch)
+            spent = (time.thread_time() - start) * 1e6
+            if step < HOP - 1:
+                quiet.append(spent)
+        start = time.thread_time()
+        ours.network([frame])
+        alone.append((time.thread_time() - start) * 1e6)
+        whole.append(spent)
+        beyond.append(spent - alone[-1])
+    gc.enable()
+    at = lambda values, q: f"{np.percentile(values[len(values) // 10 :], q):.0f}"  # noqa: E731
+    return [
+        "| one window, one device, `batch 1`, pushed row by row | p50 [µs of CPU] | p90 [µs of CPU] |",
+        "|---|---|---|",
+        f"| push of the last sample to the label out | {at(whole, 50)} | {at(whole, 90)} |",
+        f"| the model's own call, right after it | {at(alone, 50)} | {at(alone, 90)} |",
+        f"| above the model's own call | {at(beyond, 50)} | {at(beyond, 90)} |",
+        f"| push of a sample that ends no window | {at(quiet, 50)} | {at(quiet, 90)} |",
+    ]
+
+
+def main() -> list[str]:
+    """Print the tables; returns their lines."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=640_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", default="stream,latency,networks")
+    given, _ = parser.parse_known_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    lines = [f"Torch {torch.__version__}, one thread."]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in given.parts.split(","):
+            job = {
+                "stream": lambda: stream(folder, given.rows, given.rounds),
+                "latency": lambda: latency(folder, given.rounds),
+                "networks": lambda: networks(folder, given.rounds),
+            }[part]
+            lines += ["", *job()]
+    print(machine(), *lines, sep="\n")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
