@@ -37,10 +37,11 @@ class FrameDataset(Dataset[Any]):
     ----------
     path : one or several files that `flowedge windows` wrote, ``.arrow`` or ``.parquet``. Arrow files are mapped into
         memory, so that only what is looked at is read; Parquet is read as a whole
-    label : the column with the label; None: the one that the file tells of. A file without labels gives inputs alone
+    label : the column with the label; None: the one that `flowedge windows --labels` joined. Where there is none the
+        data set gives inputs alone
     labels : the classes in the order of the network's outputs; None: those that the pipeline's model declares, or
         where it declares none those that are there, in order. A column of numbers with a fraction has no classes: its
-        values are what a network shall give
+        values are what a network shall give. Neither has a column of lists, such as a clean signal beside a noisy one
     others : what becomes of frames with a label that is not among `labels`: ``refuse`` (ValueError), or ``drop``
     min_share : frames of which the label covers less are left out, where `flowedge windows` told the share
     each : a tensor for each column, for a network that takes several inputs; otherwise one, whose channels are those
@@ -53,7 +54,7 @@ class FrameDataset(Dataset[Any]):
     ----------
     labels : the classes; ``labels[y]`` is the name of ``y``. Empty where there are none
     rows : (frames,) the row of the files where each frame stands
-    targets : (frames,) the number of each frame's class, or its value
+    targets : (frames,) the number of each frame's class, or its value; (frames, …, samples) of lists
     left_out : how many frames of the files are not here, by the reason: unlabelled, mixed, others
 
     Raises
@@ -88,7 +89,7 @@ class FrameDataset(Dataset[Any]):
         self.paths = [Path(x) for x in ([path] if isinstance(path, str | Path) else path)]
         self._open()
         self._specs = _specs(self.about["inputs"], each=each, shapes=shapes, dtype=dtype)
-        self.label = label or self.about["label"] or ("label" if "label" in self._columns else None)
+        self.label = label or self.about["label"]
         self.left_out: dict[str, int] = {}
         self.labels: tuple[str, ...] = ()
         self.targets: torch.Tensor | None = None
@@ -206,15 +207,22 @@ class FrameDataset(Dataset[Any]):
         keep: Array,
     ) -> Array:
         """The number of each frame's class, or its value; what has none is taken from `keep`."""
-        is_class = self.about["is_class"] if self.label == self.about["label"] else True
+        if pa.types.is_fixed_size_list(column.type):
+            return _signals(column, self.label or "")
+        is_number = pa.types.is_floating(column.type) and labels is None
+        if (
+            self.label == self.about["label"]
+        ):  # the one that most samples of whole numbers have is a float
+            is_number = is_number and not self.about["is_class"]
         values = column.to_pylist()
-        if pa.types.is_floating(column.type) and labels is None and not is_class:
+        if is_number:
             numbers = np.array([np.nan if x is None else x for x in values], np.float32)
             self._leave_out("unlabelled", np.isnan(numbers), keep)
             return numbers
-        names = [None if x is None or x != x else _name(x) for x in values]  # noqa: PLR0124  # NaN
+        values = [None if x != x else x for x in values]  # noqa: PLR0124  # NaN
+        names = [None if x is None else _name(x) for x in values]
         self._leave_out("unlabelled", np.array([x is None for x in names], bool), keep)
-        there = sorted({x for x in names if x is not None})
+        there = [_name(x) for x in sorted({x for x in values if x is not None})]
         classes = [_name(x) for x in labels] if labels is not None else self.about["classes"] or there  # fmt: skip
         self.labels = tuple(classes)
         unknown = [x for x in there if x not in self.labels]
@@ -272,6 +280,18 @@ def _array(column: pa.Array, told: dict[str, Any]) -> Array:
     else:
         values = column.to_numpy()
     return values.reshape(rows, *told["shape"])
+
+
+def _signals(column: pa.ChunkedArray, name: str) -> Array:
+    """Lists as targets, in float32, channels first as the inputs."""
+    kind, shape = column.type, []
+    while pa.types.is_fixed_size_list(kind):
+        shape.append(kind.list_size)
+        kind = kind.value_type
+    told = {"name": name, "shape": shape, "store": str(kind)}
+    parts = [_array(x, told) for x in column.chunks]
+    whole = np.concatenate(parts) if parts else np.empty((0, *shape))
+    return np.ascontiguousarray(np.moveaxis(whole, 1, -1), np.float32)
 
 
 def _specs(

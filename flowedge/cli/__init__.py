@@ -1,5 +1,6 @@
 """The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows`` and more."""
 
+import contextlib
 import json
 import os
 import signal
@@ -37,7 +38,22 @@ Params = Annotated[
 
 
 def main() -> None:
-    """Entry point of the console script; every expected problem ends in one sentence and its exit code."""
+    """Entry point of the console script."""
+    try:
+        _main()
+    except SystemExit as leave:
+        timed = sys.modules.get("flowedge.runtime.timed")
+        if timed is not None and timed.is_left_behind():
+            # Python would abort at the thread that is still inside the model.
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(leave.code if isinstance(leave.code, int) else 0)
+        raise
+
+
+def _main() -> None:
+    """Run the command; every expected problem ends in one sentence and its exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, from the first moment
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)

@@ -50,6 +50,23 @@ def verify(
         print(f"{file}: as it was signed by {wanted.name}")
 
 
+@models.command("swap")
+def swap(
+    state: Annotated[
+        Path, typer.Argument(help="The directory that the run was given as --checkpoint.")
+    ],
+    name: Annotated[str, typer.Argument(help="The model's name in the pipeline.")],
+    file: Annotated[Path, typer.Argument(help="The file that takes its place.")],
+    wait_s: Annotated[
+        float, typer.Option("--wait", help="So long the run has to answer [s].")
+    ] = 60.0,
+) -> None:
+    """Let a run go on with another model, at a checkpoint; windows and what is remembered stay as they are."""
+    from flowedge.runtime.swap import swap_model  # noqa: PLC0415
+
+    print(swap_model(state, name, file, wait_s))
+
+
 def _with_manifests(files: list[Path]) -> Iterator[Path]:
     from flowedge.models.manifest import beside  # noqa: PLC0415
 

@@ -1,6 +1,6 @@
 """From the typed graph to a program: chains become kernels, the rest becomes nodes of the session."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -269,24 +269,25 @@ class Lowering:
     def _classify(self, node: g.Classify) -> None:
         place = self.places[node.inputs[0]]
         fields = _fields(node.out)
-        made = {"label": "label", "score": "score", "probs": "probs"}
-        outputs: list[tuple[str, str]] = []
         names = {f.name for f in fields}
-        before = {f.name for f in place.fields}
-        for k, column in enumerate(node.output_columns):
-            outputs.append((column.name, f"output:{k}"))
-        if node.head in ("softmax", "sigmoid"):
-            outputs += [(name, what) for name, what in made.items() if name in names]
-        elif node.head == "raw":
-            outputs += [(name, f"output:{k}") for k, name in enumerate(sorted(names - before))]
-        for label in node.labels:
-            self.text_id(label)
-        written = {name for name, _ in outputs}
+        for _, labels, _ in (head for call in node.calls for head in call.heads):
+            for label in labels:
+                self.text_id(label)
+        if node.otherwise[0] == "label":
+            self.text_id(node.otherwise[1])
+        call, other, shadow = (
+            None if x is None else _call(x, names) for x in (node.call, node.other, node.shadow)
+        )
+        assert call is not None
+        written = {name for name, _, _ in call.made} | (
+            {"late"} if node.otherwise[0] == "keep" else set()
+        )
         spec = p.ModelSpec(
             id=self._next_id(), inputs=(place.id,), fields=fields, table=place.table, gaps=place.gaps, name=node.name,
-            label=node.label, model=node.model, inputs_by_name=node.inputs_by_name, head=node.head, labels=node.labels,
-            outputs=tuple(outputs), passed=tuple(f.name for f in fields if f.name not in written), batch=node.batch,
-            scaling=node.scaling,
+            label=node.label, call=call, other=other, shadow=shadow,
+            passed=tuple(f.name for f in fields if f.name not in written),
+            deadline_ns=-1 if node.deadline_s is None else round(node.deadline_s * 1e9), otherwise=node.otherwise,
+            breaker=(node.breaker[0], min(round(node.breaker[1] * 1e9), p.FOREVER)),
         )  # fmt: skip
         self._put(node, spec)
 
@@ -429,6 +430,13 @@ class Lowering:
             return (left.table, right.table, left.table)
         table = self._table([shared[name] for name in node.on])
         return (left.table, right.table, table)
+
+
+def _call(call: g.ModelCall, names: Collection[str]) -> p.CallSpec:
+    """A call of a model, without the columns that nobody reads."""
+    made = tuple(x for x in call.made if x[0] in names)
+    return p.CallSpec(model=call.model, inputs_by_name=call.inputs_by_name, heads=call.heads, made=made, batch=call.batch,
+                      scaling=call.scaling, states=call.states)  # fmt: skip
 
 
 def _fields(stream: Stream) -> tuple[p.Field, ...]:

@@ -255,19 +255,54 @@ class OrderSpec(NodeSpec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec(NodeSpec):
-    """A model over frames: `inputs_by_name` in the model's order, gathered into calls of `batch`."""
+class CallSpec:
+    """How a model is called, and what its answers become.
+
+    Attributes
+    ----------
+    inputs_by_name : columns in the model's order, gathered into calls of `batch` frames
+    heads : (softmax or sigmoid, its labels, the number of the output), one for each label column
+    made : (field here, what it is: label, score, probs, raw, samples (raw, with a value for
+        each sample in its last length), the number of the output)
+    scaling : for each input (means, standard deviations) of its channels, one or as many as there are; empty: as it is
+    states : (name, shape) of what it remembers of each key: its last inputs and last outputs, float32
+    """
 
     model: str
     inputs_by_name: tuple[str, ...] = ()
-    head: str = "softmax"
-    labels: tuple[str, ...] = ()
-    outputs: tuple[tuple[str, str], ...] = ()
-    """(field here, what it is: "label", "score", "probs", or "output:K")."""
-    passed: tuple[str, ...] = ()
+    heads: tuple[tuple[str, tuple[str, ...], int], ...] = ()
+    made: tuple[tuple[str, str, int], ...] = ()
     batch: int = 16
     scaling: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
-    """For each input (means, standard deviations) of its channels, one or as many as there are; empty: as it is."""
+    states: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec(NodeSpec):
+    """A model over frames.
+
+    Attributes
+    ----------
+    other : the model that answers where the first does not
+    shadow : the model that runs beside it, and is only compared
+    passed : fields that are those of the input
+    deadline_ns : of an answer, from when its frame is whole; -1: any time
+    otherwise : (what becomes of a frame without an answer, its text)
+    breaker : (failures in a row after which the model rests, so long [ns] of event time)
+    """
+
+    call: CallSpec
+    other: CallSpec | None = None
+    shadow: CallSpec | None = None
+    passed: tuple[str, ...] = ()
+    deadline_ns: int = -1
+    otherwise: tuple[str, str] = ("missing", "")
+    breaker: tuple[int, int] = (10, 30_000_000_000)
+
+    @property
+    def calls(self) -> tuple[CallSpec, ...]:
+        """All models that it may call."""
+        return tuple(x for x in (self.call, self.other, self.shadow) if x is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +326,18 @@ class SinkSpec(NodeSpec):
     sync_ns: int = 0
     signed_by: str = ""
     about: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFileSpec:
+    """The file of a model: where it lies, the digest that it must have (empty: any), and where it runs."""
+
+    name: str
+    kind: str
+    path: str
+    sha256: str = ""
+    device: str = "cpu"
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,7 +371,7 @@ class Program:
     objects : object code by key
     literals : texts that kernels compare with; they get the first ids of the session's pool, in
         this order, so that a kernel can hold them as numbers
-    models : (name, kind, path, sha256 or "")
+    models : the files of all models that its nodes call
     digest : sha256 of the pipeline's meaning: source text, imports, parameters, time zones
     """
 
@@ -332,14 +379,14 @@ class Program:
     tables: tuple[TableSpec, ...]
     objects: dict[str, bytes]
     literals: tuple[str, ...] = ()
-    models: tuple[tuple[str, str, str, str], ...] = ()
+    models: tuple[ModelFileSpec, ...] = ()
     digest: str = ""
     explained: str = ""
     connectors: tuple[Any, ...] = ()
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 7
+FORMAT = 8
 
 
 def pack(program: Program) -> bytes:
@@ -351,7 +398,7 @@ def pack(program: Program) -> bytes:
             "tables": [asdict(t) for t in program.tables],
             "objects": program.objects,
             "literals": program.literals,
-            "models": program.models,
+            "models": [asdict(m) for m in program.models],
             "digest": program.digest,
             "explained": program.explained,
             "connectors": program.connectors,
@@ -375,6 +422,10 @@ def _limit(value: Any) -> Any:  # noqa: ANN401
     return Limit(**value) if isinstance(value, dict) else value
 
 
+def _call(value: dict[str, Any] | None) -> CallSpec | None:
+    return None if value is None else CallSpec(**{k: _tuples(v) for k, v in value.items()})
+
+
 def _spec(value: dict[str, Any]) -> NodeSpec:
     cls = SPECS[value["is"]]
     args: dict[str, Any] = {k: v for k, v in value.items() if k != "is"}
@@ -388,6 +439,9 @@ def _spec(value: dict[str, Any]) -> NodeSpec:
     elif cls is SinkSpec:
         args["keys"] = tuple(_field(f) for f in args["keys"])
         args["options"] = {k: _limit(v) for k, v in args["options"].items()}
+    elif cls is ModelSpec:
+        for name in ("call", "other", "shadow"):
+            args[name] = _call(args[name])
     return cls(**{k: _tuples(v) for k, v in args.items()})
 
 
@@ -404,7 +458,7 @@ def unpack(data: bytes) -> Program:
         ),
         objects=value["objects"],
         literals=tuple(value["literals"]),
-        models=_tuples(value["models"]),
+        models=tuple(ModelFileSpec(**m) for m in value["models"]),
         digest=value["digest"],
         explained=value["explained"],
         connectors=_tuples(value["connectors"]),

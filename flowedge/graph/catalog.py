@@ -59,7 +59,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What a model says of itself; `rate_hz` where it was trained at one rate only, `head` as in `output`."""
+    """What a model says of itself, no inputs and no outputs where it says nothing of them; `rate_hz` where it was trained at one rate only, `head` as in `output`."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]

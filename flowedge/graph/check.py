@@ -86,7 +86,9 @@ class Checked:
         # As a value, or by its bare name in `select` and `unnest`.
         trees = [*(d.tree for d in self.module.names.values()), *self.module.sinks]
         c.uses_probs = any(
-            isinstance(x, t.Name | t.Ident) and x.name == "probs" for r in trees for x in _walk(r)
+            isinstance(x, t.Name | t.Ident) and x.name.endswith("probs")
+            for r in trees
+            for x in _walk(r)
         )
         self._reads()
         for sink in self.module.sinks:

@@ -3,15 +3,17 @@
 from flowedge.graph import constants as k
 from flowedge.graph.calls.arguments import WrongArguments
 from flowedge.graph.checker import Checker
-from flowedge.graph.names import UnknownName
 from flowedge.graph.place import Place
-from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 
 
 class UnknownPolicy(Rule):
     """What happens at a missed deadline is one of a few words.
+
+    Of a row at a sink: ``keep`` or ``drop``. Of a frame that gets no answer of a model: ``keep`` (wait for
+    it, and mark the row as late), ``drop``, ``missing``, ``hold`` (the key's last answer), ``label "…"``, or
+    ``with`` another model that gives the same labels.
 
     Wrong::
 
@@ -39,22 +41,17 @@ def policy(
     limit = k.duration(c, deadline.limit, place, "a deadline", positive=True)
     word = deadline.policy.name
     text = "" if deadline.text is None else deadline.text.value
+    allowed = POLICIES if where == "classify" else ("keep", "drop")
     if deadline.is_model:
-        c.not_yet(
-            deadline.span,
-            "`else with` another model",
-            'write `else drop`, or `else label "unknown"`',
-        )
-        if c.lookup(place.scope.module, word, st.Model) is None:
+        if where != "classify":
             c.report(
-                UnknownName.at(
-                    deadline.policy.span,
-                    f"unknown model `{word}`",
-                    fix=did_you_mean(word, place.scope.module.of(st.Model)),
+                UnknownPolicy.at(
+                    deadline.span,
+                    "`else with` a model, where no model is asked",
+                    fix="write `else keep`, or `else drop`",
                 )
             )
         return None if limit is None else float(limit), ("with", word)
-    allowed = POLICIES if where == "classify" else ("keep", "drop")
     if word not in allowed:
         c.report(
             UnknownPolicy.at(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
 from flowedge.graph.calls.arguments import WrongArguments
-from flowedge.graph.catalog import CatalogError, ModelShape
+from flowedge.graph.catalog import CatalogError, ModelShape, Tensor
 from flowedge.graph.checker import Checker
 from flowedge.graph.columns import column_type
 from flowedge.graph.names import Decl, Scope, UnknownCall
@@ -56,6 +56,27 @@ class BatchDoesNotFit(Rule):
     code = "FE607"
 
 
+class StateDoesNotFit(Rule):
+    """What a recurrent model remembers comes out in the shape in which it goes in.
+
+    States are the last inputs and the last outputs of the model; each key has its own, zero at first.
+
+    Wrong::
+
+        source s (time, v: f32) at 100 Hz from arrow("in.arrow")
+        model m = torch("recurrent.pt2") input (v) output softmax ["a", "b"] state (h: f32<4>)
+        sink s | window 64 samples | classify with m to console
+
+    Right::
+
+        source s (time, v: f32) at 100 Hz from arrow("in.arrow")
+        model m = torch("recurrent.pt2") input (v) output softmax ["a", "b"] state (h: f32<8>)
+        sink s | window 64 samples | classify with m to console
+    """
+
+    code = "FE609"
+
+
 class ModelUnreadable(Rule):
     """A model file that is missing or cannot be read.
 
@@ -77,21 +98,52 @@ class ModelUnreadable(Rule):
 
 KINDS = ("torch", "onnx", "litert")
 OPTIONS = {"path": "a path", "sha256": "a digest"}
+DEVICES = ("cpu", "cuda")
 HEADS = ("softmax", "sigmoid", "raw")
 
 
 @dataclass(frozen=True)
+class Output:
+    """One `output` clause: what becomes of the next outputs of a model.
+
+    Attributes
+    ----------
+    kind : softmax, sigmoid (label, score and probabilities), columns (as declared), or raw (as they come)
+    at : number of the first output that it is about
+    name : of the column with the label; its score is ``NAME_score``. Empty: ``label``, ``score``, ``probs``
+    """
+
+    kind: str
+    span: Span | None = None
+    labels: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    at: int = 0
+    name: str = ""
+
+    @property
+    def takes(self) -> int:
+        """How many outputs it is about; of `raw`, all that are left."""
+        return len(self.columns) if self.kind == "columns" else 1
+
+
+@dataclass(frozen=True)
 class Declared:
-    """A model as the text declares it, and what its file says."""
+    """A model as the text declares it, and what its file says.
+
+    Attributes
+    ----------
+    shape : without what it remembers
+    states : what it remembers of each key from frame to frame: the last inputs and the last outputs
+    breaker : so many failures in a row let it rest, and so long [s]
+    """
 
     file: g.ModelFile
     inputs: tuple[t.Ident, ...] = ()
-    head: str = "raw"
-    head_span: Span | None = None
-    labels: tuple[str, ...] = ()
-    columns: tuple[Column, ...] = ()
+    outputs: tuple[Output, ...] = ()
     batch: int = 16
     shape: ModelShape | None = None
+    states: tuple[Column, ...] = ()
+    breaker: tuple[int, float] = (10, 30.0)
     runs: bool = True
 
 
@@ -115,33 +167,24 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
     if path is None:
         return None
     inputs: tuple[t.Ident, ...] = ()
-    head, batch = "raw", 16
-    head_span: Span | None = None
-    labels: tuple[str, ...] = ()
-    columns: tuple[Column, ...] = ()
+    outputs: list[Output] = []
+    states: tuple[Column, ...] = ()
+    breaker = Declared.breaker
+    batch = 16
+    device, isolated = "cpu", False
     for clause in tree.clauses:
         match clause.word:
             case "input":
                 inputs = clause.names
-            case "output":
-                head, head_span = clause.names[0].name, clause.names[0].span
-                if head not in HEADS:
-                    c.report(
-                        UnknownCall.at(
-                            head_span, f"unknown output `{head}`", fix=did_you_mean(head, HEADS)
-                        )
-                    )
+            case "output" | "output_columns":
+                made = _output(c, clause, place, sum(x.takes for x in outputs))
+                if made is None:
                     return None
-                found = [k.text(c, e, place, "a label") for e in clause.exprs]
-                labels = tuple(x for x in found if x is not None)
-            case "output_columns":
-                head, head_span = "columns", clause.span
-                made = [column_type(c, x) for x in clause.columns]
-                columns = tuple(
-                    Column(x.name.name, ty)
-                    for x, ty in zip(clause.columns, made, strict=True)
-                    if ty is not None
-                )
+                outputs.append(made)
+            case "state":
+                states = _columns(c, clause)
+            case "breaker":
+                breaker = _breaker(c, clause, place)
             case "batch":
                 batch = clause.number or 0
                 if batch < 1:
@@ -151,40 +194,109 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
                         )
                     )
             case "on":
-                if clause.names[0].name != "cpu":
-                    c.not_yet(
-                        clause.span,
-                        f"a model on `{clause.names[0].name}`",
-                        "leave it away: `cpu` is the default",
-                    )
+                device = _device(c, clause, kind)
             case "signed":
                 c.not_yet(clause.span, "`signed by`", 'give its digest: `sha256="…"`')
             case "isolated":
-                c.not_yet(clause.span, "`isolated`", "leave it away")
-    file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, span=tree.span)
-    out = Declared(file, inputs, head, head_span, labels, columns, batch, None, runs)
+                isolated = True
+    file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, device=device, isolated=isolated, span=tree.span)  # fmt: skip
+    out = Declared(file, inputs, tuple(outputs), batch, None, states, breaker, runs)
     if runs:
         try:
             out = replace(out, shape=c.catalog.model(path, kind))
         except CatalogError as error:
             c.report(ModelUnreadable.at(tree.op.span, error.message, fix=error.fix))
             out = replace(out, runs=False)
-    told = out.shape
-    if told is not None and head_span is None and told.head:
-        out = replace(out, head=told.head)
-    if out.head in ("softmax", "sigmoid") and not labels:
-        out = replace(out, labels=told.labels if told is not None else ())
-        if not out.labels:
-            c.report(
-                WrongArguments.at(
-                    head_span or tree.span,
-                    f"`output {out.head}` lacks its labels",
-                    fix=f'write `output {out.head} ["a", "b"]`',
-                )
-            )
-    _labels_fit(c, out)
+    if states and out.shape is not None and out.shape.inputs:
+        out = replace(out, shape=_without_states(c, out, tree))
+    out = replace(out, outputs=_with_labels(c, out, tree))
+    _outputs_fit(c, out)
     _batch_fits(c, out, tree)
     return out
+
+
+def _output(c: Checker, clause: st.Clause, place: Place, at: int) -> Output | None:
+    """An `output` clause; None: reported."""
+    if clause.word == "output_columns":
+        return Output("columns", clause.span, columns=_columns(c, clause), at=at)
+    kind, name = clause.names[0], clause.names[1:]
+    if kind.name not in HEADS:
+        fix = did_you_mean(kind.name, HEADS)
+        c.report(UnknownCall.at(kind.span, f"unknown output `{kind.name}`", fix=fix))
+        return None
+    found = [k.text(c, e, place, "a label") for e in clause.exprs]
+    labels = tuple(x for x in found if x is not None)
+    return Output(kind.name, kind.span, labels, at=at, name=name[0].name if name else "")
+
+
+def _device(c: Checker, clause: st.Clause, kind: str) -> str:
+    """Where a model runs."""
+    name = clause.names[0]
+    allowed = DEVICES if kind != "litert" else ("cpu",)
+    if name.name not in allowed:
+        fix = did_you_mean(name.name, allowed)
+        what = f"unknown device `{name.name}`"
+        if name.name in DEVICES:
+            what, fix = f"a model of `{kind}` on `{name.name}`", "leave it away: it runs on the CPU"
+        c.report(UnknownCall.at(name.span, what, fix=fix))
+    return name.name
+
+
+def _columns(c: Checker, clause: st.Clause) -> tuple[Column, ...]:
+    made = [(x.name.name, column_type(c, x)) for x in clause.columns]
+    return tuple(Column(name, type_) for name, type_ in made if type_ is not None)
+
+
+def _breaker(c: Checker, clause: st.Clause, place: Place) -> tuple[int, float]:
+    """After how many failures in a row a model rests, and how long [s]."""
+    most, rest_s = Declared.breaker
+    if clause.exprs:
+        found = k.duration(c, clause.exprs[0], place, "a rest", positive=True)
+        rest_s = rest_s if found is None else float(found)
+    if clause.number is not None and clause.number < 1:
+        what = f"a breaker after {clause.number} failures"
+        c.report(k.ValueOutOfRange.at(clause.span, what, fix="give 1 or more"))
+    return clause.number or most, rest_s
+
+
+def _with_labels(c: Checker, m: Declared, tree: st.Model) -> tuple[Output, ...]:
+    """The outputs of a model; what the text does not say is as its manifest tells, or raw."""
+    told = m.shape
+    outputs = m.outputs or (Output(told.head if told is not None and told.head else "raw"),)
+    out = []
+    for one in outputs:
+        labels = one.labels
+        if one.kind in ("softmax", "sigmoid") and not labels:
+            labels = told.labels if told is not None and not one.at else ()
+            if not labels:
+                c.report(
+                    WrongArguments.at(
+                        one.span or tree.span,
+                        f"`output {one.kind}` lacks its labels",
+                        fix=f'write `output {one.kind} ["a", "b"]`',
+                    )
+                )
+        out.append(replace(one, labels=labels))
+    return tuple(out)
+
+
+def _without_states(c: Checker, m: Declared, tree: st.Model) -> ModelShape:
+    """What a model takes and gives besides what it remembers, which must come out as it goes in."""
+    shape, n = m.shape, len(m.states)
+    assert shape is not None
+    span = next(x.span for x in tree.clauses if x.word == "state")
+    before, after = shape.inputs[-n:], shape.outputs[-n:]
+    if len(shape.inputs) <= n or len(shape.outputs) <= n:
+        c.report(StateDoesNotFit.at(span, f"{n} states for a model of {len(shape.inputs)} inputs and {len(shape.outputs)} outputs",
+                                    why="states are the last inputs and the last outputs, in the same order", fix="export a model that takes its state, and gives it back"))  # fmt: skip
+        return shape
+    for column, old, new in zip(m.states, before, after, strict=True):
+        wanted = [x.shape[1:] for x in (old, new) if not agrees(x.shape[1:], column.type.shape)]
+        if wanted or {old.dtype, new.dtype} != {"float32"} or column.type.store != "f32":
+            shapes = [f"{x.dtype}{shape_text(x.shape[1:])}" for x in (old, new)]
+            c.report(StateDoesNotFit.at(span, f"state `{column.name}` is {column.type}, the model takes {shapes[0]} and gives {shapes[1]}",
+                                        why="what comes out goes in again with the next frame of the same key", fix="declare it as an f32 of the shape that the model takes and gives"))  # fmt: skip
+    return replace(shape, inputs=shape.inputs[:-n], outputs=shape.outputs[:-n])
 
 
 def _path_and_digest(c: Checker, op: t.Call, place: Place) -> tuple[str | None, str | None]:
@@ -218,29 +330,43 @@ def _path_and_digest(c: Checker, op: t.Call, place: Place) -> tuple[str | None, 
     return given.get("path"), given.get("sha256")
 
 
-def _labels_fit(c: Checker, m: Declared) -> None:
+def _outputs_fit(c: Checker, m: Declared) -> None:
+    """Each output clause names what the model gives; outputs behind the last may be left alone, but for columns."""
     shape = m.shape
     if shape is None or not shape.outputs:
         return
-    span = m.head_span or m.file.span
-    assert span is not None
-    if m.head in ("softmax", "sigmoid") and m.labels:
-        given = shape.outputs[0].shape[-1] if len(shape.outputs[0].shape) > 1 else None
-        if given is not None and given != len(m.labels):
-            c.report(LabelsDoNotFit.at(span, f"{len(m.labels)} labels for {given} outputs", why=f"`{m.file.path}` gives {given} numbers for each frame",
-                                       fix=f"name {given} labels, in the order of training"))  # fmt: skip
-        elif shape.labels and tuple(shape.labels) != m.labels:
-            c.report(LabelsDoNotFit.at(span, "the labels are not those of the model", why="it was trained with " + ", ".join(f'"{x}"' for x in shape.labels),
-                                       fix="name them in the order of training"))  # fmt: skip
-    if m.head == "columns":
-        if len(shape.outputs) != len(m.columns):
-            c.report(LabelsDoNotFit.at(span, f"{len(m.columns)} output columns for {len(shape.outputs)} outputs",
-                                       fix=f"name {len(shape.outputs)} columns, in the order of the model"))  # fmt: skip
+    taken = sum(x.takes for x in m.outputs)
+    for one in m.outputs:
+        span = one.span or m.file.span
+        assert span is not None
+        given = shape.outputs[one.at : one.at + one.takes]
+        exact = one.kind == "columns" and one is m.outputs[-1]
+        if len(given) < one.takes or (exact and taken != len(shape.outputs)):
+            what = "columns" if one.kind == "columns" else "clauses"
+            c.report(LabelsDoNotFit.at(span, f"{taken} output {what} for {len(shape.outputs)} outputs",
+                                       fix=f"name {len(shape.outputs)} {what}, in the order of the model"))  # fmt: skip
             return
-        for column, tensor in zip(m.columns, shape.outputs, strict=True):
-            if not agrees(tensor.shape[1:], column.type.shape):
+        if one.kind in ("softmax", "sigmoid") and one.labels:
+            _labels_fit(c, m, one, given[0], span)
+        for column, tensor in zip(one.columns, given, strict=one.kind == "columns"):
+            if not agrees(tensor.shape[1:], column.type.shape) and not (
+                column.type.shape == () and agrees(tensor.shape[1:], (1,))
+            ):
                 c.report(LabelsDoNotFit.at(span, f"column `{column.name}` has shape {shape_text(column.type.shape)}, the model gives {shape_text(tensor.shape[1:])}",
                                            fix="declare the shape that the model gives"))  # fmt: skip
+
+
+def _labels_fit(c: Checker, m: Declared, one: Output, tensor: Tensor, span: Span) -> None:
+    """As many labels as the output has numbers, and those of the training."""
+    given = tensor.shape[-1] if len(tensor.shape) > 1 else None
+    trained = m.shape.labels if m.shape is not None and not one.at else ()
+    is_one_of_two = one.kind == "sigmoid" and given == 1 and len(one.labels) == 2
+    if given is not None and given != len(one.labels) and not is_one_of_two:
+        c.report(LabelsDoNotFit.at(span, f"{len(one.labels)} labels for {given} outputs", why=f"`{m.file.path}` gives {given} numbers for each frame",
+                                   fix=f"name {given} labels, in the order of training"))  # fmt: skip
+    elif trained and tuple(trained) != one.labels:
+        c.report(LabelsDoNotFit.at(span, "the labels are not those of the model", why="it was trained with " + ", ".join(f'"{x}"' for x in trained),
+                                   fix="name them in the order of training"))  # fmt: skip
 
 
 def _batch_fits(c: Checker, m: Declared, tree: st.Model) -> None:

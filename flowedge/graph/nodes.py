@@ -369,24 +369,51 @@ class Edges(Node):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Classify(Node):
-    """`classify with` a model over frames of fixed length, or over rows.
+class ModelCall:
+    """How a model is called, and what its answers become.
 
-    `inputs`: columns in the order of the model; `head`: softmax, sigmoid, raw, columns.
+    Attributes
+    ----------
+    inputs_by_name : columns in the order of the model
+    heads : (softmax or sigmoid, its labels, the number of the output), one for each label column
+    made : (column, what it is: label, score, probs, raw or samples, the number of the output)
+    scaling : for each input (means, standard deviations), one for all its channels or one for each; empty: as it is
+    states : (name, shape) of what it remembers of each key
     """
 
     model: str
     inputs_by_name: tuple[str, ...]
-    head: str
-    labels: tuple[str, ...]
-    output_columns: tuple[Any, ...] = ()
-    scores: bool = False
+    heads: tuple[tuple[str, tuple[str, ...], int], ...]
+    made: tuple[tuple[str, str, int], ...]
     batch: int = 16
     scaling: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
-    """For each input (means, standard deviations), one for all its channels or one for each; empty: as it is."""
+    states: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classify(Node):
+    """`classify with` a model over frames of fixed length, or over rows.
+
+    Attributes
+    ----------
+    other : answers where the first does not in time (``else with OTHER``)
+    shadow : runs beside it; only how far they agree is told
+    deadline_s : of computing, None: any time
+    otherwise : (policy, its text or model), of frames that get no answer
+    breaker : after so many failures in a row the model rests so long [s] of event time
+    """
+
+    call: ModelCall
+    other: ModelCall | None = None
+    shadow: ModelCall | None = None
     deadline_s: float | None = None
-    otherwise: tuple[str, str] | None = None
-    """(policy, its text or model)."""
+    otherwise: tuple[str, str] = ("missing", "")
+    breaker: tuple[int, float] = (10, 30.0)
+
+    @property
+    def calls(self) -> tuple[ModelCall, ...]:
+        """All models that it may call."""
+        return tuple(x for x in (self.call, self.other, self.shadow) if x is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,6 +463,8 @@ class ModelFile:
     kind: str
     path: str
     sha256: str | None
+    device: str = "cpu"
+    isolated: bool = False
     span: "Span | None" = None
 
 

@@ -140,12 +140,17 @@ def _about(
         "inputs": [_told(type_.column(n)) for n in names],
         "rate": None if flow.type.frame is None else flow.type.frame.rate_hz,
         "model": "" if model is None else model.file.name,
-        "classes": [] if model is None else list(model.labels),
+        "classes": [] if model is None else _classes(model),
         "scaling": () if model is None else scaling(flow, model, names),
         "label": None if label is None else label.name,
         "share": joined[1] if len(joined) > 1 else None,
         "is_class": label is not None and (len(joined) > 1 or not label.type.is_float),
     }
+
+
+def _classes(model: Declared) -> list[str]:
+    """The labels of a model's first head, in its order."""
+    return next((list(x.labels) for x in model.outputs if x.labels), [])
 
 
 def _told(column: Column | None) -> dict[str, object]:
@@ -220,7 +225,7 @@ def _found(c: Checker, module: Module, said: Wanted, how: Pipelines) -> Found | 
     c.catalog = outside
     if model is None:
         return None
-    fits = inputs_fit(c, flow, stage, model)
+    fits = inputs_fit(c, flow, stage.model.span, model)
     return None if fits is None or flow.node < 0 else (flow, fits, model, stage)
 
 
@@ -297,8 +302,11 @@ def _shown(
     one = t.Number(value=Fraction(1), is_integer=True)
     is_asked = t.Compare(op="==", left=t.Name(name=asked.name), right=one)
     keep = t.Where(condition=is_asked, span=Span(0, 0) if stage is None else stage.span)
-    seen = c.stage(g.Classify, flow, out, keep, "frames for a model", model=ECHO, inputs_by_name=tuple(names), head="columns",
-                   labels=(), output_columns=(*made, asked), batch=_BATCH, scaling=scales)  # fmt: skip
+    call = g.ModelCall(
+        model=ECHO, inputs_by_name=tuple(names), heads=(), batch=_BATCH, scaling=scales,
+        made=tuple((x.name, "raw", k) for k, x in enumerate((*made, asked))),
+    )  # fmt: skip
+    seen = c.stage(g.Classify, flow, out, keep, "frames for a model", call=call)
     return where(c, as_rows(seen), keep, Scope(Module("")))
 
 

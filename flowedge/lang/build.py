@@ -252,20 +252,26 @@ class TreeBuilder:
 
     def _model_labels(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         labels: tuple[Any, ...] = () if c[1] is None else self.build(c[1]).values
-        return self._clause(
-            "output", span, names=(self.ident(c[0]),), exprs=labels, flag=c[1] is not None
-        )
+        names = tuple(self.ident(x) for x in (c[0], c[2]) if x is not None)
+        return self._clause("output", span, names=names, exprs=labels, flag=c[1] is not None)
 
     def _model_columns(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause(
             "output_columns", span, columns=tuple(self.build(x) for x in c if x is not None)
         )
 
+    def _model_state(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
+        return self._clause("state", span, columns=tuple(self.build(x) for x in c if x is not None))
+
     def _model_device(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("on", span, names=(self.ident(c[0]),))
 
     def _model_batch(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("batch", span, number=self._integer(c[0]))
+
+    def _model_breaker(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
+        exprs = () if c[1] is None else (self.build(c[1]),)
+        return self._clause("breaker", span, number=self._integer(c[0]), exprs=exprs)
 
     def _signed(self, c: Any, span: Span) -> st.Clause:  # noqa: ANN401
         return self._clause("signed", span, texts=(self.text_of(c[0]),))

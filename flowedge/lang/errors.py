@@ -26,6 +26,10 @@ class ModelError(RunError):
     """A model could not be loaded, or does not fit."""
 
 
+class LateError(ModelError):
+    """A model has not answered in time."""
+
+
 class DigestError(ModelError):
     """A digest or a signature does not match."""
 
@@ -64,6 +68,6 @@ class InternalError(FlowEdgeError):
 
 
 __all__: Sequence[str] = (
-    "CheckpointError", "DigestError", "FlowEdgeError", "InternalError", "ModelError", "RunError", "SecretError", "SinkError",
+    "CheckpointError", "DigestError", "FlowEdgeError", "InternalError", "LateError", "ModelError", "RunError", "SecretError", "SinkError",
     "SourceError", "StateHeldError",
 )  # fmt: skip

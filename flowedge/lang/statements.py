@@ -51,8 +51,8 @@ class Clause(Tree):
     Attributes
     ----------
     word : its first words joined by ``_``: ``time key unit late ahead order_time duplicates jitter gaps
-        valid on_error on_silence idle expire max_keys`` · ``input output output_columns on batch signed
-        isolated`` · ``as priority durability buffer signed``
+        valid on_error on_silence idle expire max_keys`` · ``input output output_columns state on batch
+        breaker signed isolated`` · ``as priority durability buffer signed``
     names, exprs, texts, number, columns, units, flag, valid : what stands in it, empty where nothing does
     """
 

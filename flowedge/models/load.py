@@ -1,11 +1,12 @@
 """Loading a model: the bytes are read once, verified, and those bytes are what runs."""
 
 import hashlib
+import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,11 +16,18 @@ from flowedge.models.info import ModelInfo, TensorInfo
 from flowedge.models.manifest import INSIDE, beside, parse, read_beside
 from flowedge.models.pt2 import Program, Runner
 
+if TYPE_CHECKING:
+    from flowedge.models.isolated import Isolated
+
 Array = np.ndarray[Any, Any]
 
 LARGEST_FILE = 2**30
 KINDS = {".onnx": "onnx"}
 """Formats by the end of a file's name; all others are Torch's."""
+
+
+LIBRARIES = {"torch": ("torch",), "onnx": ("onnx", "onnxruntime")}
+"""What runs the models of a kind."""
 
 
 class Network(Protocol):
@@ -59,7 +67,9 @@ class Model:
         try:
             return self.network(arrange(columns, self.info.inputs))
         except (RuntimeError, IndexError, ValueError) as error:
-            raise ModelError(f"the model failed on a batch: {str(error).splitlines()[0]}") from None
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            told = lines[-1] if "TorchScript" in lines[0] else lines[0]
+            raise ModelError(f"the model failed on a batch: {told}") from None
 
 
 def arrange(columns: Sequence[Array], inputs: Sequence[TensorInfo]) -> list[Array]:
@@ -144,7 +154,10 @@ def load(
     sha256: str | None = None,
     trusted: frozenset[str] = frozenset(),
     kind: str = "torch",
-) -> Model:
+    *,
+    device: str = "cpu",
+    isolated: bool = False,
+) -> "Model | Isolated":
     """A model ready to run.
 
     Parameters
@@ -153,6 +166,8 @@ def load(
     sha256 : the digest that the pipeline asks for, None for any
     trusted : digests of programs (TorchScript) that the user lets run
     kind : ``torch`` or ``onnx``
+    device : ``cpu`` or ``cuda``
+    isolated : run it in a process of its own
 
     Raises
     ------
@@ -163,18 +178,48 @@ def load(
         the digest differs
     """
     data, digest = read(path, sha256)
+    if isolated:
+        from flowedge.models.isolated import Isolated  # noqa: PLC0415  # only where it is asked for
+
+        permit(data, digest, path, trusted, kind)
+        return Isolated(data, digest, str(path), kind, device)
+    return build(data, digest, path, trusted, kind, device)
+
+
+def prepare(kind: str) -> None:
+    """Import what runs models of a kind, which takes seconds."""
+    for library in LIBRARIES[kind]:
+        importlib.import_module(library)
+
+
+def permit(data: bytes, digest: str, path: str | Path, trusted: frozenset[str], kind: str) -> None:
+    """Refuse what only a trusted program may do; raises ModelError."""
+    if kind == "torch" and is_torchscript(Archive(data, str(path))):
+        if digest in {t.lower() for t in trusted}:
+            return
+        raise ModelError(
+            f"model `{path}` is a TorchScript program, which can do anything that Python can; export it with "
+            f"torch.export to a .pt2 instead, or trust this very file: --trust-model {digest}"
+        )
+
+
+def build(
+    data: bytes,
+    digest: str,
+    path: str | Path,
+    trusted: frozenset[str],
+    kind: str,
+    device: str = "cpu",
+) -> Model:
+    """A model of bytes that were read, whose digest is known; see `load`."""
     if kind == "onnx":
         _require_onnx(path)
         from flowedge.models.onnx import Session  # noqa: PLC0415
 
-        return Model(Session(data, str(path)), digest)
+        return Model(Session(data, str(path), device), digest)
+    permit(data, digest, path, trusted, kind)
     archive = Archive(data, str(path))
     if is_torchscript(archive):
-        if digest not in {t.lower() for t in trusted}:
-            raise ModelError(
-                f"model `{path}` is a TorchScript program, which can do anything that Python can; export it with "
-                f"torch.export to a .pt2 instead, or trust this very file: --trust-model {digest}"
-            )
         _require_torch(path)
         from flowedge.models.torchscript import ScriptRunner  # noqa: PLC0415
 
@@ -184,6 +229,10 @@ def load(
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f"model `{path}` is to run on CUDA, and Torch finds no such device here; leave `on cuda` away"
+        )
     return Model(Runner(program), digest)
 
 

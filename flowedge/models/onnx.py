@@ -174,8 +174,17 @@ class Session:
         the runtime does not take the model
     """
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes, name: str, device: str = "cpu") -> None:
         import onnxruntime as ort  # noqa: PLC0415
+
+        providers = ["CPUExecutionProvider"]
+        if device == "cuda":
+            if "CUDAExecutionProvider" not in ort.get_available_providers():
+                raise ModelError(
+                    f"model `{name}` is to run on CUDA, and this ONNX Runtime has no such device; leave `on cuda` away, or "
+                    "install onnxruntime-gpu"
+                )
+            providers.insert(0, "CUDAExecutionProvider")
 
         graph = Graph(data, name)
         self.info, self._name = graph.info, name
@@ -189,7 +198,7 @@ class Session:
         self._errors = tuple(_errors())
         try:
             self._session = ort.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                data, options, providers=providers, enable_fallback=0
             )
         except self._errors as error:
             raise ModelError(f"model `{name}` is refused by ONNX Runtime: {_told(error)}") from None

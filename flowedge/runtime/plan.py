@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flowedge.compile.lower import Lowering
     from flowedge.graph.budget import Budget
     from flowedge.graph.catalog import Catalog
-    from flowedge.graph.nodes import Graph, Node
+    from flowedge.graph.nodes import Graph, ModelFile, Node
     from flowedge.graph.training import Wanted
     from flowedge.session.session import Session
 
@@ -294,7 +294,7 @@ def _compile(
     seen = {subject: sha256 for kind, subject, sha256 in rests_on if kind == "model"}
     program = p.Program(
         nodes=nodes, tables=tables, objects=objects, literals=tuple(lowering.literals),
-        models=tuple((m.name, m.kind, m.path, m.sha256 or seen.get(m.path, "")) for m in graph.models), digest=digest,
+        models=tuple(_model_file(m, seen) for m in graph.models), digest=digest,
         connectors=tuple(lowering.connectors), explained=explain(graph, lambda node: _compiled_into(lowering, node)),
     )  # fmt: skip
     return Plan(program, render_all(graph.warnings), graph=graph), rests_on
@@ -303,6 +303,14 @@ def _compile(
 def _told(graph: "Graph") -> "list[Any]":
     """What outputs tell of themselves beyond the text: nothing, but for frames for a model."""
     return [about for node in graph.nodes if (about := getattr(node, "about", ()))]
+
+
+def _model_file(model: "ModelFile", seen: Mapping[str, str]) -> p.ModelFileSpec:
+    """A model as it is to be loaded: the file that was checked, whatever lies there later."""
+    return p.ModelFileSpec(
+        name=model.name, kind=model.kind, path=model.path, sha256=model.sha256 or seen.get(model.path, ""),
+        device=model.device, isolated=model.isolated,
+    )  # fmt: skip
 
 
 def check_flow(

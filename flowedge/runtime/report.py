@@ -58,6 +58,9 @@ class Report:
     Attributes
     ----------
     streams : the ledger: of each stage, rows in and out, and what became of those in
+    models : of each stage that asks a model, by its stream and stage: frames, how many of them were not shown to
+        it, failed, came late (missed) or were not asked about after many failures (rested), why, what then became
+        of them, how often the breaker opened, and how far a shadow agrees
     version : of this layout
     is_complete : the sources came to their end; otherwise the counts are those of a run cut short
     hints : sinks that no row reached, and where the rows went
@@ -71,6 +74,7 @@ class Report:
     sources: dict[str, SourceReport] = field(default_factory=dict)
     sinks: dict[str, SinkReport] = field(default_factory=dict)
     streams: dict[str, dict[str, int]] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_complete: bool = False
     hints: list[str] = field(default_factory=list)
     checkpoints: int = 0

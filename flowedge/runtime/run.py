@@ -1,6 +1,7 @@
 """A run from files to files: sources read in turn, one session, sinks that show all or nothing."""
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -10,20 +11,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pyarrow as pa
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import FlowEdgeError
+from flowedge.lang.errors import FlowEdgeError, ModelError
 from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
 from flowedge.runtime.latency import Receipts
 from flowedge.runtime.memory import Memory
-from flowedge.runtime.models import load_models
+from flowedge.runtime.models import Models, files_of
 from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.quarantine import turned_away
 from flowedge.runtime.report import Report
-from flowedge.runtime.signals import stop_signals
+from flowedge.runtime.signals import Asked, stop_signals
+from flowedge.runtime.swap import Swaps
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.runtime.threads import Workers
 from flowedge.session.mapping import adapted
@@ -88,6 +90,8 @@ class Run:
     _saved_at: float = 0.0
     _memory: Memory = field(default_factory=Memory)
     _positions: list[dict[str, Position | None]] = field(default_factory=list)
+    _models: Models = field(init=False)
+    _swaps: Swaps | None = None
 
     def __call__(self) -> Report:
         """Read all, write all; raises RunError, or Interrupted after the state is consistent."""
@@ -96,8 +100,13 @@ class Run:
         self.report.compile_s = self.plan.compile_s
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
-            stop = stack.enter_context(stop_signals())
-            models = {**load_models(self.plan.program, self.trusted), **self.models}
+            stop = stack.enter_context(stop_signals(reloads=self._reloads))
+            self._models = Models(
+                self.plan.program, self.trusted, self.clock, deadlines=self.speed is not None
+            )
+            stack.callback(self._models.close)
+            self._models.by_name.update(self.models)
+            models = self._models.by_name
             feeds = open_feeds(self.plan.program)
             stack.callback(feeds.close)
             if self.checkpoint is not None:
@@ -126,11 +135,13 @@ class Run:
                 self.report.sources[name] = feed.report
             try:
                 saved = self._newest(feeds, outlets)
+                self._find_swapped(saved)
                 if saved is not None and saved.session is not None:
                     value, notes = adapted(self.plan.program, saved.session, self._of_nodes(saved))
                     session = self.plan.restore(value, models)
                     self.report.hints += notes
                 if saved is None or not saved.is_finished:
+                    session.warm_up()
                     outlets.open()
                     self._read(session, feeds, outlets, stop)
                     self._finish(session, feeds, outlets, stop)
@@ -172,15 +183,14 @@ class Run:
         sinks = {f"sink {name}" for name in saved.outputs}
         return {name for name in self.discard if name not in sinks}
 
-    def _finish(
-        self, session: "Session", feeds: Feeds, outlets: Outlets, stop: Callable[[], bool]
-    ) -> None:
+    def _finish(self, session: "Session", feeds: Feeds, outlets: Outlets, stop: Asked) -> None:
         """All rows are read: complete the files, and show them."""
         if self._state is not None:
             self._save(session, feeds, outlets)
         self._look_at_memory(session, feeds, outlets)
         outlets.write(session.finish())
         self.report.streams = session.ledger()
+        self.report.models = session.models_told()
         count_values(session, feeds)
         self.report.hints += where_rows_went(self.plan.program, session)
         if not outlets.finish(stop):
@@ -198,7 +208,7 @@ class Run:
         session: "Session",
         feeds: Feeds,
         outlets: Outlets,
-        stop: Callable[[], bool],
+        stop: Asked,
     ) -> None:
         pace = Pace(self.speed, self.clock)
         self._saved_at = self.clock.s()
@@ -227,6 +237,7 @@ class Run:
             feed.report.rows_in += batch.num_rows
             receipts = outlets.receipts.setdefault(feed.name, Receipts())
             for piece in pace.pieces(batch):
+                self._models.came(self.clock.ns())
                 out = session.push(feed.name, piece)
                 feed.newest = session.sources[feed.name].watermark
                 receipts.add(feed.newest, received)
@@ -240,8 +251,54 @@ class Run:
                 self._look_at_memory(session, feeds, outlets)
             if self._state is not None and self.clock.s() - self._saved_at >= self.every_s:
                 self._save(session, feeds, outlets)
+            if self._swaps is not None:
+                self._swap(session, feeds, outlets, stop)
         if stop():
             self._stop(session, feeds, outlets)
+
+    # ---- other models
+
+    @property
+    def _reloads(self) -> bool:
+        """Whether SIGHUP looks for other models: where there are some, a state, and no terminal that may be gone."""
+        has_models = bool(files_of(self.plan.program))
+        return has_models and self.checkpoint is not None and not any(map(os.isatty, (0, 1, 2)))
+
+    def _find_swapped(self, saved: Saved | None) -> None:
+        """Go on with the models that were running when the checkpoint was made."""
+        if self._state is None or not self._models.by_name:
+            return
+        self._swaps = Swaps(self.plan.program, self._state.root, self.trusted, self.clock)
+        if saved is not None:
+            self._swaps.restore(saved.report.get("swapped", {}))
+        for name, request in self._swaps.done.items():
+            if name in self._models.by_name:
+                self._models.add(name, self._swaps.load(request))
+
+    def _swap(self, session: "Session", feeds: Feeds, outlets: Outlets, stop: Asked) -> None:
+        """Go on with another model where one is asked for, between two checkpoints."""
+        assert self._swaps is not None
+        found = self._swaps.changed() if stop.reload else []
+        stop.reload = False
+        waits = self._swaps.due()
+        for request in [*found, *([waits] if waits is not None else [])]:
+            problem = ""
+            try:
+                model = self._models.add(request.name, self._swaps.load(request))
+                session.try_model(request.name, model)
+                self._save(session, feeds, outlets)
+                session.replace_model(request.name, model)
+                self._swaps.done[request.name] = request
+                self._save(session, feeds, outlets)
+                self.report.hints.append(
+                    f"model {request.name}: `{request.path}` from checkpoint {self.report.checkpoints} on"
+                )
+            except ModelError as error:
+                problem = str(error)
+                self.report.hints.append(
+                    f"model {request.name} was not swapped for `{request.path}`: {problem}"
+                )
+            self._swaps.close(request, problem)
 
     def _look_at_memory(self, session: "Session", feeds: Feeds, outlets: Outlets) -> None:
         """Keep within `max_memory`; raises MemoryExceededError."""
@@ -284,6 +341,7 @@ class Run:
             FlowEdgeError
         ):  # in the middle of a push the counts need not add up
             self.report.streams = session.ledger()
+        self.report.models = session.models_told()
         for name, source in session.sources.items():
             self.report.sources[name].watermark_ns = source.watermark
         outlets.tell()
@@ -319,6 +377,7 @@ class Run:
         feeds.close()
         with contextlib.suppress(FlowEdgeError):  # the counts of a run cut short need not add up
             self.report.streams = session.ledger()
+        self.report.models = session.models_told()
         count_values(session, feeds)
         outlets.tell()
 
@@ -351,6 +410,8 @@ class Run:
                     "sources": {n: asdict(r) for n, r in self.report.sources.items()},
                     "sinks": {n: r.rows for n, r in self.report.sinks.items()},
                     "streams": self.report.streams,
+                    "models": session.models_told(),
+                    "swapped": {} if self._swaps is None else self._swaps.state(),
                 },
                 is_finished=is_finished,
             )
@@ -388,6 +449,7 @@ class Run:
         for name, rows in saved.report["sinks"].items():
             self.report.sinks[name].rows = rows
         self.report.streams = saved.report["streams"]
+        self.report.models = saved.report.get("models", {})
 
 
 def note_place(feed: Feed, rejected: pa.RecordBatch | None, position: Position) -> None:
@@ -442,7 +504,7 @@ def where_rows_went(program: p.Program, session: "Session") -> list[str]:
 
 def _header(program: p.Program) -> dict[str, Any]:
     """What the files of a run tell of where they come from."""
-    models = {name: sha256 for name, _, _, sha256 in program.models if sha256}
+    models = {m.name: m.sha256 for m in program.models if m.sha256}
     return {"pipeline": program.digest, **({"models": models} if models else {})}
 
 

@@ -66,7 +66,7 @@ def known_of(path: str, kind: str) -> ModelShape | None:
         Tensor("", (), units=x.units, channels=x.channels, mean=x.mean, std=x.std)
         for x in told.inputs
     )
-    return ModelShape(inputs, (), told.rate_hz, told.labels, told.output)
+    return ModelShape(inputs or (Tensor("", ()),), (), told.rate_hz, told.labels, told.output)
 
 
 def plan_windows(
@@ -121,7 +121,7 @@ class Written:
     about : what it tells of them, see `flowedge.types.metadata.FRAMES`
     frames : as many are in it
     left_out : as many had missing values, and would not be shown to a model
-    counts : how many have which label; None stands for those without one
+    counts : how many have which class; None stands for those without a label
     """
 
     path: str
@@ -146,18 +146,19 @@ def write(
     seen = sum(
         report.streams[n.label]["rows_in"]
         for n in plan.program.nodes
-        if isinstance(n, p.ModelSpec) and n.model == ECHO
+        if isinstance(n, p.ModelSpec) and n.call.model == ECHO
     )
     files = report.sinks[sink.name].files
-    counts = _tally(files, about["label"], sink) if about["label"] else {}
+    counts = _tally(files, about, sink) if about["label"] else {}
     return report, Written(str(wanted["out"]), about, frames, seen - frames, counts)
 
 
-def _tally(files: Sequence[str], label: str, sink: p.SinkSpec) -> dict[Any, int]:
-    """How many frames have which label, the most frequent first; empty for numbers with a fraction."""
+def _tally(files: Sequence[str], about: Mapping[str, Any], sink: p.SinkSpec) -> dict[Any, int]:
+    """How many frames have which class, the most frequent first; of numbers only how many lack one."""
     import pyarrow as pa  # noqa: PLC0415
 
     counts: Counter[Any] = Counter()
+    label = about["label"]
     for file in files:
         if sink.connector == "parquet":
             from pyarrow import parquet  # noqa: PLC0415
@@ -167,5 +168,6 @@ def _tally(files: Sequence[str], label: str, sink: p.SinkSpec) -> dict[Any, int]
             with pa.memory_map(file) as held:
                 table = pa.ipc.open_file(held).read_all().select([label])
         for one in table.column(label).value_counts().to_pylist():
-            counts[one["values"]] += one["counts"]
+            if about["is_class"] or one["values"] is None:
+                counts[one["values"]] += one["counts"]
     return dict(counts.most_common())

@@ -11,7 +11,8 @@ class Counts:
     notes about a signal (samples beside their instant, gaps met, rows put into gaps), `leaps` one about
     a recording (pushes in which time leaps by more than a year); `too_many_keys` says how many of the rejected
     rows had a key beyond ``max keys``; `nulled` and `clamped` count values that were not valid and became
-    missing, or the nearest valid one.
+    missing, or the nearest valid one; `failed`, `missed` and `rested` are frames that a model could not answer, did
+    not answer in time, and was not asked about after many failures.
 
     Examples
     --------
@@ -36,6 +37,9 @@ class Counts:
     too_many_keys: int = 0
     nulled: int = 0
     clamped: int = 0
+    failed: int = 0
+    missed: int = 0
+    rested: int = 0
 
     def imbalance(self) -> int:
         """Rows in less rows with a fate: 0 unless something is wrong with the engine."""

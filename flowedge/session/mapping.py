@@ -134,8 +134,10 @@ def _names(program: p.Program) -> list[str]:
 
 def _has_state(node: p.NodeSpec) -> bool:
     """Whether rows leave anything behind in it."""
-    if isinstance(node, p.SinkSpec | p.PartSpec | p.RekeySpec | p.ModelSpec):
+    if isinstance(node, p.SinkSpec | p.PartSpec | p.RekeySpec):
         return False
+    if isinstance(node, p.ModelSpec):
+        return node.otherwise[0] == "hold" or any(call.states for call in node.calls)
     if isinstance(node, p.KernelSpec):
         kept = node.record or node.block or node.globals_init or node.has_arena
         return bool(kept) or len(node.inputs) > 1

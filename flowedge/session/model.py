@@ -1,22 +1,19 @@
 """A model inside the stream: frames gathered into calls of one size, answers as columns."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from flowedge.compile.program import ModelSpec
-from flowedge.lang.errors import ModelError
-from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch, concat, missing
+from flowedge.compile.program import NEVER, CallSpec, ModelSpec
+from flowedge.session.asking import ANSWERED, FAILED, LATE, RESTED, Asker, Infers
+from flowedge.session.batch import Array, Batch, concat
+from flowedge.session.breaker import Breaker
+from flowedge.session.heads import Heads
+from flowedge.session.instead import Instead, columns_of
 from flowedge.session.node import Node, Shared
+from flowedge.session.shadow import Shadow
 from flowedge.session.snapshot import tally, whole
-
-
-class Infers(Protocol):
-    """What a session asks of a model."""
-
-    def infer(self, inputs: list[Array]) -> list[Array]:
-        """Answers for a batch of one fixed size, row by row."""
 
 
 class ModelNode(Node):
@@ -24,24 +21,59 @@ class ModelNode(Node):
 
     The answer to a frame does not depend on what else is in the call, so frames are gathered for
     the length of a push only, and every answer is out when the push returns. A frame with a
-    missing value is not shown to the model; its answers are missing.
+    missing value is not shown to the model; its answers are missing. A frame that gets no answer, because the
+    model fails, is late, or rests after many failures, becomes what the policy says.
     """
 
     spec: ModelSpec
     is_waiting = True
 
-    def __init__(self, spec: ModelSpec, shared: Shared, model: Infers) -> None:
+    def __init__(self, spec: ModelSpec, shared: Shared, models: Mapping[str, Infers]) -> None:
         super().__init__(spec, shared)
-        self._model = model
-        self._labels = shared.pool.pin(pa.array(spec.labels, pa.string()))
         self._fields = {f.name: f for f in spec.fields}
-        before = {f.name: f for n in shared.program.nodes if n.id in spec.inputs for f in n.fields}
-        self._stores = [before[name].store for name in spec.inputs_by_name]
+        self._before = {f.name: f for n in shared.program.nodes if n.id in spec.inputs for f in n.fields}  # fmt: skip
+        main = models[spec.call.model]
+        within = getattr(main, "within", None)
+        if within is not None and spec.deadline_ns >= 0:
+            main = within(spec.deadline_ns, waits=spec.otherwise[0] == "keep")
+        self._main, self._heads = self._asker(spec.call, main)
+        self._made = [f for f in spec.fields if any(f.name == name for name, _, _ in spec.call.made)]  # fmt: skip
+        self._other = None if spec.other is None else self._asker(spec.other, models[spec.other.model])  # fmt: skip
+        self._shadow = None
+        if spec.shadow is not None:
+            self._shadow = Shadow(*self._asker(spec.shadow, models[spec.shadow.model]))
+        self._instead = Instead(spec, self._fields, shared.pool)
+        self.breaker = Breaker(*spec.breaker)
         self._waiting: list[Batch] = []
         self._rows = 0
         self._watermark_in = self.watermark
-        self.missing = 0
-        """Frames that the model was not asked about."""
+        self.unseen = 0
+        """Frames that the model was not shown, as a value was missing."""
+
+    def _asker(self, spec: CallSpec, model: Infers) -> tuple[Asker, Heads]:
+        asker = Asker(spec, self._before, self._fields, model)
+        return asker, Heads(spec, self._fields, self.shared.pool)
+
+    def warm_up(self, name: str | None = None, model: Infers | None = None) -> None:
+        """Ask every model, or one in the place of that of a name, about frames of zeros; raises ModelError."""
+        for asker in self._askers:
+            if name in (None, asker.spec.model):
+                asker.warm_up(model)
+
+    def replace(self, name: str, model: Infers) -> None:
+        """Go on with another model in the place of the one of this name; what is remembered stays."""
+        for asker in self._askers:
+            if asker.spec.model == name:
+                within = getattr(model, "within", None)
+                timed = asker is self._main and within is not None and self.spec.deadline_ns >= 0
+                waits = self.spec.otherwise[0] == "keep"
+                asker.model = within(self.spec.deadline_ns, waits=waits) if timed else model  # type: ignore[misc]
+
+    @property
+    def _askers(self) -> list[Asker]:
+        out = [self._main]
+        out += [] if self._other is None else [self._other[0]]
+        return out if self._shadow is None else [*out, self._shadow.asker]
 
     def take(self, place: int, batch: Batch | None, watermark: int) -> None:
         """Gather frames, and ask the model as soon as a call is full."""
@@ -50,130 +82,158 @@ class ModelNode(Node):
             self.counts.rows_in += batch.n
             self._waiting.append(batch)
             self._rows += batch.n
-        if self._rows >= self.spec.batch:
-            whole = concat(self._waiting)
-            full = whole.n - whole.n % self.spec.batch
-            rest = whole.slice(full, whole.n)
+        size = self.spec.call.batch
+        if self._rows >= size:
+            gathered = concat(self._waiting)
+            full = gathered.n - gathered.n % size
+            rest = gathered.slice(full, gathered.n)
             self._waiting, self._rows = ([rest] if rest.n else []), rest.n
-            self._answer(whole.slice(0, full), self.watermark if rest.n else watermark)
+            self._answer(gathered.slice(0, full), self.watermark if rest.n else watermark)
         elif not self._rows:
             self.give(None, watermark)
 
     def flush(self) -> None:
         """Ask about the frames that are left, in a call filled up with zeros."""
         if self._rows:
-            whole = concat(self._waiting)
+            gathered = concat(self._waiting)
             self._waiting, self._rows = [], 0
-            self._answer(whole, self._watermark_in)
+            self._answer(gathered, self._watermark_in)
 
     def _answer(self, batch: Batch, watermark: int) -> None:
-        spec, n = self.spec, batch.n
-        inputs = [batch.columns[name] for name in spec.inputs_by_name]
-        good = np.ones(n, bool)
-        for column, store in zip(inputs, self._stores, strict=True):
-            gone = np.isnan(column) if column.dtype.kind == "f" else column == MISSING[store]
-            good &= ~gone.reshape(n, -1).any(axis=1)
-        asked = int(good.sum())
-        self.missing += n - asked
-        if asked < n:
-            inputs = [column[good] for column in inputs]
-        inputs = [
-            c.astype(WIRE.get(store, c.dtype), copy=False)
-            for c, store in zip(inputs, self._stores, strict=True)
-        ]
-        if spec.scaling:
-            inputs = [_scaled(c, *by) for c, by in zip(inputs, spec.scaling, strict=True)]
-        answers = [
-            self._call([c[start : start + spec.batch] for c in inputs])
-            for start in range(0, asked, spec.batch)
-        ]
-        raw: list[Array] = []
-        if answers:
-            raw = [np.concatenate(parts) for parts in zip(*answers, strict=True)]
-        columns = {name: batch.columns[name] for name in spec.passed}
-        made = self._head(raw) if raw else {}
-        for name, what in spec.outputs:
-            field = self._fields[name]
-            column = missing(field, n)
-            if asked:
-                found = made[what] if what in made else raw[int(what.split(":")[1])]
-                if name in self._fields and found.size != asked * int(np.prod(field.shape)):
-                    raise ModelError(
-                        f"model `{spec.model}` gives {found.shape[1:]} for `{name}`, which is declared {field.shape}"
-                    )
-                column[good] = found.reshape((asked, *field.shape)).astype(DTYPES[field.store])
-            columns[name] = column
-        columns = {f.name: columns[f.name] for f in spec.fields}
+        n = batch.n
+        which = self._main.complete(batch)
+        answers = self._main.ask(batch, which, self.breaker)
+        self.unseen += 0 if which is None else n - len(which)
+        is_whole = which is None and not answers.fate.any()
+        answered: Array | None = None
+        lacking = np.empty(0, np.int64)
+        raw = answers.raw
+        if not is_whole:
+            asked = np.arange(n) if which is None else which
+            good = answers.fate == ANSWERED
+            answered, lacking = asked[good], asked[~good]
+            raw = {k: values[good] for k, values in raw.items()}
+        found = self._heads.columns(raw) if answered is None or len(answered) else {}
+        made = columns_of(self._made, n, found, answered)
+        gap, stays = batch.gap, None
+        if len(lacking):
+            self._count(answers.fate)
+            gap, stays = self._without(batch, made, answered, lacking)
+        elif self._instead.owes(batch):
+            _, gap = self._instead.kept(batch, lacking)
+        if self._instead.policy == "hold":
+            self._instead.note(batch, made, np.arange(n) if answered is None else answered)
+        if self._instead.policy == "keep":
+            made["late"] = self._late(n, which, answers.late)
+        if self._shadow is not None:
+            self._shadow.compare(batch, which, answers, self._heads)
+        columns = {f.name: made[f.name] if f.name in made else batch.columns[f.name] for f in self.spec.fields}  # fmt: skip
+        out = Batch(n, batch.time, batch.slot, gap, columns)
+        if stays is not None:
+            self.counts.shed += n - len(stays)
+            n = len(stays)
+            out = out.take(stays)
         self.counts.used += n
-        self.give(Batch(n, batch.time, batch.slot, batch.gap, columns), watermark)
+        self.give(out, watermark)
 
-    def _call(self, parts: list[Array]) -> list[Array]:
-        """One call of the fixed size; the answers to the frames that are there."""
-        n, size = len(parts[0]), self.spec.batch
-        if n < size:
-            parts = [
-                np.concatenate([c, np.zeros((size - n, *c.shape[1:]), c.dtype)]) for c in parts
-            ]
-        answers = self._model.infer([np.ascontiguousarray(c) for c in parts])
-        for answer in answers:
-            if len(answer) != size:
-                raise ModelError(
-                    f"model `{self.spec.model}` answers {len(answer)} frames when asked about {size}"
-                )
-        return [np.asarray(answer)[:n] for answer in answers]
+    def _count(self, fate: Array) -> None:
+        self.counts.failed += int((fate == FAILED).sum())
+        self.counts.missed += int((fate == LATE).sum())
+        self.counts.rested += int((fate == RESTED).sum())
 
-    def _head(self, raw: list[Array]) -> dict[str, Array]:
-        """Label, score and scores of all classes, of the first output; a score of NaN has no label."""
-        spec = self.spec
-        if spec.head not in ("softmax", "sigmoid"):
-            return {}
-        z = raw[0].reshape(len(raw[0]), -1).astype(np.float64)
-        if spec.labels and spec.head == "softmax" and z.shape[1] != len(spec.labels):
-            raise ModelError(
-                f"model `{spec.model}` gives {z.shape[1]} scores, but {len(spec.labels)} labels are declared"
-            )
-        with np.errstate(over="ignore", invalid="ignore"):  # of what is infinite there is no share
-            if spec.head == "softmax":
-                e = np.exp(z - z.max(axis=1, keepdims=True))
-                probs = e / e.sum(axis=1, keepdims=True)
-            else:
-                probs = 1 / (1 + np.exp(-z))
-        best = probs.argmax(axis=1)
-        score = probs[np.arange(len(probs)), best]
-        if spec.head == "sigmoid" and z.shape[1] == 1 and len(spec.labels) == 2:
-            best = (probs[:, 0] >= 0.5).astype(np.int64)
-            score = np.where(best == 1, probs[:, 0], 1 - probs[:, 0])
-        literal = "label" in self._fields and self._fields["label"].literals
-        labels = best if literal else self._labels[best]
-        labels = np.where(np.isnan(score), MISSING["string"], labels)
-        return {"label": labels, "score": score, "probs": probs}
+    def _without(
+        self, batch: Batch, made: dict[str, Array], answered: Array | None, lacking: Array
+    ) -> tuple[Array | None, Array | None]:
+        """Do as the policy says with frames that got no answer; where memory restarts, and the rows that stay."""
+        if self._instead.policy == "drop":
+            stays, gap = self._instead.kept(batch, lacking)
+            return gap, stays
+        if self._other is not None:
+            asker, heads = self._other
+            complete = asker.complete(batch)
+            todo = lacking if complete is None else lacking[np.isin(lacking, complete)]
+            second = asker.ask(batch, todo)
+            good = second.fate == ANSWERED
+            if good.any():
+                found = heads.columns({k: v[good] for k, v in second.raw.items()})
+                for name, values in found.items():
+                    made[name][todo[good]] = values
+        else:
+            assert answered is not None
+            self._instead.fill(batch, made, answered, lacking)
+        return batch.gap, None
+
+    def _late(self, n: int, which: Array | None, late: Array | None) -> Array:
+        """The column that says of each row whether its answer was waited for beyond the deadline."""
+        out = np.zeros(n, np.uint8)
+        if late is not None:
+            out[slice(None) if which is None else which] = late
+            self.counts.missed += int(late.sum())
+        return out
 
     def held(self) -> int:
         """Frames that wait for the end of the push."""
         return self._rows
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is remembered of keys."""
+        return self._instead.nbytes + sum(asker.nbytes for asker in self._askers)
+
+    def forget_slots(self, table: int, gone: Array) -> None:
+        """Begin afresh for slots that are about to be given to other keys."""
+        if table == self.spec.table:
+            self._instead.forget(gone)
+            for asker in self._askers:
+                asker.forget(gone)
+
+    def told(self) -> dict[str, Any]:
+        """What became of the frames, as plain data for the report."""
+        c = self.counts
+        out: dict[str, Any] = {
+            "model": self.spec.call.model,
+            "frames": c.rows_in - self._rows,
+            "unseen": self.unseen,
+            "failed": c.failed,
+            "missed": c.missed,
+            "rested": c.rested,
+            "policy": self._policy,
+            "deadline_ms": self.spec.deadline_ns * 1e-6 if self.spec.deadline_ns >= 0 else None,
+            "reasons": dict(self._main.reasons),
+            "breaker": {
+                "after": self.breaker.most,
+                "opened": self.breaker.opened,
+                "first_ns": None if self.breaker.first == NEVER else self.breaker.first,
+                "is_open": self.breaker.is_trying,
+            },
+        }
+        if self._shadow is not None:
+            out["shadow"] = self._shadow.told()
+        return out
+
+    @property
+    def _policy(self) -> str:
+        word, text = self.spec.otherwise
+        return f'label "{text}"' if word == "label" else f"{word} {text}".strip()
+
     def state(self) -> dict[str, Any]:
         """Between pushes no frame waits."""
         assert not self._rows
-        return {"watermark_in": self._watermark_in, "missing": self.missing}
+        return {
+            "watermark_in": self._watermark_in,
+            "unseen": self.unseen,
+            "breaker": self.breaker.state(),
+            "instead": self._instead.state(),
+            "askers": [asker.state() for asker in self._askers],
+            "shadow": None if self._shadow is None else self._shadow.state(),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take a snapshot over."""
-        self._watermark_in, self.missing = whole(state["watermark_in"]), tally(state["missing"])
-
-
-def _scaled(column: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
-    """``(x - mean) / std`` in float32, channel by channel; as it is where none are told."""
-    if not mean:
-        return column
-    middle, width = (_by_channel(x, column.shape) for x in (mean, std))
-    with np.errstate(over="ignore"):
-        return (column.astype(np.float32) - middle) / width
-
-
-def _by_channel(values: tuple[float, ...], shape: tuple[int, ...]) -> Array:
-    """One value, or one for each element of a sample: the last lengths of a column's shape."""
-    at = len(shape)
-    while len(values) > 1 and int(np.prod(shape[at:])) < len(values):
-        at -= 1
-    return np.array(values, np.float32).reshape(shape[at:])
+        self._watermark_in, self.unseen = whole(state["watermark_in"]), tally(state["unseen"])
+        self.breaker.load(state["breaker"])
+        self._instead.load(state["instead"])
+        for asker, part in zip(self._askers, state["askers"], strict=True):
+            asker.load(part)
+        if self._shadow is not None:
+            self._shadow.load(state["shadow"])

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, InternalError, ModelError, SourceError
+from flowedge.session.asking import Infers
 from flowedge.session.expire import SLACK, forget_keys
 from flowedge.session.express import express_of
 from flowedge.session.forget import held_in
@@ -17,7 +18,7 @@ from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts
 from flowedge.session.mapping import shape_of
 from flowedge.session.merge import MergeNode
-from flowedge.session.model import Infers, ModelNode
+from flowedge.session.model import ModelNode
 from flowedge.session.node import Node, Shared
 from flowedge.session.order import OrderNode
 from flowedge.session.rekey import RekeyNode
@@ -99,10 +100,10 @@ class Session:
 
     def _node(self, spec: p.NodeSpec, shared: Shared) -> Node:
         if isinstance(spec, p.ModelSpec):
-            model = self._models.get(spec.model)
-            if model is None:
-                raise ModelError(f"the session was opened without the model `{spec.model}`")
-            return ModelNode(spec, shared, model)
+            for call in spec.calls:
+                if call.model not in self._models:
+                    raise ModelError(f"the session was opened without the model `{call.model}`")
+            return ModelNode(spec, shared, self._models)
         kind = _NODES.get(type(spec))
         if kind is None:
             raise InternalError("a node of an unknown kind", seen=type(spec).__name__)
@@ -276,6 +277,42 @@ class Session:
     def watermark(self, name: str) -> int:
         """How far a sink has come [ns]: no row before this time will follow."""
         return self.sinks[name].watermark
+
+    # ---- models
+
+    @property
+    def _model_nodes(self) -> list[ModelNode]:
+        return [n for n in self.nodes.values() if isinstance(n, ModelNode)]
+
+    def warm_up(self) -> None:
+        """Ask every model about frames of zeros, so that the first row finds it ready.
+
+        Raises
+        ------
+        ModelError
+            a model cannot answer, or not what the pipeline declares
+        """
+        for node in self._model_nodes:
+            node.warm_up()
+
+    def try_model(self, name: str, model: Infers) -> None:
+        """Ask another model about frames of zeros, as a model of this name; raises ModelError."""
+        for node in self._model_nodes:
+            node.warm_up(name, model)
+
+    def replace_model(self, name: str, model: Infers) -> None:
+        """Go on with another model; windows, keys and what is remembered stay as they are."""
+        self._models[name] = model
+        for node in self._model_nodes:
+            node.replace(name, model)
+
+    def models_told(self) -> dict[str, dict[str, Any]]:
+        """What became of the frames at each model node, by the node's stream and stage."""
+        out: dict[str, dict[str, Any]] = {}
+        for node in self._model_nodes:
+            name = f"{node.spec.name}: {node.spec.label}"
+            out[name if name not in out else f"{name} #{node.spec.id}"] = node.told()
+        return out
 
     # ---- the ledger
 

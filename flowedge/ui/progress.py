@@ -4,6 +4,9 @@ import contextlib
 import shutil
 import sys
 import time
+from typing import Any
+
+import numpy as np
 
 from flowedge.runtime.report import Report, SourceReport
 
@@ -111,6 +114,7 @@ def summary(report: Report) -> str:
         if sink.latency:
             late = f", latency p50 {milliseconds(sink.latency['p50_ms'])}, p99 {milliseconds(sink.latency['p99_ms'])}"
         lines.append(f"sink {name}: {_rows(sink.rows)} to {where}{size}{many}{late}")
+    lines += model_lines(report)
     lines += report.hints
     if report.resumed_from:
         lines.append(f"went on from checkpoint {report.resumed_from}")
@@ -121,6 +125,54 @@ def summary(report: Report) -> str:
         + _bytes(report.state_bytes)
     )
     return "\n".join(lines)
+
+
+def model_lines(report: Report) -> list[str]:
+    """Frames that a model gave no answer to, why, and what became of them; how far a shadow agrees."""
+    lines = []
+    for stage, told in report.models.items():
+        frames = told["frames"]
+        lost = {word: n for key, word in FATES.items() if (n := told[key])}
+        if lost:
+            words = ", ".join(f"{n:,} {word} ({_percent(n, frames)})" for word, n in lost.items())
+            lines.append(f"model {told['model']} at `{stage}`: {frames:,} frames, {words}: else {told['policy']}")  # fmt: skip
+            lines += [f"  {n:,}: {reason}" for reason, n in told["reasons"].items()]
+        breaker = told["breaker"]
+        if breaker["opened"]:
+            when = f"{np.datetime64(breaker['first_ns'], 'ns')}"[:23]
+            again = f" {breaker['opened']:,} times, first" if breaker["opened"] > 1 else ""
+            lines.append(
+                f"  the breaker opened{again} at {when}Z, after {breaker['after']} failures in a row"
+                + ("; it is still open" if breaker["is_open"] else "")
+            )
+        lines += _shadow(told.get("shadow"))
+    return lines
+
+
+def _shadow(told: dict[str, Any] | None) -> list[str]:
+    if told is None:
+        return []
+    words = []
+    for name, one in told.items():
+        if not isinstance(one, dict) or name == "reasons":
+            continue
+        if "agreement" in one:
+            most = ", ".join(f"{pair} {n:,}" for pair, n in [*one["differ"].items()][:3])
+            words.append(
+                f"{100 * one['agreement']:.4g} % of `{name}` alike" + (f" ({most})" if most else "")
+            )
+        else:
+            words.append(f"`{name}` apart by {one['mean_difference']:.3g} on average, {one['largest_difference']:.3g} at most")  # fmt: skip
+    failed = f", {told['failed']:,} failed" if told["failed"] else ""
+    return [f"shadow {told['model']}: {told['frames']:,} frames{failed}: {'; '.join(words) or 'nothing to compare'}"]  # fmt: skip
+
+
+FATES = {
+    "failed": "failed",
+    "missed": "late",
+    "rested": "not asked after many failures",
+}
+"""What is told of frames without an answer."""
 
 
 def _altered(source: SourceReport) -> list[str]:

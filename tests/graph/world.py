@@ -23,6 +23,10 @@ NPZ = (("t", F64), ("value", Type("f64", shape=(6,))), ("time", TIME), ("box", T
        ("azimuth", Type("f32")), ("conf", Type("f32")))  # fmt: skip
 MODELS = {
     "two.pt2": ModelShape((Tensor("x", (None, 1, 64)),), (Tensor("y", (None, 2)),)),
+    "recurrent.pt2": ModelShape(
+        (Tensor("x", (None, 1, 64)), Tensor("h", (None, 8))),
+        (Tensor("y", (None, 2)), Tensor("g", (None, 8))),
+    ),
     "single.pt2": ModelShape((Tensor("x", (1, 1, 64)),), (Tensor("y", (1, 2)),)),
     "volts.pt2": ModelShape((Tensor("x", (None, 1, 64), units=("V",)),), (Tensor("y", (None, 2)),)),
     "at100.pt2": ModelShape(

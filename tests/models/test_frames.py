@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from flowedge.lang.diagnostics import FlowError
 from flowedge.models.info import TensorInfo
 from flowedge.models.load import arrange
 from flowedge.runtime.plan import compile_flow
@@ -138,6 +139,28 @@ def test_what_the_manifest_normalises_is_written_normalised(here, monkeypatch):
     assert not torch.equal(raw[0][0], FrameDataset("t.arrow")[0][0])
 
 
+def test_a_manifest_alone_tells_classes_and_is_checked(here):
+    told = {"labels": ["c", "b", "a"], "output": "softmax", "rate": 100}
+    flow = flow_of(here / "p.flow", CHAINS["window"], "v, w", manifest=told)
+    flow.write_text(flow.read_text("utf-8").replace(' output softmax ["a", "b", "c"]', ""), "utf-8")
+    write(flow, stream="made", out="t.arrow", labels="truth.label")
+    assert FrameDataset("t.arrow").labels == ("c", "b", "a")
+    for change, code in (
+        ({"rate": 50}, "FE605"),
+        ({"inputs": [{"unit": "V"}, {}]}, "FE603"),
+        ({"inputs": [{"channels": ["w", "v"]}]}, "FE604"),
+        ({"inputs": [{"mean": [0, 0, 0], "std": [1, 1, 1]}, {}]}, "FE604"),
+        ({"inputs": [{}, {}, {}]}, "FE604"),
+        ({"labels": 3}, "FE608"),
+    ):
+        (here / "m.model.json").write_text(json.dumps({**told, **change}))
+        with pytest.raises(FlowError, match=code):
+            write(flow, stream="made", out="t.arrow")
+    (here / "m.model.json").write_text(json.dumps({"file": "other.pt2"}))
+    with pytest.raises(FlowError, match=r"about 'other\.pt2'"):
+        write(flow, stream="made", out="t.arrow")
+
+
 class Net(torch.nn.Module):
     """Scores of three classes for frames of 3 channels and 20 samples."""
 
@@ -175,6 +198,15 @@ def test_a_network_answers_in_training_as_in_production(here):
     assert len(set(labels)) > 1
     write(flow, stream="made", out="again.arrow")  # with the model there
     assert (here / "again.arrow").stat().st_size == (here / "t.arrow").stat().st_size
+    longer = flow_of(here / "q.flow", "| window 30 samples", "w, v")
+    with pytest.raises(FlowError, match="FE604"):  # the old weights do not fit
+        write(longer, stream="made", out="u.arrow")
+    write(longer, stream="made", out="u.arrow", fresh=True)
+    (here / "m.pt2").write_bytes(b"half a model")
+    with pytest.raises(FlowError, match="FE608"):
+        write(longer, stream="made", out="v.arrow")
+    write(longer, stream="made", out="v.arrow", fresh=True)
+    assert (here / "u.arrow").read_bytes() == (here / "v.arrow").read_bytes()
 
 
 def nearest(times, labels, t, within):
@@ -287,12 +319,28 @@ def test_labels_that_are_no_class_are_told(here):
 
 def test_a_number_to_be_estimated_has_no_classes(here):
     flow = flow_of(here / "p.flow", CHAINS["window"], "w")
-    write(flow, stream="made", out="t.arrow", labels="s.v")
+    _, made = write(flow, stream="made", out="t.arrow", labels="s.v")
+    assert (made.about["is_class"], made.about["share"], made.counts) == (False, None, {})
     ds = FrameDataset("t.arrow")
     assert ds.labels == ()
     assert ds.targets.dtype == torch.float32
     means = np.array([np.nanmean(x) for x in rows_of("t.arrow")["v"]])  # frames of `w` alone
     np.testing.assert_allclose(ds.targets.numpy(), means, rtol=1e-5, atol=1e-6)
+
+
+def test_a_signal_may_be_what_a_network_shall_give(here):
+    flow = flow_of(here / "p.flow", "| derive clean = v * 2 | window 20 samples", "v")
+    write(flow, stream="made", out="t.arrow")
+    for label, shape in (("clean", (20,)), ("w", (2, 20))):
+        ds = FrameDataset("t.arrow", label=label)
+        x, y = ds[7]
+        assert (y.shape, ds.targets.dtype, ds.labels) == (shape, torch.float32, ())
+        if label == "clean":
+            assert torch.equal(2 * x[0], y)
+    flow = flow_of(here / "p.flow", CHAINS["rows"], "v")
+    write(flow, stream="made", out="t.arrow")
+    ds = FrameDataset("t.arrow", label="v")
+    assert torch.equal(ds.targets, torch.stack([ds[i][0][0] for i in range(len(ds))]))
 
 
 def test_whole_numbers_are_classes(here):
@@ -301,6 +349,7 @@ def test_whole_numbers_are_classes(here):
     write(flow, stream="made", out="t.arrow", labels="s.n")
     ds = FrameDataset("t.arrow")
     assert set(ds.labels) <= {str(n) for n in range(-9, 9)}
+    assert sorted(ds.labels, key=int) == list(ds.labels)
     assert ds.targets.dtype == torch.int64
 
 
@@ -327,3 +376,54 @@ def test_files_are_put_together_and_others_refused(here):
     assert FrameDataset("one.arrow", shapes=[(20, 3)])[0][0].shape == (20, 3)
     with pytest.raises(ValueError, match="3 shapes for 2 columns"):
         FrameDataset("one.arrow", shapes=[(20,), (20,), (20,)])
+
+
+def test_models_further_up_are_asked(here):
+    exported(here / "m.pt2")
+    (here / "p.flow").write_text(
+        SOURCES
+        + """
+        model m = torch("m.pt2") input (w, v) output softmax ["a", "b", "c"]
+        model n = torch("n.pt2") input (v) output softmax ["yes", "no"]
+        stream made = s | window 20 samples | classify with m | where label == "b" | classify with n
+        sink made to arrow("x.arrow")
+        """,
+        "utf-8",
+    )
+    _, made = write("p.flow", stream="made", out="t.arrow")
+    ds = FrameDataset("t.arrow")
+    assert (ds.about["model"], ds.about["classes"]) == ("n", ["yes", "no"])
+    with pa.memory_map("t.arrow") as file:
+        table = pa.ipc.open_file(file).read_all()
+    assert set(table["label"].to_pylist()) == {"b"}
+    assert 0 < made.frames < 300
+    (here / "m.pt2").unlink()
+    with pytest.raises(FlowError, match="FE608"):
+        write("p.flow", stream="made", out="t.arrow")
+
+
+def test_imported_streams_have_their_own_names(here):
+    text = flow_of(here / "p.flow", CHAINS["window"], "v").read_text("utf-8")
+    (here / "lib.flow").write_text(text[: text.index("sink made")], "utf-8")
+    (here / "q.flow").write_text('import "lib.flow" as lib\nsink lib.s to console\n', "utf-8")
+    write("q.flow", stream="lib.made", out="t.arrow", labels="lib.truth.label")
+    write("p.flow", stream="made", out="u.arrow", labels="truth.label")
+    one, two = FrameDataset("t.arrow"), FrameDataset("u.arrow")
+    assert len(one) == len(two) > 100
+    assert torch.equal(one.targets, two.targets)
+    assert all(torch.equal(one[i][0], two[i][0]) for i in range(len(one)))
+
+
+def test_no_rows_are_no_frames(here):
+    flow = flow_of(here / "p.flow", CHAINS["window"], "w, v")
+    with pa.memory_map("s.arrow") as file:
+        whole = pa.ipc.open_file(file).read_all()
+        store("none.arrow", whole.slice(0, 0))
+    (here / "none.flow").write_text(flow.read_text("utf-8").replace('"s.arrow"', '"none.arrow"'), "utf-8")  # fmt: skip
+    for kind in ("arrow", "parquet"):
+        report, made = write(here / "none.flow", stream="made", out=f"t.{kind}", labels="truth.label")  # fmt: skip
+        assert (made.frames, made.left_out, made.counts) == (0, 0, {})
+        assert any("no row reached it" in hint for hint in report.hints)
+        ds = FrameDataset(f"t.{kind}")
+        assert (len(ds), ds.labels, len(ds.groups("who"))) == (0, ("a", "b", "c"), 0)
+        assert list(DataLoader(ds, 4)) == []

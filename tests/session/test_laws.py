@@ -85,8 +85,9 @@ def model(plan, h):
     fields = (h.F64, p.Field("label", "string", labels=("+", "-")))
     plan.sink(
         plan.add(
-            p.ModelSpec, inputs=(source.id,), model="net", inputs_by_name=("v",), labels=("+", "-"), fields=fields,
-            outputs=(("label", "label"),), passed=("v",), batch=3, table=source.table,
+            p.ModelSpec, inputs=(source.id,), fields=fields, passed=("v",), table=source.table,
+            call=p.CallSpec(model="net", inputs_by_name=("v",), heads=(("softmax", ("+", "-"), 0),),
+                            made=(("label", "label", 0),), batch=3),
         )
     )  # fmt: skip
 

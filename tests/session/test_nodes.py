@@ -193,17 +193,19 @@ class Net:
             return [np.stack([total, -total], axis=1).astype(np.float32)]
 
 
-def classify(plan, h, labels=("up", "down"), batch=4, outputs=None, head="softmax"):
+def classify(plan, h, labels=("up", "down"), batch=4, made=None, head="softmax"):
     source = plan.source(fields=(p.Field("x", "f32", (3,)),))
     fields = (
         p.Field("x", "f32", (3,)), p.Field("label", "string", labels=labels), p.Field("score", "f64"),
         p.Field("probs", "f32", (2,)),
     )  # fmt: skip
-    outputs = outputs or (("label", "label"), ("score", "score"), ("probs", "probs"))
+    made = made or (("label", "label", 0), ("score", "score", 0), ("probs", "probs", 0))
+    call = p.CallSpec(
+        model="net", inputs_by_name=("x",), heads=((head, labels, 0),), made=made, batch=batch
+    )
     plan.sink(
         plan.add(
-            p.ModelSpec, inputs=(source.id,), model="net", inputs_by_name=("x",), labels=labels, fields=fields,
-            outputs=outputs, passed=("x",), batch=batch, label="net", head=head,
+            p.ModelSpec, inputs=(source.id,), call=call, fields=fields, passed=("x",), label="net",
         )
     )  # fmt: skip
 
@@ -257,15 +259,20 @@ def test_an_answer_that_is_no_number_has_no_label(plan, h, head):
 
 
 def test_the_outputs_of_a_model_can_be_columns(plan, h):
-    classify(plan, h, outputs=(("probs", "output:0"), ("label", "label"), ("score", "score")))
+    classify(plan, h, made=(("probs", "raw", 0), ("label", "label", 0), ("score", "score", 0)))
     got = h.whole(plan.session({"net": Net()}), [("s", frames(h, [1]))], "probs")
     assert got == [[3.0, -3.0]]
 
 
-def test_a_model_with_other_scores_than_labels_is_an_error(plan, h):
-    classify(plan, h, labels=("a", "b", "c"))
-    with pytest.raises(ModelError, match="gives 2 scores, but 3 labels"):
-        plan.session({"net": Net()}).push("s", frames(h, [1]))
+def test_a_model_with_other_scores_than_labels_is_told_before_the_first_row(plan, h):
+    classify(
+        plan,
+        h,
+        labels=("a", "b", "c"),
+        made=(("label", "label", 0), ("score", "score", 0), ("probs", "raw", 0)),
+    )
+    with pytest.raises(ModelError, match=r"gives \[2\] for a frame, where 3 numbers are declared"):
+        plan.session({"net": Net()}).warm_up()
 
 
 def test_keys_stand_in_the_order_of_their_values_not_of_appearance(plan, h):

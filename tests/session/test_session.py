@@ -163,7 +163,7 @@ def test_a_kernel_gets_a_larger_arena_and_gives_more_rows_than_fit(plan, h):
 
 def test_a_model_that_was_not_handed_in_is_named(plan):
     source = plan.source()
-    plan.add(p.ModelSpec, inputs=(source.id,), model="net")
+    plan.add(p.ModelSpec, inputs=(source.id,), call=p.CallSpec(model="net"))
     with pytest.raises(ModelError, match="without the model `net`"):
         plan.session()
 

@@ -21,5 +21,5 @@ def drop_dead(graph: Graph) -> Graph:
             alive.add(id_)
             todo.extend(of[id_].inputs)
     kept = with_nodes(graph, [n for n in graph.nodes if n.id in alive])
-    models = {n.model for n in kept.nodes if isinstance(n, Classify)}
+    models = {call.model for n in kept.nodes if isinstance(n, Classify) for call in n.calls}
     return replace(kept, models=tuple(m for m in graph.models if m.name in models))

@@ -163,7 +163,7 @@ def _pruned(
                 wanted | frozenset(kept)
             ]
         case g.Classify():
-            asks = wanted | frozenset(node.inputs_by_name)
+            asks = wanted.union(*(call.inputs_by_name for call in node.calls))
             made = _has(node) - _has(inputs[0])
             return replace(node, out=only(node.out, asks | made)), [asks - made]
         case _:

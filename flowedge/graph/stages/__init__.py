@@ -175,7 +175,7 @@ def one(
             joined = replace(stage, stream=scope.stream_ref(stage.stream)[0])
             return meeting.join(c, flow, joined, scope, world.refs(stage.stream, scope), lives), 0
         case t.ClassifyModel():
-            return models.classify_model(c, flow, stage, scope, world.models(stage.model, scope)), 0
+            return models.classify_model(c, flow, stage, scope, world.models), 0
         case t.Apply():
             return shapes.expand(c, flow, stage), 0
         case _:

@@ -9,8 +9,8 @@ from flowedge.graph.models import Declared, agrees, shape_text
 from flowedge.graph.names import UnknownName
 from flowedge.graph.stages.frames import sample_columns
 from flowedge.graph.units import unit
-from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
+from flowedge.lang.span import Span
 from flowedge.types.schema import Column
 
 
@@ -122,15 +122,13 @@ DTYPES = {
 }
 
 
-def inputs_fit(
-    c: Checker, flow: Flow, stage: t.ClassifyModel, m: Declared
-) -> tuple[str, ...] | None:
+def inputs_fit(c: Checker, flow: Flow, span: Span, m: Declared) -> tuple[str, ...] | None:
     """Whether the frame has the channels, length, numbers and units that the model takes."""
     type_ = flow.type
     if type_.shape == "signal" and not flow.wild:
         names = [x.type.shape for x in type_.columns if x.name in {i.name for i in m.inputs}]
         if not any(len(s) > 1 for s in names):
-            c.report(FrameForModel.at(stage.span, f"model `{m.file.name}` behind a signal without frames", label="which samples belong together?",
+            c.report(FrameForModel.at(span, f"model `{m.file.name}` behind a signal without frames", label="which samples belong together?",
                                       fix="put `| window N samples` or `| split at …` before it"))  # fmt: skip
             return None
     frame = type_.frame if type_.shape == "frames" else None
@@ -140,13 +138,13 @@ def inputs_fit(
         column = type_.column(ident.name)
         if column is None:
             if not flow.wild and ident.name not in flow.broken:
-                c.report(UnknownName.at(stage.model.span, f"model `{m.file.name}` takes `{ident.name}`, which `{flow.name}` does not have",
+                c.report(UnknownName.at(span, f"model `{m.file.name}` takes `{ident.name}`, which `{flow.name}` does not have",
                                         others=[(ident.span, "declared here")], fix=did_you_mean(ident.name, type_.names())))  # fmt: skip
             return None
         if not column.type.is_number and column.type.store != "bool":
             c.report(
                 InputDoesNotFit.at(
-                    stage.model.span,
+                    span,
                     f"input `{ident.name}` is {column.type}, no number",
                     others=[(ident.span, "declared here")],
                     fix="give a column of numbers",
@@ -156,7 +154,7 @@ def inputs_fit(
         if frame is not None and ident.name not in samples:
             c.report(
                 InputDoesNotFit.at(
-                    stage.model.span,
+                    span,
                     f"input `{ident.name}` belongs to the frame, not to its samples",
                     fix="give columns of samples",
                 )
@@ -166,7 +164,7 @@ def inputs_fit(
     if not m.inputs:
         c.report(
             InputDoesNotFit.at(
-                stage.model.span,
+                span,
                 f"model `{m.file.name}` says nothing of its inputs",
                 fix="add `input (columns)` to the model",
             )
@@ -176,12 +174,12 @@ def inputs_fit(
     good = True
     if flow.wild:
         return None
-    if shape is not None:
-        good = _shapes_fit(c, flow, stage, m, found, shape)
+    if shape is not None and shape.inputs:
+        good = _shapes_fit(c, flow, span, m, found, shape)
     if shape is not None and shape.rate_hz is not None:
         rate = frame.rate_hz if frame is not None else type_.rate_hz
         if rate is not None and abs(rate - shape.rate_hz) > 0.01 * shape.rate_hz:
-            c.report(RateDoesNotFit.at(stage.model.span, f"model `{m.file.name}` was trained at {shape.rate_hz:g} Hz, this is sampled at {rate:g} Hz",
+            c.report(RateDoesNotFit.at(span, f"model `{m.file.name}` was trained at {shape.rate_hz:g} Hz, this is sampled at {rate:g} Hz",
                                        others=[(flow.rate_at, "the rate of the signal")] if flow.rate_at else [],
                                        why="its filters see other frequencies", fix=f"put `| resample {shape.rate_hz:g} Hz linear` before the window"))  # fmt: skip
             good = False
@@ -191,7 +189,7 @@ def inputs_fit(
 def _shapes_fit(
     c: Checker,
     flow: Flow,
-    stage: t.ClassifyModel,
+    span: Span,
     m: Declared,
     columns: Sequence[Column],
     shape: ModelShape,
@@ -200,7 +198,7 @@ def _shapes_fit(
     length = frame.length if frame is not None else None
     groups = groups_of(columns, shape)
     if groups is None:
-        c.report(InputDoesNotFit.at(stage.model.span, f"model `{m.file.name}` takes {len(shape.inputs)} inputs, {len(columns)} columns are given",
+        c.report(InputDoesNotFit.at(span, f"model `{m.file.name}` takes {len(shape.inputs)} inputs, {len(columns)} columns are given",
                                     others=[(m.inputs[0].span, "declared here")] if m.inputs else [], fix="name one column for each input"))  # fmt: skip
         return False
     good = True
@@ -208,7 +206,7 @@ def _shapes_fit(
         options = _laid_out(given, length)
         if tensor.shape and not any(agrees(tensor.shape[1:], o) for o in options):
             what = ", ".join(f"`{x.name}`" for x in given)
-            c.report(InputDoesNotFit.at(stage.model.span, f"{what} comes as {shape_text(options[0])}, model `{m.file.name}` takes {shape_text(tensor.shape[1:])}",
+            c.report(InputDoesNotFit.at(span, f"{what} comes as {shape_text(options[0])}, model `{m.file.name}` takes {shape_text(tensor.shape[1:])}",
                                         why="channels and samples of a frame, the batch left out", fix=_cure(tensor, options[0], length)))  # fmt: skip
             good = False
         size = sum(x.type.size for x in given)
@@ -218,13 +216,13 @@ def _shapes_fit(
             ("deviations", tensor.std),
         ):
             if len(told) > 1 and len(told) != size:
-                c.report(InputDoesNotFit.at(stage.model.span, f"the manifest of model `{m.file.name}` tells {len(told)} {what} for {size} channels",
+                c.report(InputDoesNotFit.at(span, f"the manifest of model `{m.file.name}` tells {len(told)} {what} for {size} channels",
                                             fix="give one for all channels, or one for each"))  # fmt: skip
                 return False
         parts = {x.name: part for x, part in zip(given, spread(tensor.units, given), strict=True)}
         names = tuple(x.name for x in given)
         if tensor.channels and names != tensor.channels and set(names) == set(tensor.channels):
-            c.report(InputDoesNotFit.at(stage.model.span, f"model `{m.file.name}` takes its channels in another order",
+            c.report(InputDoesNotFit.at(span, f"model `{m.file.name}` takes its channels in another order",
                                         why="it was trained with " + ", ".join(f"`{x}`" for x in tensor.channels), fix=f"write `input ({', '.join(tensor.channels)})`"))  # fmt: skip
             good = False
         for x in given:
@@ -233,7 +231,7 @@ def _shapes_fit(
             if not tensor.dtype.startswith("float") and DTYPES.get(x.type.store) != tensor.dtype:
                 c.report(
                     InputDoesNotFit.at(
-                        stage.model.span,
+                        span,
                         f"`{x.name}` is {x.type}, model `{m.file.name}` takes {tensor.dtype}",
                         fix=f"declare the column as {tensor.dtype}",
                     )
@@ -242,7 +240,7 @@ def _shapes_fit(
             for text in dict.fromkeys(parts[x.name]):
                 wanted = unit(c, text, None)
                 if wanted is not None and x.type.unit != wanted:
-                    c.report(ChannelUnits.at(stage.model.span, f"`{x.name}` is in {x.type.unit or 'no unit'}, model `{m.file.name}` was trained in {wanted}",
+                    c.report(ChannelUnits.at(span, f"`{x.name}` is in {x.type.unit or 'no unit'}, model `{m.file.name}` was trained in {wanted}",
                                              why="it would see other numbers", fix=f"convert it before the window, or declare the source in {wanted}"))  # fmt: skip
                     good = False
     return good

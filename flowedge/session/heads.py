@@ -1,0 +1,97 @@
+"""Answers of a model as columns: labels with their scores, or the numbers as they are declared."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowedge.compile.program import CallSpec, Field
+from flowedge.session.batch import DTYPES, Array
+from flowedge.session.strings import StringPool
+
+
+class Heads:
+    """What becomes of a model's outputs.
+
+    Parameters
+    ----------
+    spec : its heads, and the columns made of them
+    fields : of the rows that come out
+    pool : ids of the labels, where a column holds ids
+    """
+
+    def __init__(self, spec: CallSpec, fields: Mapping[str, Field], pool: StringPool) -> None:
+        self.spec = spec
+        self._fields = fields
+        self._labels = [self._ids(labels, at, pool) for _, labels, at in spec.heads]
+
+    def _ids(self, labels: Sequence[str], at: int, pool: StringPool) -> Array:
+        """What the column of a head holds for each of its labels."""
+        name = next((n for n, what, k in self.spec.made if (what, k) == ("label", at)), None)
+        field = self._fields.get(name or "")
+        if field is not None and field.literals and field.labels is not None:
+            return np.array([field.labels.index(x) for x in labels])
+        return pool.pin(pa.array(labels, pa.string()))
+
+    def columns(self, raw: Mapping[int, Array]) -> dict[str, Array]:
+        """Columns of the engine's types, shape ``(n, …)``, from outputs by their number, shape ``(n, …)``."""
+        found: dict[tuple[str, int], Array] = {}
+        for (kind, labels, at), ids in zip(self.spec.heads, self._labels, strict=True):
+            if at in raw:
+                best, score, probs = shares(raw[at], kind, len(labels))
+                found["label", at], found["score", at], found["probs", at] = best, score, probs
+                found["label", at] = ids[best]
+        out = {}
+        for name, what, at in self.spec.made:
+            field = self._fields[name]
+            values = raw[at] if what in ("raw", "samples") else found[what, at]
+            if what == "samples":  # samples come first in a frame, and last in a model
+                samples, *each = field.shape
+                values = np.moveaxis(values.reshape(len(values), *each, samples), -1, 1)
+            values = values.reshape((len(values), *field.shape))
+            out[name] = np.ascontiguousarray(values, DTYPES[field.store])
+        return out
+
+
+def shares(raw: Array, kind: str, labels: int) -> tuple[Array, Array, Array]:
+    """Of each frame the number of the best label, its share, and the shares of all.
+
+    Parameters
+    ----------
+    raw : scores, shape ``(n, …)``
+    kind : ``softmax``: they are weighed against each other; ``sigmoid``: each stands alone, and a single one
+        decides between two labels
+
+    Returns
+    -------
+    best : shape ``(n,)``
+    score : shape ``(n,)``, from 0 to 1; NaN where a score is not a number
+    probs : shape ``(n, scores)``
+
+    Examples
+    --------
+    >>> shares(np.array([[0.0], [3.0]]), "sigmoid", 2)[0].tolist()
+    [1, 1]
+    """
+    z = raw.reshape(len(raw), -1).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # of what is infinite there is no share
+        if kind == "softmax":
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            probs = e / e.sum(axis=1, keepdims=True)
+        else:
+            probs = 1 / (1 + np.exp(-z))
+    best = probs.argmax(axis=1)
+    score = probs[np.arange(len(probs)), best]
+    if kind == "sigmoid" and z.shape[1] == 1 and labels == 2:
+        best = (probs[:, 0] >= 0.5).astype(np.int64)
+        score = np.where(best == 1, probs[:, 0], 1 - probs[:, 0])
+        probs = np.concatenate([1 - probs, probs], axis=1)
+    return best, score, probs
+
+
+def text_of(field: Field, pool: StringPool, text: str) -> Any:  # noqa: ANN401
+    """A label as its column holds it."""
+    if field.literals and field.labels is not None:
+        return field.labels.index(text)
+    return pool.pin(pa.array([text], pa.string()))[0]
