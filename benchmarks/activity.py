@@ -9,11 +9,15 @@ runs with it over the raw sessions of those left out. A window counts by the act
 The others (changes of posture, and what has no label) are not counted. `window` is the label of each window, `steady`
 that of the mean of the last three answers.
 
+Each session is judged once more with its pieces in an order by chance: all people followed one script, and what the
+network knows of the last minutes could have learnt it.
+
 Run:  python benchmarks/activity.py [--data DIRECTORY] [--folds 7] [--alone]
 """
 
 import argparse
 import csv
+import itertools
 import sys
 import tempfile
 from collections import Counter
@@ -56,6 +60,28 @@ def known(session: Path) -> list[tuple[str | None, float]]:
         most = int(counts.argmax())
         out.append((LABELS[most - 1] if 1 <= most <= 6 else None, counts[most] / LENGTH))
     return out
+
+
+def reordered(session: Path, folder: Path) -> Path:
+    """The same session with its pieces in another order, and their labels beside it; a piece ends with a label."""
+    samples = activities(session)
+    with session.with_name("labels.csv").open(encoding="utf-8") as file:
+        exp = int(session.stem[3:5])
+        ends = sorted(int(r["end"]) for r in csv.DictReader(file) if int(r["experiment"]) == exp)
+    pieces = [x for x in np.split(np.arange(len(samples)), ends) if len(x)]
+    order = np.random.default_rng(exp).permutation(len(pieces))
+    rows = np.concatenate([pieces[k] for k in order])
+    with np.load(session) as arrays:
+        np.savez(folder / session.name, acc=arrays["acc"][rows], gyro=arrays["gyro"][rows])
+    bounds = np.flatnonzero(np.diff(samples[rows], prepend=-1, append=-1))
+    user = int(session.stem.partition("user")[2])
+    with (folder / "labels.csv").open("a", encoding="utf-8") as file:
+        if not file.tell():
+            file.write("experiment,user,activity,start,end\n")
+        for start, end in itertools.pairwise(bounds.tolist()):
+            if samples[rows[start]]:
+                file.write(f"{exp},{user},{samples[rows[start]]},{start + 1},{end}\n")
+    return folder / session.name
 
 
 def told(files: list[Path], models: Path) -> dict[str, dict[int, list[str | None]]]:
@@ -121,6 +147,11 @@ def main() -> None:
             for person in out:
                 own = [f for f in files if int(f.stem.partition("user")[2]) == person]
                 found = judged(own, Path(folder) / "models")
+                with tempfile.TemporaryDirectory() as other:
+                    mixed = judged(
+                        [reordered(f, Path(other)) for f in own], Path(folder) / "models"
+                    )
+                found |= {f"{name}, reordered": mixed[name] for name in mixed if "window" in name}
                 each.append(f"{person}: {share(found['window most']):.1%}")
                 for name, pairs in found.items():
                     of_fold.setdefault(name, Counter()).update(pairs)

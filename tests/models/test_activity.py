@@ -118,3 +118,18 @@ def test_two_people_that_were_left_out_are_told_right(trained, scores, tmp_path)
     files = [f for f in trained.sessions(folder) if int(f.stem.partition("user")[2]) in out]
     found = scores.judged(files, tmp_path / "models")
     assert scores.share(found["window most"]) > 0.8
+
+
+def test_a_session_in_another_order_keeps_its_samples_and_their_labels(scores, made_up, tmp_path):
+    (session,) = made_up.glob("exp12*")
+    made = scores.reordered(session, tmp_path)
+    before, after = scores.activities(session), scores.activities(made)
+    with np.load(session) as one, np.load(made) as other:
+        for kind in ("acc", "gyro"):
+            assert not np.array_equal(one[kind], other[kind])
+            given, found = (
+                np.unique(np.column_stack([x[kind], label]), axis=0, return_counts=True)
+                for x, label in ((one, before), (other, after))
+            )
+            np.testing.assert_array_equal(given[0], found[0])
+            np.testing.assert_array_equal(given[1], found[1])
