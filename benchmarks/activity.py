@@ -9,15 +9,13 @@ runs with it over the raw sessions of those left out. A window counts by the act
 The others (changes of posture, and what has no label) are not counted. `window` is the label of each window, `steady`
 that of the mean of the last three answers.
 
-Each session is judged once more with its pieces in an order by chance: all people followed one script, and what the
-network knows of the last minutes could have learnt it.
+Each session is judged once more with its pieces in an order by chance (another one than those of training): all people
+followed one script, which a network that sees the last minutes may learn.
 
-Run:  python benchmarks/activity.py [--data DIRECTORY] [--folds 7] [--alone]
+Run:  python benchmarks/activity.py [--data DIRECTORY] [--folds 7] [--as-recorded | --alone]
 """
 
 import argparse
-import csv
-import itertools
 import sys
 import tempfile
 from collections import Counter
@@ -34,21 +32,10 @@ PIPELINE = ROOT / "pipelines" / "activity.flow"
 LENGTH, HOP = 128, 64
 
 sys.path.insert(0, str(PIPELINE.parent))
-from train_activity import LABELS, export, labelled, learnt, sessions, train  # noqa: E402
+from train_activity import EPOCHS, LABELS, activities, export, learnt, reordered, sessions, train  # noqa: E402
 
 Pairs = Counter[tuple[str, str | None]]
 """How often which truth met which label."""
-
-
-def activities(session: Path) -> np.ndarray:
-    """Of each sample the number of its activity, 0 where there is none."""
-    with np.load(session) as arrays:
-        out = np.zeros(len(arrays["acc"]), np.int64)
-    with (session.parent / "labels.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if int(row["experiment"]) == int(session.stem[3:5]):
-                out[int(row["start"]) - 1 : int(row["end"])] = int(row["activity"])
-    return out
 
 
 def known(session: Path) -> list[tuple[str | None, float]]:
@@ -60,28 +47,6 @@ def known(session: Path) -> list[tuple[str | None, float]]:
         most = int(counts.argmax())
         out.append((LABELS[most - 1] if 1 <= most <= 6 else None, counts[most] / LENGTH))
     return out
-
-
-def reordered(session: Path, folder: Path) -> Path:
-    """The same session with its pieces in another order, and their labels beside it; a piece ends with a label."""
-    samples = activities(session)
-    with session.with_name("labels.csv").open(encoding="utf-8") as file:
-        exp = int(session.stem[3:5])
-        ends = sorted(int(r["end"]) for r in csv.DictReader(file) if int(r["experiment"]) == exp)
-    pieces = [x for x in np.split(np.arange(len(samples)), ends) if len(x)]
-    order = np.random.default_rng(exp).permutation(len(pieces))
-    rows = np.concatenate([pieces[k] for k in order])
-    with np.load(session) as arrays:
-        np.savez(folder / session.name, acc=arrays["acc"][rows], gyro=arrays["gyro"][rows])
-    bounds = np.flatnonzero(np.diff(samples[rows], prepend=-1, append=-1))
-    user = int(session.stem.partition("user")[2])
-    with (folder / "labels.csv").open("a", encoding="utf-8") as file:
-        if not file.tell():
-            file.write("experiment,user,activity,start,end\n")
-        for start, end in itertools.pairwise(bounds.tolist()):
-            if samples[rows[start]]:
-                file.write(f"{exp},{user},{samples[rows[start]]},{start + 1},{end}\n")
-    return folder / session.name
 
 
 def told(files: list[Path], models: Path) -> dict[str, dict[int, list[str | None]]]:
@@ -130,17 +95,19 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "har_hapt")
     parser.add_argument("--folds", type=int, default=7)
-    parser.add_argument("--alone", action="store_true", help='the network does not see where "down" has been')  # fmt: skip
+    parser.add_argument("--as-recorded", action="store_true", help="sessions are learnt in the order of the script alone")  # fmt: skip
+    parser.add_argument("--alone", action="store_true", help='the network does not see where "down" has been, and needs no other order')  # fmt: skip
     given = parser.parse_args()
     files = sessions(given.data)
+    mixed = not (given.as_recorded or given.alone)
     total: dict[str, Pairs] = {}
     with tempfile.TemporaryDirectory() as folder:
-        x, y, people = learnt(labelled(given.data, Path(folder)))
+        x, y, people = learnt(given.data, Path(folder), mixed=mixed)
         everyone = np.unique(people)
         for fold in range(given.folds):
             out = everyone[fold :: given.folds]
             is_other = ~np.isin(people, out)
-            net = train(x[is_other], y[is_other], has_past=not given.alone)
+            net = train(x[is_other], y[is_other], epochs=EPOCHS[mixed], has_past=not given.alone)
             export(net, Path(folder) / "models" / "activity.pt2")
             of_fold: dict[str, Pairs] = {}
             each = []
@@ -148,10 +115,10 @@ def main() -> None:
                 own = [f for f in files if int(f.stem.partition("user")[2]) == person]
                 found = judged(own, Path(folder) / "models")
                 with tempfile.TemporaryDirectory() as other:
-                    mixed = judged(
-                        [reordered(f, Path(other)) for f in own], Path(folder) / "models"
+                    again = judged(
+                        [reordered(f, Path(other), seed=0) for f in own], Path(folder) / "models"
                     )
-                found |= {f"{name}, reordered": mixed[name] for name in mixed if "window" in name}
+                found |= {f"{name}, reordered": again[name] for name in again if "window" in name}
                 each.append(f"{person}: {share(found['window most']):.1%}")
                 for name, pairs in found.items():
                     of_fold.setdefault(name, Counter()).update(pairs)

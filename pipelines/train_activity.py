@@ -10,6 +10,7 @@ Run:  python pipelines/train_activity.py --data DIRECTORY      (minutes; writes 
 
 import argparse
 import csv
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -41,7 +42,9 @@ param known = "truth.arrow"
 LENGTH, RATE_HZ = 128, 50
 VECTORS = 5
 """Three axes each: acceleration, rate of turn, and where "down" has been on three spans of time."""
-EPOCHS, BATCH = 8, 128
+BATCH = 128
+EPOCHS = {True: 5, False: 8}
+"""Passes over the windows, with the sessions in another order beside them, and without."""
 
 
 class Net(nn.Module):
@@ -78,6 +81,39 @@ class Net(nn.Module):
 def sessions(data: Path) -> list[Path]:
     """The files of a folder in the order in which the engine reads them."""
     return sorted(data.glob("exp*_user*.npz"), key=lambda p: p.name.encode())
+
+
+def activities(session: Path) -> np.ndarray:
+    """Of each sample the number of its activity, 0 where there is none."""
+    with np.load(session) as arrays:
+        out = np.zeros(len(arrays["acc"]), np.int64)
+    with (session.parent / "labels.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if int(row["experiment"]) == int(session.stem[3:5]):
+                out[int(row["start"]) - 1 : int(row["end"])] = int(row["activity"])
+    return out
+
+
+def reordered(session: Path, folder: Path, seed: int) -> Path:
+    """The same session with its pieces in another order, and their labels beside it; a piece ends with a label."""
+    samples = activities(session)
+    with session.with_name("labels.csv").open(encoding="utf-8") as file:
+        exp = int(session.stem[3:5])
+        ends = sorted(int(r["end"]) for r in csv.DictReader(file) if int(r["experiment"]) == exp)
+    pieces = [x for x in np.split(np.arange(len(samples)), ends) if len(x)]
+    order = np.random.default_rng([seed, exp]).permutation(len(pieces))
+    rows = np.concatenate([pieces[k] for k in order])
+    with np.load(session) as arrays:
+        np.savez(folder / session.name, acc=arrays["acc"][rows], gyro=arrays["gyro"][rows])
+    bounds = np.flatnonzero(np.diff(samples[rows], prepend=-1, append=-1))
+    user = int(session.stem.partition("user")[2])
+    with (folder / "labels.csv").open("a", encoding="utf-8") as file:
+        if not file.tell():
+            file.write("experiment,user,activity,start,end\n")
+        for start, end in itertools.pairwise(bounds.tolist()):
+            if samples[rows[start]]:
+                file.write(f"{exp},{user},{samples[rows[start]]},{start + 1},{end}\n")
+    return folder / session.name
 
 
 def truth(data: Path) -> pa.Table:
@@ -149,7 +185,9 @@ def varied(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def train(x: torch.Tensor, y: torch.Tensor, *, epochs: int = EPOCHS, has_past: bool = True) -> Net:
+def train(
+    x: torch.Tensor, y: torch.Tensor, *, epochs: int = EPOCHS[True], has_past: bool = True
+) -> Net:
     """A network for windows and the numbers of their labels."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -172,9 +210,21 @@ def train(x: torch.Tensor, y: torch.Tensor, *, epochs: int = EPOCHS, has_past: b
     return net.eval()
 
 
-def learnt(frames: Path) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Windows to learn from, the numbers of their labels, and who each is of."""
-    found = FrameDataset(frames, labels=LABELS, others="drop", min_share=0.75)
+def learnt(
+    data: Path, out: Path, *, mixed: bool = True
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Windows to learn from, the numbers of their labels, and who each is of; a folder holds what is made on the way.
+
+    Every session comes as it is, and with its pieces in another order: all people followed one script, and a network
+    that sees the last minutes would learn it.
+    """
+    files = [labelled(data, out)]
+    if mixed:
+        (out / "mixed").mkdir()
+        for session in sessions(data):
+            reordered(session, out / "mixed", seed=1)
+        files.append(labelled(out / "mixed", out / "mixed"))
+    found = FrameDataset(files, labels=LABELS, others="drop", min_share=0.75)
     x = torch.stack([x for x, _ in found])
     return x, found.targets, found.groups("user")
 
@@ -210,7 +260,7 @@ def main() -> None:
     if not (given.data / "labels.csv").exists() or not sessions(given.data):
         parser.error(f"there are no sessions and labels.csv in {given.data}; docs/examples/activity.md says where to get them")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        x, y, people = learnt(labelled(given.data, Path(folder)))
+        x, y, people = learnt(given.data, Path(folder))
     net = train(x, y)
     with torch.inference_mode():
         known = float((net(x).argmax(1) == y).float().mean())
