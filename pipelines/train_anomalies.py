@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import torch
+from export import write
 from scipy.signal import lfilter
 from torch import nn
-from train_motion import write
 
 import flowedge
 

@@ -258,6 +258,17 @@ def test_a_key_is_captured_from_the_path():
     assert node.address == "data/{who}.arrow"
 
 
+def test_a_key_from_the_path_that_is_a_number_is_read_as_one():
+    node = only(
+        graph_of(
+            'source s (time, n: key i32, v: f64) from arrow("data/{n}.arrow")\nsink s to console'
+        ),
+        g.Source,
+    )
+    assert dict(node.raw)["n"].store == "i32"
+    assert [(x.raw, x.expr) for x in node.keys] == [("n", None)]
+
+
 # ---- stages
 
 

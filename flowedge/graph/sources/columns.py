@@ -83,9 +83,10 @@ def _raw_column(c: Checker, column: st.Column, type_: Type, scope: Scope, d: Dra
     name = column.name.name
     if column.expr is None:
         if name in captures:
-            return g.RawColumn(
-                name, None if type_.store == "string" else Cast(Read(name, TEXT), type_), name
+            d.fields[name] = (
+                type_  # the connector reads it out of the path, and says where it does not fit
             )
+            return g.RawColumn(name, None, name)
         return _from_field(c, name, column.name.span, name, type_, d, described)
     if isinstance(column.expr, t.Text):
         return _from_field(c, name, column.expr.span, column.expr.value, type_, d, described)
