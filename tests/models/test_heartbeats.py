@@ -17,7 +17,7 @@ DATA = ROOT.parent / "shared" / "data" / "mitbih"
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def judge(monkeypatch):
     """The script that judges."""
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
@@ -40,12 +40,12 @@ def test_height_and_baseline_of_a_beat_beside_the_usual_one_are_no_matter():
     np.testing.assert_allclose(raised, plain, atol=1e-3)
 
 
-def test_beats_are_matched_one_to_one_and_each_counts_once(benchmark):
-    truth = benchmark.Truth(
+def test_beats_are_matched_one_to_one_and_each_counts_once(judge):
+    truth = judge.Truth(
         np.array([1.0, 2.0, 2.1, 5.0, 8.0]), np.array(["N", "V", "N", "S", "Q"]), [(6.0, 7.0)]
     )
     time_s = np.array([1.02, 2.04, 3.0, 6.5, 8.0])
-    counts = benchmark.judged(truth, time_s, np.array(["N", "V", "F", "V", "V"]))
+    counts = judge.judged(truth, time_s, np.array(["N", "V", "F", "V", "V"]))
     assert counts.tolist() == [
         [1, 0, 0, 0, 1],  # the beat at 2.1 s has no find of its own
         [0, 0, 0, 0, 1],
@@ -56,9 +56,9 @@ def test_beats_are_matched_one_to_one_and_each_counts_once(benchmark):
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the recordings are not part of the project")
-def test_beats_of_a_recording_are_told_as_annotated(benchmark):
+def test_beats_of_a_recording_are_told_as_annotated(judge):
     record = DATA / "119"
-    counts = benchmark.judged(benchmark.truth_of(record), *benchmark.told(record, MODEL))
+    counts = judge.judged(judge.truth_of(record), *judge.told(record, MODEL))
     right = np.trace(counts[:4, :4])
     assert right / counts[:4].sum() > 0.98
     assert counts[2, 2] / counts[2].sum() > 0.98
