@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from export import write as write_archive
 from torch import nn
 
+import flowedge
+from flowedge.runtime.run import Run
 from flowedge.runtime.windows import write
 from flowedge.torch import FrameDataset
 
@@ -38,10 +41,19 @@ TRUTH = """
 source truth from wfdb.annotations("{record}")
 stream marks = truth | where symbol in [SYMBOLS] | select symbol
 """
+FIBRILLATION = """
+import "PIPELINE" as beats
+source found (time, patient: key i32) from arrow("FOLDER/found.arrow")
+sink found | beats.rhythm() to arrow("FOLDER/rhythm.arrow")
+"""
+LEANING = (0.0, 0.0, -0.8, 0.0)
+"""Added to the logits of N, S, V and F: V was told too often, for sensitivity and positive predictivity to be alike."""
 LEADS = ("lead", "second")
 RATE_HZ, SAMPLES, MEMBERS = 60, 54, 4
 RHYTHM = 18
 """Numbers that tell of the rhythm: `r1` to `r18` of the pipeline."""
+IRREGULAR = {"N": 0.2, "V": 0.1}
+"""Shares of the beats of these classes that are put, in each round, into a rhythm of atrial fibrillation."""
 ROUNDS, BATCH, KEPT = 10, 256, 1 / 3
 """A round sees a third of the beats of class N, and all others."""
 
@@ -76,6 +88,7 @@ class Heartbeats(nn.Module):
         self.members = nn.ModuleList(members)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        self.register_buffer("leaning", torch.tensor(LEANING))
 
     def forward(
         self,
@@ -87,12 +100,12 @@ class Heartbeats(nn.Module):
     ) -> torch.Tensor:
         """Logits (beats, 4) of beats (beats, 54) of two leads in mV, and of 18 numbers (beats, 1) of the rhythm."""
         numbers = (torch.cat(list(rhythm), 1) - self.mean) / self.std
-        total = torch.zeros(1, len(LABELS))
+        votes = []
         for member in self.members:
             first = member(lead, lead_usual, numbers).log_softmax(1)
             other = member(second, second_usual, numbers).log_softmax(1)
-            total = total + (0.6 * first + 0.4 * other) / len(self.members)
-        return total
+            votes.append(0.6 * first + 0.4 * other)
+        return torch.stack(votes).mean(0) + self.leaning
 
 
 @dataclass(frozen=True)
@@ -132,6 +145,39 @@ def beats_of(record: Path, folder: Path) -> Beats:
     )
 
 
+def fibrillation() -> torch.Tensor:
+    """The rhythm (beats, 18) of made-up atrial fibrillation, out of the pipeline's own `rhythm`, from a fixed seed.
+
+    Only two of the records have much of it, and each has its own pace. Here intervals do not depend on the ones before,
+    gamma distributed around 0.45 to 1.2 s with a coefficient of variation of 0.12 to 0.35, 80 patients with 300 beats.
+    """
+    draw = np.random.default_rng(3)
+    times, patients = [], []
+    for patient in range(80):
+        mean, spread = np.exp(draw.uniform(np.log(0.45), np.log(1.2))), draw.uniform(0.12, 0.35)
+        intervals = mean * draw.gamma(1 / spread**2, spread**2, 300)
+        times.append(np.cumsum(np.maximum(0.25, intervals)))
+        patients.append(np.full(300, patient, np.int32))
+    time_ns, patient = np.concatenate(times) * 1e9, np.concatenate(patients)
+    order = np.argsort(time_ns, kind="stable")
+    found = pa.table(
+        {
+            "time": pa.array(time_ns[order].astype(np.int64)).cast(pa.timestamp("ns", "UTC")),
+            "patient": patient[order],
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        with pa.OSFile(f"{folder}/found.arrow", "wb") as file, pa.ipc.new_file(file, found.schema) as writer:  # fmt: skip
+            writer.write_table(found)
+        text = FIBRILLATION.replace("PIPELINE", str(PIPELINE)).replace("FOLDER", folder)
+        Run(flowedge.compile(text=text))()
+        with pa.memory_map(f"{folder}/rhythm.arrow") as file:
+            rows = pa.ipc.open_file(file).read_all()
+            numbers = np.stack([rows[f"r{k + 1}"].to_numpy() for k in range(RHYTHM)], 1)
+    settled = rows["time"].cast(pa.int64()).to_numpy() > 15e9
+    return torch.from_numpy(numbers[settled].astype(np.float32))
+
+
 def train(parts: Sequence[Beats]) -> Heartbeats:
     """The networks, trained on the beats of some records."""
     torch.set_num_threads(1)
@@ -140,11 +186,14 @@ def train(parts: Sequence[Beats]) -> Heartbeats:
         torch.cat([p.rhythm for p in parts]), torch.cat([p.label for p in parts]),
     )  # fmt: skip
     mean, std = whole.rhythm.mean(0), whole.rhythm.std(0) + 1e-3
-    members = [_member(whole, mean, std, seed) for seed in range(MEMBERS)]
+    irregular = (fibrillation() - mean) / std
+    members = [_member(whole, mean, std, irregular, seed) for seed in range(MEMBERS)]
     return Heartbeats(members, mean, std).eval()
 
 
-def _member(beats: Beats, mean: torch.Tensor, std: torch.Tensor, seed: int) -> Member:
+def _member(
+    beats: Beats, mean: torch.Tensor, std: torch.Tensor, irregular: torch.Tensor, seed: int
+) -> Member:
     """One network, from one seed."""
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
@@ -166,7 +215,13 @@ def _member(beats: Beats, mean: torch.Tensor, std: torch.Tensor, seed: int) -> M
         chosen = draw.permutation(np.concatenate([draw.choice(normal, kept, replace=False), rare]))
         which = (draw.random(len(chosen)) < 0.4).astype(int)
         x, t = _varied(shape[chosen, which], usual[chosen, which], draw)
-        r = rhythm[chosen] + draw.normal(0, 0.1, (len(chosen), RHYTHM))
+        r = rhythm[chosen]
+        for name, share in IRREGULAR.items():
+            put = np.flatnonzero(
+                (label[chosen] == LABELS.index(name)) & (draw.random(len(chosen)) < share)
+            )
+            r[put] = irregular.numpy()[draw.integers(0, len(irregular), len(put))]
+        r = r + draw.normal(0, 0.1, (len(chosen), RHYTHM))
         given = [torch.from_numpy(v.astype(np.float32)) for v in (x, t, r)]
         wanted = torch.from_numpy(label[chosen])
         for k in range(steps):

@@ -138,6 +138,12 @@ def test_prev_reads_what_is_being_defined():
     assert any(isinstance(e, Previous) and e.name == "q" for e in walk(found))
 
 
+def test_prev_of_a_list_begins_with_a_list():
+    lists = 'source s (time, v: f64<3> [mV]) at 100 Hz from arrow("in.arrow")\n'
+    assert refused("prev(q, 0 mV) + v", lists) == ["FE301"]
+    assert derived("prev(q, 0 * v) + v", lists).type.shape == (3,)
+
+
 def test_conditions_are_averaged_as_shares():
     assert derived("mean(ok) over 1 s").type.store == "f64"
 

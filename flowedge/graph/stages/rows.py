@@ -137,9 +137,11 @@ def _same_as_before(c: Checker, found: Expr, name: str, binding: t.Binding) -> N
             same = u == v or (
                 u is not None and v is not None and u.same_dimension(v) and u.factor == v.factor
             )
-            if not same or e.type.is_number != found.type.is_number:
+            alike = e.type.is_number == found.type.is_number and e.type.shape == found.type.shape
+            if not same or not alike:
                 c.report(q.UnitsDiffer.at(binding.expr.span, f"`{name}` was {e.type} and becomes {found.type}",
-                                          why="`prev` gives what it was after the row before", fix="give `prev` a first value in the unit of the result"))  # fmt: skip
+                                          why="`prev` gives what it was after the row before", fix="give `prev` a first value in the unit of the result" if e.type.shape == found.type.shape else
+                                          "give `prev` a first value of that many elements, for example `0 * x` of a list `x`"))  # fmt: skip
                 return
 
 
