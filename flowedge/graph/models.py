@@ -160,9 +160,6 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
             )
         )
         return None
-    runs = kind in ("torch", "onnx")
-    if not runs:
-        c.not_yet(tree.op.name.span, f"a model of `{kind}`", "export it for `torch`")
     path, digest = _path_and_digest(c, tree.op, place)
     if path is None:
         return None
@@ -200,13 +197,12 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
             case "isolated":
                 isolated = True
     file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, device=device, isolated=isolated, span=tree.span)  # fmt: skip
-    out = Declared(file, inputs, tuple(outputs), batch, None, states, breaker, runs)
-    if runs:
-        try:
-            out = replace(out, shape=c.catalog.model(path, kind))
-        except CatalogError as error:
-            c.report(ModelUnreadable.at(tree.op.span, error.message, fix=error.fix))
-            out = replace(out, runs=False)
+    out = Declared(file, inputs, tuple(outputs), batch, None, states, breaker)
+    try:
+        out = replace(out, shape=c.catalog.model(path, kind))
+    except CatalogError as error:
+        c.report(ModelUnreadable.at(tree.op.span, error.message, fix=error.fix))
+        out = replace(out, runs=False)
     if states and out.shape is not None and out.shape.inputs:
         out = replace(out, shape=_without_states(c, out, tree))
     out = replace(out, outputs=_with_labels(c, out, tree))

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 LARGEST_FILE = 2**30
-KINDS = {".onnx": "onnx"}
+KINDS = {".onnx": "onnx", ".tflite": "litert"}
 """Formats by the end of a file's name; all others are Torch's."""
 
 
-LIBRARIES = {"torch": ("torch",), "onnx": ("onnx", "onnxruntime")}
+LIBRARIES = {
+    "torch": ("torch",),
+    "onnx": ("onnx", "onnxruntime"),
+    "litert": ("ai_edge_litert.interpreter",),
+}
 """What runs the models of a kind."""
 
 
@@ -165,7 +169,7 @@ def load(
     path : a ``.pt2`` written by torch.export, or a TorchScript archive; an ONNX model
     sha256 : the digest that the pipeline asks for, None for any
     trusted : digests of programs (TorchScript) that the user lets run
-    kind : ``torch`` or ``onnx``
+    kind : ``torch``, ``onnx`` or ``litert``
     device : ``cpu`` or ``cuda``
     isolated : run it in a process of its own
 
@@ -173,7 +177,7 @@ def load(
     ------
     ModelError
         missing, damaged, not allowed, or what runs it is not installed (the extras ``flowedge[torch]``,
-        ``flowedge[onnx]``)
+        ``flowedge[onnx]``, ``flowedge[litert]``)
     DigestError
         the digest differs
     """
@@ -183,6 +187,11 @@ def load(
 
         permit(data, digest, path, trusted, kind)
         return Isolated(data, digest, str(path), kind, device)
+    if kind == "litert":
+        _require_litert(path)
+        from flowedge.models.trial import attempt  # noqa: PLC0415
+
+        attempt(data, str(path))
     return build(data, digest, path, trusted, kind, device)
 
 
@@ -217,6 +226,11 @@ def build(
         from flowedge.models.onnx import Session  # noqa: PLC0415
 
         return Model(Session(data, str(path), device), digest)
+    if kind == "litert":
+        _require_litert(path)
+        from flowedge.models import litert  # noqa: PLC0415
+
+        return Model(litert.Session(data, str(path), device), digest)
     permit(data, digest, path, trusted, kind)
     archive = Archive(data, str(path))
     if is_torchscript(archive):
@@ -250,6 +264,13 @@ def _require_onnx(path: str | Path) -> None:
         )
 
 
+def _require_litert(path: str | Path) -> None:
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise ModelError(
+            f"model `{path}` needs LiteRT, which is not installed; run: pip install 'flowedge[litert]'"
+        )
+
+
 def is_torchscript(archive: Archive) -> bool:
     """Whether an archive is a TorchScript program: code and a pickle at its root."""
     return any(
@@ -263,7 +284,7 @@ def inspect(path: str | Path, kind: str | None = None) -> ModelInfo:
     Parameters
     ----------
     path : where it lies
-    kind : ``torch`` or ``onnx``; None: as its name ends
+    kind : ``torch``, ``onnx`` or ``litert``; None: as its name ends
 
     Raises
     ------
@@ -293,11 +314,16 @@ def describe(path: str | Path, kind: str | None = None) -> Description:
     """As `inspect`, with the digests of what was read."""
     data, digest = read(path)
     told = None
-    if (kind or KINDS.get(Path(path).suffix.lower())) == "onnx":
+    kind = kind or KINDS.get(Path(path).suffix.lower(), "torch")
+    if kind == "onnx":
         _require_onnx(path)
         from flowedge.models.onnx import Graph  # noqa: PLC0415
 
         info = Graph(data, str(path)).info
+    elif kind == "litert":
+        from flowedge.models import litert  # noqa: PLC0415
+
+        info = litert.Graph(data, str(path)).info
     else:
         archive = Archive(data, str(path))
         info = ModelInfo((), ()) if is_torchscript(archive) else Program(archive).info()

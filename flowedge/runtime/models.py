@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import ModelError
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.timed import Timed
 
@@ -12,7 +11,7 @@ from flowedge.runtime.timed import Timed
 def load_models(program: p.Program, trusted: frozenset[str]) -> dict[str, Any]:
     """Every model that a node of the program calls, by name; a file that several name is loaded once.
 
-    Torch and ONNX Runtime are imported only where a model needs them.
+    Torch, ONNX Runtime and LiteRT are imported only where a model needs them.
 
     Raises
     ------
@@ -41,9 +40,7 @@ def files_of(program: p.Program) -> list[p.ModelFileSpec]:
 
 def load_model(file: p.ModelFileSpec, trusted: frozenset[str]) -> Any:  # noqa: ANN401
     """One model, ready to be called; raises ModelError."""
-    if file.kind not in ("torch", "onnx"):
-        raise ModelError(f"model `{file.name}`: this version cannot run `{file.kind}` models yet")
-    from flowedge.models.load import load  # noqa: PLC0415  # brings Torch or ONNX Runtime
+    from flowedge.models.load import load  # noqa: PLC0415  # brings what runs it
 
     return load(file.path, file.sha256 or None, trusted, file.kind, device=file.device, isolated=file.isolated)  # fmt: skip
 
