@@ -12,6 +12,7 @@ from support.command import cli
 from flowedge.lang.errors import ModelError
 from flowedge.models.litert import Graph, Scale
 from flowedge.models.load import build, describe, load
+from flowedge.models.trust import NONE
 
 LENGTH = 60
 
@@ -22,7 +23,7 @@ def small():
 
 
 def session(data):
-    return build(data, "", "net.tflite", frozenset(), "litert")
+    return build(data, "", "net.tflite", NONE, "litert")
 
 
 def test_a_model_says_what_numpy_says(small, tmp_path):
