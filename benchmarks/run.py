@@ -13,6 +13,8 @@ from common import machine, summary
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+MODELS = "\n# Models\n"
+"""What stands from here on in the results is of the benchmarks of models, which are run one by one."""
 BEGIN, END = "<!-- written by benchmarks/run.py -->\n", "<!-- until here -->"
 
 
@@ -34,7 +36,9 @@ def main() -> None:
     ):
         parts += ["", f"## {title}", "", *run()]
     results = "\n".join(parts) + "\n"
-    (HERE / "RESULTS.md").write_text(results, encoding="utf-8")
+    path = HERE / "RESULTS.md"
+    kept = path.read_text(encoding="utf-8").partition(MODELS)
+    path.write_text(results + "".join(kept[1:]), encoding="utf-8")
     head, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     tail = rest.partition(END)[2]
     table = "\n".join(["", *summary(results), "", ""])

@@ -6,13 +6,11 @@ samples. Shifts, turns of the watch, changes of strength and noise make more of 
 Run:  python pipelines/train_motion.py        (about half a minute; writes pipelines/models/motion.pt2)
 """
 
-import io
-import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from export import write
 from prepare_motion import pieces
 from scipy.signal import butter, sosfilt
 from torch import nn
@@ -108,25 +106,6 @@ def export(net: MotionNet, path: Path) -> None:
     frame = (torch.zeros(16, 3, LENGTH), torch.zeros(16, 3, LENGTH))
     batch = torch.export.Dim("batch", min=1, max=4096)
     write(torch.export.export(net, frame, dynamic_shapes=({0: batch}, {0: batch})), path)
-
-
-def write(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Write an archive without the traces of this machine that torch.export leaves in it, always the same bytes."""
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(buffer) as full, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as lean:
-        for name in sorted(full.namelist()):
-            data = full.read(name)
-            if "/sample_inputs/" in name or name.endswith("serialization_id"):
-                continue
-            if name.endswith("models/model.json"):
-                graph = json.loads(data)
-                for node in graph["graph_module"]["graph"]["nodes"]:
-                    node["metadata"] = {}
-                data = json.dumps(graph, separators=(",", ":"), sort_keys=True).encode()
-            inside = name.split("/", 1)[1]
-            lean.writestr(zipfile.ZipInfo(f"{path.stem}/{inside}", (1980, 1, 1, 0, 0, 0)), data)
 
 
 if __name__ == "__main__":

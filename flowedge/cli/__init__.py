@@ -1,4 +1,4 @@
-"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model`` and more."""
+"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows`` and more."""
 
 import contextlib
 import json
@@ -14,6 +14,7 @@ import typer
 from flowedge import __version__
 from flowedge.cli.keys import keys
 from flowedge.cli.models import models
+from flowedge.cli.windows import windows
 from flowedge.lang.errors import FlowEdgeError, RunError
 from flowedge.ui import options
 
@@ -478,6 +479,7 @@ def verify(
 
 app.add_typer(keys, name="key")
 app.add_typer(models, name="model")
+app.command("windows")(windows)
 
 
 @app.command()

@@ -310,7 +310,8 @@ class SinkSpec(NodeSpec):
     """Where rows leave the session; `columns` in order, keys first. The shell finds the connector.
 
     `durability`: when rows are safe from a loss of power (commit: at every checkpoint; interval: every
-    `sync_ns`; os: when the system gets to it). `signed_by`: where the key lies that signs its files.
+    `sync_ns`; os: when the system gets to it). `signed_by`: where the key lies that signs its files. `about`: what
+    its schema tells besides, as metadata.
     """
 
     connector: str = ""
@@ -324,6 +325,7 @@ class SinkSpec(NodeSpec):
     durability: str = "commit"
     sync_ns: int = 0
     signed_by: str = ""
+    about: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,7 +395,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 7
+FORMAT = 8
 
 
 def pack(program: Program) -> bytes:

@@ -42,7 +42,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output of a model: None in `shape` is free; the first length is the batch.
+    """One input or output of a model: None in `shape` is free; the first length is the batch; empty: it is not told.
 
     Of `units`, `mean` and `std` there is one for all channels, or one for each; `channels` are their names. What
     is empty is not told.

@@ -14,6 +14,7 @@ from flowedge.graph.sinks import Sinks, normal
 from flowedge.graph.sources import source
 from flowedge.graph.stages.meeting import union
 from flowedge.graph.strings import resolve
+from flowedge.graph.training import Pipelines, Wanted, frames
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import FlowError, did_you_mean
@@ -30,6 +31,7 @@ def check(
     params: Mapping[str, str],
     catalog: Catalog,
     imports: Callable[[str], str],
+    wanted: Wanted | None = None,
 ) -> g.Graph:
     """Check a pipeline.
 
@@ -39,6 +41,8 @@ def check(
     params : texts of parameters from outside, read with the default's type and unit
     catalog : connectors, schemas of files, models
     imports : the text of an imported file; raises OSError where there is none
+    wanted : frames for a model that shall be written; they take the place of all sinks, and only what they need is
+        checked
 
     Raises
     ------
@@ -50,14 +54,15 @@ def check(
     tree = parse(text, file)
     c = Checker(catalog=catalog, given=params, imports=imports)
     checked = Checked(c, tree, file)
-    graph = checked.graph()
+    graph = checked.graph() if wanted is None else checked.training(wanted)
     if c.has_errors:
         raise FlowError(c.problems)
     built = sum(isinstance(n, g.Sink) for n in graph.nodes)
-    if built != len(checked.module.sinks):  # nobody may lose rows in silence
+    expected = len(checked.module.sinks) if wanted is None else 1
+    if built != expected:  # nobody may lose rows in silence
         raise InternalError(
             "a pipeline without mistakes whose sinks cannot all be built",
-            expected=f"{len(checked.module.sinks)} sinks",
+            expected=f"{expected} sinks",
             seen=f"{built}",
         )
     return graph
@@ -107,6 +112,18 @@ class Checked:
         for decl in [d for d in self.module.names.values() if d.module is self.module]:
             self._rest(decl)
         self._unused({d.name for d in self.module.names.values() if d.used})
+        return self._made(told)
+
+    def training(self, wanted: Wanted) -> g.Graph:
+        """The graph of the frames that a model would see, and of nothing else."""
+        told = params(self.c, self.module)
+        self._reads()
+        how = Pipelines(self._joined, self.ref, self.world)
+        frames(self.c, self.module, self.sinks, wanted, how)
+        return self._made(told)
+
+    def _made(self, told: tuple[tuple[str, str], ...]) -> g.Graph:
+        c = self.c
         c.problems.sort(key=lambda p: p.place)
         return g.Graph(
             nodes=tuple(c.nodes),
@@ -275,17 +292,24 @@ class Checked:
 
     def pipeline(self, tree: st.Pipeline, scope: Scope, name: str) -> dict[str, Flow] | None:
         """References and stages of a stream or a sink."""
+        flow = self._joined(tree, scope, name)
+        if flow is None:
+            stages.flatten(self.c, tree.stages, scope)
+            return None
+        return stages.run(self.c, flow, tree.stages, scope, self.world)
+
+    def _joined(self, tree: st.Pipeline, scope: Scope, name: str) -> Flow | None:
+        """What a pipeline begins with: a stream, or the union of several."""
         flows = [(self.ref(r, scope), r) for r in tree.refs]
         good = [(f, r) for f, r in flows if f is not None]
         if len(good) != len(flows):
-            stages.flatten(self.c, tree.stages, scope)
             return None
         flow = (
             good[0][0]
             if len(good) == 1
             else union(self.c, good, name, tree.refs[0].span.to(tree.refs[-1].span))
         )
-        return stages.run(self.c, replace(flow, name=name), tree.stages, scope, self.world)
+        return replace(flow, name=name)
 
     def _part(self, decl: Decl, flows: dict[str, Flow], part: str, ref: t.Ref) -> Flow | None:
         """``S.late`` or ``S.silent``."""

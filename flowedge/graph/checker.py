@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flowedge.graph import nodes as g
 from flowedge.graph.catalog import Catalog
-from flowedge.graph.names import Decl, Module, NotYet
+from flowedge.graph.names import Decl, Module, NotYet, Scope
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Diagnostic
 from flowedge.lang.span import Span
@@ -73,6 +73,7 @@ class Checker:
     flows : streams that are done, by (file, name); None while one is being made
     zones : names of the time zones that the text speaks of
     uses_probs : the text asks for the probabilities of a model somewhere
+    framed : of each node that makes frames the rows that it makes them of, and the stage that says so
     """
 
     catalog: Catalog
@@ -86,6 +87,7 @@ class Checker:
     branches_used: set[tuple[str, str]] = field(default_factory=set)
     branch_spans: dict[tuple[str, str], Span] = field(default_factory=dict)
     zones: set[str] = field(default_factory=set)
+    framed: dict[int, tuple[Flow, t.Stage, Scope]] = field(default_factory=dict)
     quiet: int = 0
     uses_probs: bool = False
     _hidden: int = 0

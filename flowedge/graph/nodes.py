@@ -435,6 +435,8 @@ class Sink(Node):
     sync_s: float = 0.0
     signed_by: str = ""
     writes_files: bool = True
+    about: tuple[tuple[str, str], ...] = ()
+    """What its files tell besides, as metadata."""
 
 
 def expressions_of(node: Node) -> tuple[Expr, ...]:

@@ -116,8 +116,14 @@ class Sinks:
         self.paths: list[tuple[str, Span, str]] = []
         self.reads: list[tuple[str, Span]] = []
 
-    def add(self, tree: st.Sink, flow: Flow | None, scope: Scope) -> None:
-        """Check one sink, and make its node."""
+    def add(
+        self,
+        tree: st.Sink,
+        flow: Flow | None,
+        scope: Scope,
+        about: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Check one sink, and make its node; `about` is what its files tell besides."""
         c = self.c
         place = k.place_of(scope)
         given = next((x for x in tree.clauses if x.word == "as"), None)
@@ -144,7 +150,7 @@ class Sinks:
         out = flow.type
         c.put(g.Sink, (flow,), out, name=name, label=f"sink {opening.name}", span=tree.connector.span, connector=opening.name,
                      address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise,
-              writes_files=opening.info is None or opening.info.writes_files, **rest)  # fmt: skip
+              writes_files=opening.info is None or opening.info.writes_files, about=about, **rest)  # fmt: skip
 
     def _name(
         self, tree: st.Sink, given: st.Clause | None, opening: Opened | None
@@ -152,15 +158,9 @@ class Sinks:
         """`as NAME`, the stream's name, or ``stream_connector`` on a chain."""
         if given is not None:
             return given.names[0].name, given.names[0].span
-        ref = tree.pipeline.refs[0]
-        told = (
-            str(ref).replace(".", "_")
-            if len(tree.pipeline.refs) == 1
-            else "_".join(str(r).replace(".", "_") for r in tree.pipeline.refs)
-        )
-        if tree.pipeline.stages:
-            told = f"{told}_{opening.name if opening is not None else tree.connector.name.name}"
-        return told.replace(".", "_"), ref.span
+        return name_of(tree, opening.name if opening is not None else ""), tree.pipeline.refs[
+            0
+        ].span
 
     def _numbered(self, name: str) -> str:
         """Chains without a name of their own are counted: ``s_arrow``, ``s_arrow_2``."""
@@ -304,6 +304,17 @@ class Sinks:
         seen = list(dict.fromkeys(spans))[-2:]
         self.c.report(DeadlineBelowFloor.at(deadline.limit.span, f"a deadline of {limit:g} s, and rows wait up to {floor:g} s", others=[(s, x) for s, x in seen if s is not None],
                                             why="lateness, windows and waits count from the first row", fix=f"allow more than {floor:g} s, or wait less"))  # fmt: skip
+
+
+def name_of(tree: st.Sink, connector: str = "") -> str:
+    """What a sink is called: `as NAME`, the stream's name, or ``stream_connector`` on a chain."""
+    given = next((x for x in tree.clauses if x.word == "as"), None)
+    if given is not None:
+        return given.names[0].name
+    told = "_".join(str(r) for r in tree.pipeline.refs)
+    if tree.pipeline.stages:
+        told = f"{told}_{connector or tree.connector.name.name}"
+    return told.replace(".", "_")
 
 
 def normal(path: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowedge.graph.budget import Budget
     from flowedge.graph.catalog import Catalog
     from flowedge.graph.nodes import Graph, ModelFile, Node
+    from flowedge.graph.training import Wanted
     from flowedge.session.session import Session
 
 FORMAT = 1
@@ -111,6 +112,7 @@ def compile_flow(
     use_cache: bool = True,
     vet: Callable[[Path, str], None] | None = None,
     passing: bool = False,
+    wanted: "Wanted | None" = None,
 ) -> Plan:
     """Check a pipeline and compile it.
 
@@ -125,6 +127,7 @@ def compile_flow(
         bytes that are used and before anything looks into them; may raise
     passing : compile in a process that ends, so that a run keeps none of the memory that it takes; such a plan has no
         graph, as one from the cache
+    wanted : frames for a model, which are written instead of what the sinks say; such a plan is not kept
 
     Raises
     ------
@@ -139,7 +142,7 @@ def compile_flow(
             message = "give a path or a text"
             raise TypeError(message)
         text = read_flow(str(path), vet)
-    cacheable = use_cache and catalog is None
+    cacheable = use_cache and catalog is None and wanted is None
     key = _key(text, file, given, fuse=fuse)
     if cacheable:
         kept = _from_cache(key, vet)
@@ -151,7 +154,9 @@ def compile_flow(
         from flowedge.compile.builds import Builds  # noqa: PLC0415  # the cold path
 
         with Builds() as builds:
-            plan, asked = _compile(text, file, given, catalog, builds, fuse=fuse, vet=vet)
+            plan, asked = _compile(
+                text, file, given, catalog, builds, fuse=fuse, vet=vet, wanted=wanted
+            )
         return plan, msgpack.packb([FORMAT, asked, plan.warnings, p.pack(plan.program)])
 
     made = apart(lambda: compiled()[1]) if passing else None
@@ -255,6 +260,7 @@ def _compile(
     *,
     fuse: bool,
     vet: Callable[[Path, str], None] | None = None,
+    wanted: "Wanted | None" = None,
 ) -> tuple[Plan, list[tuple[str, str, str]]]:
     from flowedge.compile.emit.kernel import functions  # noqa: PLC0415
     from flowedge.compile.kernels.needed import needed  # noqa: PLC0415
@@ -271,7 +277,7 @@ def _compile(
     read = files.text if files is not None else (lambda path: Path(path).read_text("utf-8"))
     graph = check(
         text, file, params=params, catalog=files or catalog,  # type: ignore[arg-type]
-        imports=lambda path: read(str(here / path)),
+        imports=lambda path: read(str(here / path)), wanted=wanted,
     )  # fmt: skip
     graph = optimise(graph)
     lowering = Lowering(
@@ -284,7 +290,7 @@ def _compile(
     if graph.zones:
         rests_on.append(("zones", "tzdata", zones.version()))
     digest = hashlib.sha256(
-        json.dumps([text, sorted(params.items()), rests_on]).encode()
+        json.dumps([text, sorted(params.items()), rests_on, *_told(graph)]).encode()
     ).hexdigest()
     seen = {subject: sha256 for kind, subject, sha256 in rests_on if kind == "model"}
     program = p.Program(
@@ -293,6 +299,11 @@ def _compile(
         connectors=tuple(lowering.connectors), explained=explain(graph, lambda node: _compiled_into(lowering, node)),
     )  # fmt: skip
     return Plan(program, render_all(graph.warnings), graph=graph), rests_on
+
+
+def _told(graph: "Graph") -> "list[Any]":
+    """What outputs tell of themselves beyond the text: nothing, but for frames for a model."""
+    return [about for node in graph.nodes if (about := getattr(node, "about", ()))]
 
 
 def _model_file(model: "ModelFile", seen: Mapping[str, str]) -> p.ModelFileSpec:

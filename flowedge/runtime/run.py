@@ -65,6 +65,7 @@ class Run:
     max_memory : bytes that the run may hold; over them it stops safely. None: any number
     name : what others are told that want the same state
     discard : nodes, streams or sinks whose state is given up where the pipeline has changed; "*" for all
+    models : what answers for models, by name, besides those that the pipeline names files of
     clock : all that the run knows of time
     workers : whose threads it uses
     """
@@ -81,6 +82,7 @@ class Run:
     discard: tuple[str, ...] = ()
     max_memory: int | None = None
     name: str = ""
+    models: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM
     workers: Workers = SYSTEM_THREADS
     _state: State | None = None
@@ -103,6 +105,7 @@ class Run:
                 self.plan.program, self.trusted, self.clock, deadlines=self.speed is not None
             )
             stack.callback(self._models.close)
+            self._models.by_name.update(self.models)
             models = self._models.by_name
             feeds = open_feeds(self.plan.program)
             stack.callback(feeds.close)

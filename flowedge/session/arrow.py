@@ -55,6 +55,7 @@ def schema_of(program: Program, spec: SinkSpec) -> Any:  # noqa: ANN401
     about = {PIPELINE: program.digest, VERSION: _version()}
     if spec.rate_hz is not None:
         about[RATE] = repr(float(spec.rate_hz))
+    about |= {name.encode(): told for name, told in spec.about}
     return pa.schema(fields, about)
 
 

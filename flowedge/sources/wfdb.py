@@ -78,7 +78,7 @@ class Wfdb(_WfdbSource):
     folder. A declared name that no signal has takes the signal that differs only in case.
 
     The address ``simulate`` (or ``simulate:SECONDS``) gives five minutes of the seeded simulator
-    instead of a record, so that a pipeline can be tried without one.
+    instead of a record, with as many leads as `names` has, so that a pipeline can be tried without one.
     """
 
     options = Signature((Option("names", "texts", (), "new names of the first signals, in order"),))
@@ -311,7 +311,10 @@ def _unpack_one(source: Path, target: Path) -> None:
 
 
 class SimulatedRecord(SimulatedEcg):
-    """The simulator in the place of a record; its one lead takes the name that the first signal would."""
+    """The simulator in the place of a record, with as many leads as are named, one at least.
+
+    Each lead after the first sees the same from behind, at half the height of the one before.
+    """
 
     def __init__(self, length: str, names: tuple[str, ...]) -> None:
         try:
@@ -319,9 +322,14 @@ class SimulatedRecord(SimulatedEcg):
         except ValueError:
             raise SourceError(f"`simulate:{length}` is no length; write simulate:SECONDS") from None
         super().__init__("", seconds=seconds)
-        self._lead = names[0] if names else "mlii"
+        self._names = names or ("mlii",)
 
     def schema(self) -> pa.Schema:
-        """As of a record with one signal."""
-        schema = super().schema()
-        return schema.set(0, schema.field(0).with_name(self._lead))
+        """As of a record with these signals."""
+        first, *others = super().schema()
+        leads = [first.with_name(name) for name in self._names]
+        return pa.schema([*leads, *others], metadata=super().schema().metadata)
+
+    def _leads(self, values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+        """Half as high from lead to lead, and upside down."""
+        return tuple(values * (-0.5) ** k for k in range(len(self._names)))

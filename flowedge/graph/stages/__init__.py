@@ -126,10 +126,15 @@ def run(
 ) -> dict[str, Flow] | None:
     """A flow through all its stages; branches by name, the whole under ``""``. None: nothing is known."""
     items = flatten(c, stages, scope)
-    if items is None:
-        return None
+    return None if items is None else through(c, flow, items, world)
+
+
+def through(
+    c: Checker, flow: Flow, items: Sequence[Item], world: World, *, stop: int | None = None
+) -> dict[str, Flow] | None:
+    """As `run`, through stages that are expanded; with `stop` as far as the stage of this number."""
     at = 0
-    while at < len(items):
+    while at < (len(items) if stop is None else stop):
         stage, here = items[at]
         at += 1
         after = items[at:]
@@ -140,7 +145,10 @@ def run(
                                                       fix="name the stream, and go on from `name.branch`"))  # fmt: skip
                 return None
             return branches
+        before = flow
         flow, used = one(c, flow, stage, here, after, world)
+        if isinstance(stage, t.Window | t.SplitAt) and flow.node >= 0:
+            c.framed[flow.node] = (before, stage, here)
         at += used
     return {"": flow}
 

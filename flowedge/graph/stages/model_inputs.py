@@ -204,7 +204,7 @@ def _shapes_fit(
     good = True
     for given, tensor in zip(groups, shape.inputs, strict=True):
         options = _laid_out(given, length)
-        if not any(agrees(tensor.shape[1:], o) for o in options):
+        if tensor.shape and not any(agrees(tensor.shape[1:], o) for o in options):
             what = ", ".join(f"`{x.name}`" for x in given)
             c.report(InputDoesNotFit.at(span, f"{what} comes as {shape_text(options[0])}, model `{m.file.name}` takes {shape_text(tensor.shape[1:])}",
                                         why="channels and samples of a frame, the batch left out", fix=_cure(tensor, options[0], length)))  # fmt: skip

@@ -87,8 +87,13 @@ class SimulatedEcg(Simulator):
         names = pa.DictionaryArray.from_arrays(pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(np.zeros(count, np.int32))]),
                                                pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 8], np.int32)), pa.py_buffer(b"simulate")))  # fmt: skip
         return pa.RecordBatch.from_arrays(
-            [array_of(values, pa.float64()), names, names], schema=self.schema()
+            [*(array_of(x, pa.float64()) for x in self._leads(values)), names, names],
+            schema=self.schema(),
         )
+
+    def _leads(self, values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+        """What the leads see of the heart."""
+        return (values,)
 
     def _make(
         self, k: int, angle: float, lead: float, rate: float
