@@ -212,7 +212,18 @@ def run(
         ),
     ] = None,
     trust_model: Annotated[
-        list[str] | None, typer.Option(help="sha256 of a model program (TorchScript) to trust.")
+        list[str] | None,
+        typer.Option(
+            help="Run a model that is a program (TorchScript, AOTInductor) if it has this sha256, or is signed with this public key. May be repeated.",
+            metavar="DIGEST|PUBLIC",
+        ),
+    ] = None,
+    allow_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Import this class for the weights of a .safetensors model. May be repeated.",
+            metavar="MODULE:CLASS",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -220,9 +231,11 @@ def run(
     pace, every_s, most = options.speed(speed), options.duration(every), options.size(max_memory)
     if ui and not sys.stderr.isatty():
         raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
+    from flowedge.runtime.models import allowed  # noqa: PLC0415
     from flowedge.runtime.run import Run  # noqa: PLC0415
 
-    key, vet = _keys(sign, require_signed)
+    key, wanted = _keys(sign, require_signed)
+    vet = None if wanted is None else (lambda path, digest: _signed(path, wanted, digest))
     plan = _plan(flow, param, vet=vet, passing=True)
     if plan.warnings and not quiet:
         print(plan.warnings, file=sys.stderr)
@@ -236,7 +249,7 @@ def run(
     elif sys.stderr.isatty() and not quiet:
         shown = Bar()
     task = Run(
-        plan, frozenset(trust_model or ()), shown.update if shown else None, speed=pace, threads=threads,
+        plan, allowed(trust_model or (), allow_class or (), wanted), shown.update if shown else None, speed=pace, threads=threads,
         checkpoint=checkpoint, every_s=every_s, key=key, discard=tuple(discard_state or ()),
         max_memory=most, name=str(flow),
     )  # fmt: skip
@@ -260,14 +273,19 @@ def _tell(text: str) -> None:
 
 
 def _keys(sign: str | None, require: str | None) -> tuple[Any, Any]:
-    """The key that signs, and what refuses files that are not signed; None where not asked for."""
+    """The key that signs, and the one that must have signed what is run; None where not asked for."""
     if sign is None and require is None:
         return None, None
-    from flowedge.runtime.keys import PublicKey, SigningKey, check_signed  # noqa: PLC0415
+    from flowedge.runtime.keys import PublicKey, SigningKey  # noqa: PLC0415
 
     wanted = None if require is None else PublicKey.of(require)
-    vet = None if wanted is None else (lambda path: check_signed(path, wanted))
-    return None if sign is None else SigningKey.of(sign), vet
+    return None if sign is None else SigningKey.of(sign), wanted
+
+
+def _signed(path: Path, key: Any, digest: str) -> None:  # noqa: ANN401  # a PublicKey, imported only where there is one
+    from flowedge.runtime.keys import check_signed  # noqa: PLC0415
+
+    check_signed(path, key, digest)
 
 
 def _write(path: Path, text: str) -> None:

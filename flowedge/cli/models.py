@@ -8,7 +8,10 @@ import typer
 
 models = typer.Typer(no_args_is_help=True, help="Show models, sign them, and check signatures.")
 
-Files = Annotated[list[Path], typer.Argument(help="Models: .pt2, .onnx, TorchScript archives.")]
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="Models: .pt2, .safetensors, .onnx, .tflite, TorchScript archives."),
+]
 
 
 @models.command("info")

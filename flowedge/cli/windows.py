@@ -60,7 +60,16 @@ def windows(
     ] = False,
     trust_model: Annotated[
         list[str] | None,
-        typer.Option(help="sha256 of a model program (TorchScript) further up to trust."),
+        typer.Option(
+            help="Run a model further up that is a program, by its sha256 or the public key that signed it.",
+            metavar="DIGEST|PUBLIC",
+        ),
+    ] = None,
+    allow_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Import this class for the weights of a model further up.", metavar="MODULE:CLASS"
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -68,6 +77,7 @@ def windows(
 
     The model's file need not be there yet. Read what was written with `flowedge.torch.FrameDataset`.
     """
+    from flowedge.runtime.models import allowed  # noqa: PLC0415
     from flowedge.runtime.windows import KINDS, write  # noqa: PLC0415
 
     if out.suffix.lower() not in KINDS:
@@ -82,7 +92,7 @@ def windows(
     report, made = write(
         flow, stream=stream, out=out, params=options.params_of(param), labels=labels, within=within,
         inputs=tuple(x.strip() for x in inputs.split(",") if x.strip()) if inputs is not None else (),
-        fresh=fresh, trusted=frozenset(trust_model or ()),
+        fresh=fresh, trusted=allowed(trust_model or (), allow_class or ()),
     )  # fmt: skip
     if not quiet:
         from flowedge.ui.windows import summary  # noqa: PLC0415

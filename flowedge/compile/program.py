@@ -330,7 +330,14 @@ class SinkSpec(NodeSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFileSpec:
-    """The file of a model: where it lies, the digest that it must have (empty: any), and where it runs."""
+    """The file of a model: where it lies, what it must be, and where it runs.
+
+    Attributes
+    ----------
+    sha256 : empty: any
+    arch : the class of weights alone
+    signed_by : the public key that must have signed it; empty: none
+    """
 
     name: str
     kind: str
@@ -338,6 +345,8 @@ class ModelFileSpec:
     sha256: str = ""
     device: str = "cpu"
     isolated: bool = False
+    arch: str = ""
+    signed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Models as they are declared: the file, what it takes, and the labels that it gives."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -97,7 +98,7 @@ class ModelUnreadable(Rule):
 
 
 KINDS = ("torch", "onnx", "litert")
-OPTIONS = {"path": "a path", "sha256": "a digest"}
+OPTIONS = {"path": "a path", "sha256": "a digest", "arch": "a class"}
 DEVICES = ("cpu", "cuda")
 HEADS = ("softmax", "sigmoid", "raw")
 
@@ -160,18 +161,15 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
             )
         )
         return None
-    runs = kind in ("torch", "onnx")
-    if not runs:
-        c.not_yet(tree.op.name.span, f"a model of `{kind}`", "export it for `torch`")
-    path, digest = _path_and_digest(c, tree.op, place)
-    if path is None:
+    path, digest, arch = _file(c, tree.op, place)
+    if path is None or not _class_fits(c, tree.op, path, arch):
         return None
     inputs: tuple[t.Ident, ...] = ()
     outputs: list[Output] = []
     states: tuple[Column, ...] = ()
     breaker = Declared.breaker
     batch = 16
-    device, isolated = "cpu", False
+    device, isolated, signed_by = "cpu", False, ""
     for clause in tree.clauses:
         match clause.word:
             case "input":
@@ -196,17 +194,16 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
             case "on":
                 device = _device(c, clause, kind)
             case "signed":
-                c.not_yet(clause.span, "`signed by`", 'give its digest: `sha256="…"`')
+                signed_by = clause.texts[0].value
             case "isolated":
                 isolated = True
-    file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, device=device, isolated=isolated, span=tree.span)  # fmt: skip
-    out = Declared(file, inputs, tuple(outputs), batch, None, states, breaker, runs)
-    if runs:
-        try:
-            out = replace(out, shape=c.catalog.model(path, kind))
-        except CatalogError as error:
-            c.report(ModelUnreadable.at(tree.op.span, error.message, fix=error.fix))
-            out = replace(out, runs=False)
+    file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, device=device, isolated=isolated, arch=arch or "", signed_by=signed_by, span=tree.span)  # fmt: skip
+    out = Declared(file, inputs, tuple(outputs), batch, None, states, breaker)
+    try:
+        out = replace(out, shape=c.catalog.model(path, kind))
+    except CatalogError as error:
+        c.report(ModelUnreadable.at(tree.op.span, error.message, fix=error.fix))
+        out = replace(out, runs=False)
     if states and out.shape is not None and out.shape.inputs:
         out = replace(out, shape=_without_states(c, out, tree))
     out = replace(out, outputs=_with_labels(c, out, tree))
@@ -299,8 +296,8 @@ def _without_states(c: Checker, m: Declared, tree: st.Model) -> ModelShape:
     return replace(shape, inputs=shape.inputs[:-n], outputs=shape.outputs[:-n])
 
 
-def _path_and_digest(c: Checker, op: t.Call, place: Place) -> tuple[str | None, str | None]:
-    """Where the model lies, and its SHA-256 if it is given; no path: reported."""
+def _file(c: Checker, op: t.Call, place: Place) -> tuple[str | None, str | None, str | None]:
+    """Where the model lies, its SHA-256 and its class if they are given; no path: reported."""
     kind = op.name.name
     given: dict[str, str | None] = {}
     for a in op.arguments:
@@ -327,7 +324,24 @@ def _path_and_digest(c: Checker, op: t.Call, place: Place) -> tuple[str | None, 
                 fix=f'write `{kind}("model.pt2", sha256="…")`',
             )
         )
-    return given.get("path"), given.get("sha256")
+    return given.get("path"), given.get("sha256"), given.get("arch")
+
+
+def _class_fits(c: Checker, op: t.Call, path: str, arch: str | None) -> bool:
+    """Weights alone want a class, and nothing else takes one."""
+    kind, wants = op.name.name, path.lower().endswith(".safetensors")
+    what = ""
+    if wants and kind != "torch":
+        what, fix = f"`{kind}` does not read weights alone", "export the whole model"
+    elif wants and not arch:
+        what, fix = f"`{path}` holds weights alone, without what they belong to", f'name the class: `torch("{path}", arch="module:Class")`, and allow it: --allow-class'  # fmt: skip
+    elif arch and not wants:
+        what, fix = f"`{path}` needs no class", "leave `arch` away"
+    elif arch and not re.fullmatch(r"\w+(\.\w+)*:\w+", arch):
+        what, fix = f"`{arch}` names no class", 'write it as "module:Class"'
+    if what:
+        c.report(WrongArguments.at(op.span, what, fix=fix))
+    return not what
 
 
 def _outputs_fit(c: Checker, m: Declared) -> None:

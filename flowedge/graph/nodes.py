@@ -457,7 +457,7 @@ def expressions_of(node: Node) -> tuple[Expr, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A declared model: where it lies and what it must be."""
+    """A declared model: where it lies and what it must be; `arch`: the class of weights alone; `signed_by`: a public key."""
 
     name: str
     kind: str
@@ -465,6 +465,8 @@ class ModelFile:
     sha256: str | None
     device: str = "cpu"
     isolated: bool = False
+    arch: str = ""
+    signed_by: str = ""
     span: "Span | None" = None
 
 

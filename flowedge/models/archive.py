@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from pathlib import PurePosixPath
 
 from flowedge.lang.errors import ModelError
@@ -38,8 +39,11 @@ class Archive:
             raise ModelError(
                 f"model `{name}` has {len(members)} members; at most {MOST_MEMBERS} are read"
             )
+        self._look_at_places(members)
         total = 0
         for member in members:
+            if member.flag_bits & 1:
+                raise ModelError(f"model `{name}` is encrypted; save it without a password")
             path = PurePosixPath(member.filename)
             if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
                 raise ModelError(
@@ -56,18 +60,37 @@ class Archive:
         self.members = {
             str(PurePosixPath(*PurePosixPath(m.filename).parts[1:])): m for m in members
         }
+        if len(self.members) < len(members):
+            raise ModelError(f"model `{name}` has a member twice, so that it is two models in one")
+
+    def _look_at_places(self, members: list[zipfile.ZipInfo]) -> None:
+        """Nothing lies before the archive (the rest of a torn one that held another), and no two members share bytes."""
+        end = 0
+        for member in sorted(members, key=lambda m: m.header_offset):
+            if not end and member.header_offset:
+                raise ModelError(
+                    f"model `{self.name}` is truncated or not a model archive; export it again"
+                )
+            if member.header_offset < end:
+                raise ModelError(f"model `{self.name}` has members that overlap: a zip bomb")
+            end = member.header_offset + member.compress_size
 
     def has(self, path: str) -> bool:
         """Whether there is a member at a path below the archive's one folder."""
         return path in self.members
 
-    def read(self, path: str) -> bytes:
-        """The bytes of a member; raises ModelError where it is missing or damaged."""
+    def read(self, path: str, most: int = MOST_BYTES) -> bytes:
+        """The bytes of a member; raises ModelError where it is missing, damaged, or larger than `most`."""
         member = self.members.get(path)
         if member is None:
             raise ModelError(f"model `{self.name}` lacks its part `{path}`; export it again")
+        if member.file_size > most:
+            raise ModelError(
+                f"model `{self.name}` has a part `{path}` that is larger than {most >> 20} MiB"
+            )
         try:
-            data = self._zip.read(member)
+            with self._zip.open(member) as held:
+                data = held.read(member.file_size)  # without a size it unpacks all that comes
         except (
             zipfile.BadZipFile,
             ValueError,
@@ -75,6 +98,7 @@ class Archive:
             EOFError,
             NotImplementedError,
             RuntimeError,
+            zlib.error,
         ):
             raise ModelError(f"model `{self.name}` is damaged in its part `{path}`") from None
         if len(data) != member.file_size:

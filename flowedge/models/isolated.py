@@ -47,6 +47,7 @@ class Isolated:
     path : for messages
     kind : ``torch``, ``onnx`` or ``litert``
     device : ``cpu``; or ``cuda``, whose driver needs files, so that the process is not cut off
+    arch : ``module:Class`` of weights; it is imported before the process is cut off
 
     Attributes
     ----------
@@ -59,9 +60,11 @@ class Isolated:
         the process does not come up, or cannot load the model
     """
 
-    def __init__(self, data: bytes, sha256: str, path: str, kind: str, device: str = "cpu") -> None:
+    def __init__(
+        self, data: bytes, sha256: str, path: str, kind: str, device: str = "cpu", arch: str = ""
+    ) -> None:
         self._path, self._kind, self.sha256 = path, kind, sha256
-        self._asked = {"sha256": sha256, "path": path, "device": device}
+        self._asked = {"sha256": sha256, "path": path, "device": device, "arch": arch}
         self._model = os.memfd_create("flowedge-model-file", os.MFD_CLOEXEC)
         with os.fdopen(os.dup(self._model), "wb") as file:
             file.write(data)

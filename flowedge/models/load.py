@@ -3,18 +3,19 @@
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from flowedge.lang.errors import DigestError, ModelError
+from flowedge.lang.errors import DigestError, FlowEdgeError, ModelError
 from flowedge.models.archive import Archive
 from flowedge.models.info import ModelInfo, TensorInfo
 from flowedge.models.manifest import INSIDE, beside, parse, read_beside
-from flowedge.models.pt2 import Program, Runner
+from flowedge.models.pt2 import Program, Runner, model_has_code
+from flowedge.models.trust import NONE, Trust
 
 if TYPE_CHECKING:
     from flowedge.models.isolated import Isolated
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 LARGEST_FILE = 2**30
-KINDS = {".onnx": "onnx"}
+KINDS = {".onnx": "onnx", ".tflite": "litert"}
 """Formats by the end of a file's name; all others are Torch's."""
 
 
-LIBRARIES = {"torch": ("torch",), "onnx": ("onnx", "onnxruntime")}
+LIBRARIES = {
+    "torch": ("torch",),
+    "onnx": ("onnx", "onnxruntime"),
+    "litert": ("ai_edge_litert.interpreter",),
+}
 """What runs the models of a kind."""
 
 
@@ -158,38 +163,61 @@ def read(path: str | Path, sha256: str | None = None) -> tuple[bytes, str]:
 def load(
     path: str | Path,
     sha256: str | None = None,
-    trusted: frozenset[str] = frozenset(),
+    trusted: Trust = NONE,
     kind: str = "torch",
     *,
     device: str = "cpu",
     isolated: bool = False,
+    arch: str = "",
 ) -> "Model | Isolated":
     """A model ready to run.
 
     Parameters
     ----------
-    path : a ``.pt2`` written by torch.export, or a TorchScript archive; an ONNX model
+    path : a ``.pt2`` written by torch.export, an AOTInductor package, a TorchScript archive, or weights as
+        ``.safetensors``; an ONNX model; a LiteRT model
     sha256 : the digest that the pipeline asks for, None for any
-    trusted : digests of programs (TorchScript) that the user lets run
-    kind : ``torch`` or ``onnx``
+    trusted : programs and classes that the user lets run
+    kind : ``torch``, ``onnx`` or ``litert``
     device : ``cpu`` or ``cuda``
     isolated : run it in a process of its own
+    arch : ``module:Class`` that weights belong to
 
     Raises
     ------
     ModelError
         missing, damaged, not allowed, or what runs it is not installed (the extras ``flowedge[torch]``,
-        ``flowedge[onnx]``)
+        ``flowedge[onnx]``, ``flowedge[litert]``)
     DigestError
         the digest differs
     """
     data, digest = read(path, sha256)
+    return start(data, digest, path, trusted, kind, device=device, isolated=isolated, arch=arch)
+
+
+def start(
+    data: bytes,
+    digest: str,
+    path: str | Path,
+    trusted: Trust,
+    kind: str,
+    *,
+    device: str = "cpu",
+    isolated: bool = False,
+    arch: str = "",
+) -> "Model | Isolated":
+    """A model of bytes that were read, whose digest is known; see `load`."""
     if isolated:
         from flowedge.models.isolated import Isolated  # noqa: PLC0415  # only where it is asked for
 
-        permit(data, digest, path, trusted, kind)
-        return Isolated(data, digest, str(path), kind, device)
-    return build(data, digest, path, trusted, kind, device)
+        permit(data, digest, path, trusted, kind, arch)
+        return Isolated(data, digest, str(path), kind, device, arch)
+    if kind == "litert":
+        _require_litert(path)
+        from flowedge.models.trial import attempt  # noqa: PLC0415
+
+        attempt(data, str(path))
+    return build(data, digest, path, trusted, kind, device, arch)
 
 
 def prepare(kind: str) -> None:
@@ -198,24 +226,50 @@ def prepare(kind: str) -> None:
         importlib.import_module(library)
 
 
-def permit(data: bytes, digest: str, path: str | Path, trusted: frozenset[str], kind: str) -> None:
-    """Refuse what only a trusted program may do; raises ModelError."""
-    if kind == "torch" and is_torchscript(Archive(data, str(path))):
-        if digest in {t.lower() for t in trusted}:
+def permit(
+    data: bytes, digest: str, path: str | Path, trusted: Trust, kind: str, arch: str = ""
+) -> None:
+    """Refuse what only a trusted program may do; raises ModelError with the reason and the ways forward."""
+    if kind != "torch":
+        return
+    if is_weights(path):
+        if arch in trusted.classes:
             return
         raise ModelError(
-            f"model `{path}` is a TorchScript program, which can do anything that Python can; export it with "
-            f"torch.export to a .pt2 instead, or trust this very file: --trust-model {digest}"
+            f"model `{path}` holds weights for `{arch}`, a class that can do anything that Python can; export it with "
+            f"torch.export to a .pt2 instead, or allow the class: --allow-class {arch}"
         )
+    what = program_in(Archive(data, str(path)))
+    if not what or digest in trusted.digests:
+        return
+    raise ModelError(
+        f"model `{path}` is {what}; export it with torch.export to a .pt2 of graph and weights instead, or have it signed "
+        f"with a key that you trust: --trust-model PUBLIC (or trust this very file: --trust-model {digest})"
+    )
+
+
+def program_in(archive: Archive) -> str:
+    """What an archive holds that can do more than to compute; empty: nothing."""
+    if is_torchscript(archive):
+        return "a TorchScript program, which can do anything that Python can"
+    if model_has_code(archive):
+        return "an AOTInductor package, which ships machine code"
+    return ""
+
+
+def is_weights(path: str | Path) -> bool:
+    """Whether a file holds weights alone, by the end of its name."""
+    return Path(path).suffix.lower() == ".safetensors"
 
 
 def build(
     data: bytes,
     digest: str,
     path: str | Path,
-    trusted: frozenset[str],
+    trusted: Trust,
     kind: str,
     device: str = "cpu",
+    arch: str = "",
 ) -> Model:
     """A model of bytes that were read, whose digest is known; see `load`."""
     if kind == "onnx":
@@ -223,13 +277,28 @@ def build(
         from flowedge.models.onnx import Session  # noqa: PLC0415
 
         return Model(Session(data, str(path), device), digest)
-    permit(data, digest, path, trusted, kind)
+    if kind == "litert":
+        _require_litert(path)
+        from flowedge.models import litert  # noqa: PLC0415
+
+        return Model(litert.Session(data, str(path), device), digest)
+    permit(data, digest, path, trusted, kind, arch)
+    if is_weights(path):
+        _require_torch(path)
+        from flowedge.models.programs import ClassRunner  # noqa: PLC0415
+
+        return Model(ClassRunner(data, str(path), arch), digest)
     archive = Archive(data, str(path))
     if is_torchscript(archive):
         _require_torch(path)
         from flowedge.models.torchscript import ScriptRunner  # noqa: PLC0415
 
         return Model(ScriptRunner(data, str(path)), digest)
+    if model_has_code(archive):
+        _require_torch(path)
+        from flowedge.models.programs import PackageRunner  # noqa: PLC0415
+
+        return Model(PackageRunner(data, str(path)), digest)
     program = Program(archive)
     _require_torch(path)
     import torch  # noqa: PLC0415
@@ -239,7 +308,22 @@ def build(
         raise ModelError(
             f"model `{path}` is to run on CUDA, and Torch finds no such device here; leave `on cuda` away"
         )
-    return Model(Runner(program, device), digest)
+    try:
+        return Model(Runner(program, device), digest)
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RuntimeError,
+    ) as error:
+        if isinstance(error, FlowEdgeError):
+            raise
+        raise ModelError(
+            f"model `{path}` has a graph that cannot be run ({type(error).__name__}); export it with torch.export"
+        ) from None
 
 
 def _require_torch(path: str | Path) -> None:
@@ -256,6 +340,13 @@ def _require_onnx(path: str | Path) -> None:
         )
 
 
+def _require_litert(path: str | Path) -> None:
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise ModelError(
+            f"model `{path}` needs LiteRT, which is not installed; run: pip install 'flowedge[litert]'"
+        )
+
+
 def is_torchscript(archive: Archive) -> bool:
     """Whether an archive is a TorchScript program: code and a pickle at its root."""
     return any(
@@ -269,7 +360,7 @@ def inspect(path: str | Path, kind: str | None = None) -> ModelInfo:
     Parameters
     ----------
     path : where it lies
-    kind : ``torch`` or ``onnx``; None: as its name ends
+    kind : ``torch``, ``onnx`` or ``litert``; None: as its name ends
 
     Raises
     ------
@@ -288,30 +379,49 @@ class Description:
     info : inputs, outputs, and what the manifest says
     sha256 : of the file's bytes
     manifest : the file beside it that tells more, and its sha256; None: there is none
+    program : why it does more than to compute, and wants to be trusted; empty: it does not
     """
 
     info: ModelInfo
     sha256: str
     manifest: tuple[Path, str] | None = None
+    program: str = ""
 
 
-def describe(path: str | Path, kind: str | None = None) -> Description:
-    """As `inspect`, with the digests of what was read."""
+def describe(
+    path: str | Path, kind: str | None = None, vet: Callable[[Path, str], None] | None = None
+) -> Description:
+    """As `inspect`, with the digests of what was read; `vet` is asked with each before it is looked into, and may raise."""
     data, digest = read(path)
-    told = None
-    if (kind or KINDS.get(Path(path).suffix.lower())) == "onnx":
+    if vet is not None:
+        vet(Path(path), digest)
+    told, program = None, ""
+    kind = kind or KINDS.get(Path(path).suffix.lower(), "torch")
+    if kind == "onnx":
         _require_onnx(path)
         from flowedge.models.onnx import Graph  # noqa: PLC0415
 
         info = Graph(data, str(path)).info
+    elif kind == "litert":
+        from flowedge.models import litert  # noqa: PLC0415
+
+        info = litert.Graph(data, str(path)).info
+    elif is_weights(path):
+        from flowedge.models import safetensors  # noqa: PLC0415
+
+        count = len(safetensors.tensors(data, str(path)))
+        info, program = ModelInfo((), ()), f"{count} weights, for a class that you allow"
     else:
         archive = Archive(data, str(path))
-        info = ModelInfo((), ()) if is_torchscript(archive) else Program(archive).info()
+        program = program_in(archive)
+        info = ModelInfo((), ()) if program else Program(archive).info()
         if archive.has(INSIDE):
             told = parse(archive.read(INSIDE), f"{path}: model.json")
     found = beside(path)
     if told is None and found is not None:
         text, sha256 = read(found)
+        if vet is not None:
+            vet(found, sha256)
         told = read_beside(text, found, Path(path).name)
-        return Description(replace(info, manifest=told), digest, (found, sha256))
-    return Description(replace(info, manifest=told), digest)
+        return Description(replace(info, manifest=told), digest, (found, sha256), program)
+    return Description(replace(info, manifest=told), digest, program=program)

@@ -19,6 +19,8 @@ from flowedge.lang.errors import FlowEdgeError
 from flowedge.models.channel import Channel
 from flowedge.models.confine import confine
 from flowedge.models.load import build, prepare
+from flowedge.models.programs import class_of
+from flowedge.models.trust import Trust
 
 
 def main(control: socket.socket, kind: str) -> None:
@@ -90,15 +92,20 @@ def work(kind: str, asked: dict[str, Any], end: int, memory: int, model: int) ->
     channel = Channel(socket.socket(fileno=end), memory)
     size = os.fstat(model).st_size
     data = os.pread(model, size, 0)
-    confined = confine() if asked["device"] == "cpu" else {}
+    confined = {}
     try:
+        if asked["arch"]:
+            class_of(asked["arch"])  # its file is out of reach later
+        if asked["device"] == "cpu":
+            confined = confine()
         loaded = build(
             data,
             asked["sha256"],
             asked["path"],
-            frozenset([asked["sha256"]]),
+            Trust(frozenset([asked["sha256"]]), frozenset([asked["arch"]])),
             kind,
             asked["device"],
+            asked["arch"],
         )
     except FlowEdgeError as error:
         channel.send({"error": str(error)})

@@ -6,6 +6,7 @@ list. Nothing is unpickled, nothing is evaluated.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ from flowedge.models.steps import steps_of
 
 LARGEST = 2**28
 """Elements of one weight, or of a value between two operators for one frame, at most."""
+LARGEST_JSON = 2**24
+"""Bytes of the graph, at most."""
+_FREE = 2**20
+"""Elements that a weight may have beyond its bytes, by strides of zero."""
 
 ALIGNMENT = 64
 """Bytes at a multiple of which the memory of Torch's tensors begins."""
@@ -42,11 +47,11 @@ class Program:
         self.archive = archive
         self.name = archive.name
         try:
-            model = json.loads(archive.read("models/model.json"))
+            model = json.loads(archive.read("models/model.json", LARGEST_JSON))
             module = model["graph_module"]
             self.graph, self.signature = module["graph"], module["signature"]
             self._check()
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
             raise ModelError(
                 f"model `{self.name}` has a graph that this reader does not understand; export it with torch.export"
             ) from None
@@ -86,7 +91,7 @@ class Program:
         path = f"data/{part}/model_{part}_config.json"
         if not self.archive.has(path):
             return {}
-        found = json.loads(self.archive.read(path))["config"]
+        found = json.loads(self.archive.read(path, LARGEST_JSON))["config"]
         return dict(found)
 
     def info(self) -> ModelInfo:
@@ -142,7 +147,13 @@ class Program:
         offset = int(meta["storage_offset"]["as_int"])
         flat = np.frombuffer(self.archive.read(f"data/{part}/{entry['path_name']}"), dtype=dtype)
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        if any(s < 0 for s in strides) or offset < 0 or (0 not in shape and last >= len(flat)):
+        elements = math.prod(shape)
+        if (
+            any(s < 0 for s in strides)
+            or offset < 0
+            or (elements and last >= len(flat))
+            or elements > len(flat) + _FREE
+        ):
             raise ModelError(
                 f"model `{self.name}`: the weight `{key}` is shorter than its shape {list(shape)}"
             )

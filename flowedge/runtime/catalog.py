@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from flowedge.graph.catalog import CatalogError, Described, ModelShape, Tensor
-from flowedge.lang.errors import ModelError, SourceError
+from flowedge.lang.errors import DigestError, ModelError, SourceError
 from flowedge.models.manifest import InputNote, Manifest, beside
 from flowedge.types.connectors import ConnectorInfo
 from flowedge.types.metadata import UNIT
@@ -73,15 +73,16 @@ class FileCatalog:
 
     Parameters
     ----------
-    vet : called with each model and each imported file before it is read; may raise
+    vet : called with the path and the sha256 of each model, manifest and imported file, of the very bytes that are used;
+        may raise
 
     Attributes
     ----------
     asked : (kind, subject, digest of the answer), in order
     """
 
-    def __init__(self, vet: Callable[[Path], None] | None = None) -> None:
-        self._vet = vet or (lambda _: None)
+    def __init__(self, vet: Callable[[Path, str], None] | None = None) -> None:
+        self._vet = vet
         self.asked: list[tuple[str, str, str]] = []
         self._known: dict[str, dict[str, ConnectorInfo]] = {}
 
@@ -113,31 +114,24 @@ class FileCatalog:
 
     def model(self, path: str, kind: str = "torch") -> ModelShape | None:
         """Inputs and outputs of a model, from its file."""
-        self._vet(Path(path))
-        told = beside(path)
-        if told is not None:
-            self._vet(told)
-        found = describe_model(path, kind)
+        found = describe_model(path, kind, self._vet)
         self.asked.append(("model", path, found.sha256))
         self.asked.append(("manifest", path, "" if found.manifest is None else found.manifest[1]))
         return shape_of(found.info)
 
     def text(self, path: str) -> str:
         """The text of an imported file."""
-        self._vet(Path(path))
-        text = read_text(path)
-        self.asked.append(("import", path, hashlib.sha256(text.encode()).hexdigest()))
-        return text
+        from flowedge.lang.parse import decode  # noqa: PLC0415
 
-
-def read_text(path: str) -> str:
-    """A pipeline's text; raises `CatalogError` where it cannot be read."""
-    from flowedge.lang.parse import decode  # noqa: PLC0415
-
-    try:
-        return decode(Path(path).read_bytes(), path)
-    except OSError as error:
-        raise CatalogError((error.strerror or str(error)).lower()) from None
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise CatalogError((error.strerror or str(error)).lower()) from None
+        digest = hashlib.sha256(data).hexdigest()
+        if self._vet is not None:
+            self._vet(Path(path), digest)
+        self.asked.append(("import", path, digest))
+        return decode(data, path)
 
 
 def still_holds(kind: str, subject: str, digest: str) -> bool:
@@ -208,12 +202,16 @@ def describe(
     return digest, answer
 
 
-def describe_model(path: str, kind: str = "torch") -> "Description":
+def describe_model(
+    path: str, kind: str = "torch", vet: Callable[[Path, str], None] | None = None
+) -> "Description":
     """A model that was looked at; raises `CatalogError`."""
     from flowedge.models.load import describe as look  # noqa: PLC0415  # only pipelines with models
 
     try:
-        return look(path, kind)
+        return look(path, kind, vet)
+    except DigestError:
+        raise  # no mistake of the pipeline
     except ModelError as error:
         raise CatalogError(str(error)) from None
 

@@ -175,8 +175,8 @@ def sign_file(path: Path, key: SigningKey) -> Path:
     return beside
 
 
-def check_signed(path: Path, key: PublicKey) -> None:
-    """Refuse a file without a signature that was made with the key.
+def check_signed(path: Path, key: PublicKey, digest: str | None = None) -> None:
+    """Refuse a file without a signature that was made with the key; `digest`: of the bytes that were read of it.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def check_signed(path: Path, key: PublicKey) -> None:
         raise DigestError(f"`{path}` is not signed: there is no `{beside}`; {way_out}") from None
     if not isinstance(signature, dict) or signature.get("key") != key.name:
         raise DigestError(f"`{path}` is signed with another key than is asked for; {way_out}")
-    if not key.is_of(signature, _message(_digest(path))):
+    if not key.is_of(signature, _message(digest or _digest(path))):
         raise DigestError(f"`{path}` has been changed since it was signed; {way_out}")
 
 

@@ -1,18 +1,80 @@
 """Models of a pipeline, loaded and verified before the first row."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import ModelError
+from flowedge.lang.errors import DigestError
+from flowedge.models.trust import NONE, Trust
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.timed import Timed
 
+if TYPE_CHECKING:
+    from flowedge.runtime.keys import PublicKey
 
-def load_models(program: p.Program, trusted: frozenset[str]) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Allowed:
+    """What models may do, as the user said.
+
+    Attributes
+    ----------
+    trust : programs by digest, classes by name
+    keys : whose signature makes a program trusted
+    required : the key that must have signed every model; None: none must
+    """
+
+    trust: Trust = NONE
+    keys: "tuple[PublicKey, ...]" = ()
+    required: "PublicKey | None" = None
+
+    def of(self, path: str, digest: str, signed_by: str) -> Trust:
+        """What is trusted of a file that was read; raises DigestError where a signature is asked for and is not there."""
+        for wanted in (self.required, _key(signed_by)):
+            if wanted is not None:
+                _check(path, wanted, digest)
+        for key in (*self.keys, *((self.required,) if self.required is not None else ())):
+            try:
+                _check(path, key, digest)
+            except DigestError:
+                continue
+            return self.trust.also(digest)
+        return self.trust
+
+
+def allowed(
+    trust: Sequence[str] = (), classes: Sequence[str] = (), required: "PublicKey | None" = None
+) -> Allowed:
+    """As on the command line: digests and public keys of programs, classes, and the key that must have signed all."""
+    digests = [x for x in trust if _is_digest(x)]
+    keys = tuple(key for x in trust if not _is_digest(x) and (key := _key(x)) is not None)
+    return Allowed(Trust(frozenset(digests), frozenset(classes)), keys, required)
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and all(c in "0123456789abcdefABCDEF" for c in text)
+
+
+def _key(text: str) -> "PublicKey | None":
+    if not text:
+        return None
+    from flowedge.runtime.keys import PublicKey  # noqa: PLC0415  # only where one is named
+
+    return PublicKey.of(text)
+
+
+def _check(path: str, key: "PublicKey", digest: str) -> None:
+    from flowedge.runtime.keys import check_signed  # noqa: PLC0415
+
+    check_signed(Path(path), key, digest)
+
+
+def load_models(program: p.Program, trusted: Allowed = Allowed()) -> dict[str, Any]:  # it is frozen
     """Every model that a node of the program calls, by name; a file that several name is loaded once.
 
-    Torch and ONNX Runtime are imported only where a model needs them.
+    Torch, ONNX Runtime and LiteRT are imported only where a model needs them.
 
     Raises
     ------
@@ -39,17 +101,17 @@ def files_of(program: p.Program) -> list[p.ModelFileSpec]:
     return [m for m in program.models if m.name in used]
 
 
-def load_model(file: p.ModelFileSpec, trusted: frozenset[str]) -> Any:  # noqa: ANN401
-    """One model, ready to be called; raises ModelError."""
-    if file.kind not in ("torch", "onnx"):
-        raise ModelError(f"model `{file.name}`: this version cannot run `{file.kind}` models yet")
-    from flowedge.models.load import load  # noqa: PLC0415  # brings Torch or ONNX Runtime
+def load_model(file: p.ModelFileSpec, trusted: Allowed) -> Any:  # noqa: ANN401
+    """One model, ready to be called, of the bytes whose signature was checked; raises ModelError."""
+    from flowedge.models.load import read, start  # noqa: PLC0415  # brings what runs it
 
-    return load(file.path, file.sha256 or None, trusted, file.kind, device=file.device, isolated=file.isolated)  # fmt: skip
+    data, digest = read(file.path, file.sha256 or None)
+    trust = trusted.of(file.path, digest, file.signed_by)
+    return start(data, digest, file.path, trust, file.kind, device=file.device, isolated=file.isolated, arch=file.arch)  # fmt: skip
 
 
 def _nameless(file: p.ModelFileSpec) -> p.ModelFileSpec:
-    return p.ModelFileSpec(kind=file.kind, path=file.path, sha256=file.sha256, device=file.device, isolated=file.isolated, name="")  # fmt: skip
+    return replace(file, name="")
 
 
 def close_models(models: Mapping[Any, Any]) -> None:
@@ -73,7 +135,7 @@ class Models:
     """
 
     def __init__(
-        self, program: p.Program, trusted: frozenset[str], clock: Clock = SYSTEM, *, deadlines: bool
+        self, program: p.Program, trusted: Allowed, clock: Clock = SYSTEM, *, deadlines: bool
     ) -> None:
         self._clock, self._deadlines = clock, deadlines
         self._timed: dict[int, Timed] = {}

@@ -110,7 +110,7 @@ def compile_flow(
     catalog: "Catalog | None" = None,
     fuse: bool = True,
     use_cache: bool = True,
-    vet: Callable[[Path], None] | None = None,
+    vet: Callable[[Path, str], None] | None = None,
     passing: bool = False,
     wanted: "Wanted | None" = None,
 ) -> Plan:
@@ -123,7 +123,8 @@ def compile_flow(
     catalog : what self-describing sources say; by default their files are opened
     fuse : put chains into one kernel; off, every stage is its own (the same rows, slower)
     use_cache : look for the finished plan in the cache, and keep it there
-    vet : called with each file that is run (pipeline, imports, models) before anything reads it; may raise
+    vet : called with the path and the sha256 of each file that is run (pipeline, imports, models, manifests), of the very
+        bytes that are used and before anything looks into them; may raise
     passing : compile in a process that ends, so that a run keeps none of the memory that it takes; such a plan has no
         graph, as one from the cache
     wanted : frames for a model, which are written instead of what the sinks say; such a plan is not kept
@@ -140,9 +141,7 @@ def compile_flow(
         if path is None:
             message = "give a path or a text"
             raise TypeError(message)
-        if vet is not None:
-            vet(Path(path))
-        text = read_flow(str(path))
+        text = read_flow(str(path), vet)
     cacheable = use_cache and catalog is None and wanted is None
     key = _key(text, file, given, fuse=fuse)
     if cacheable:
@@ -171,8 +170,8 @@ def compile_flow(
     return replace(plan, compile_s=time.perf_counter() - start)
 
 
-def read_flow(path: str) -> str:
-    """The text of a pipeline.
+def read_flow(path: str, vet: Callable[[Path, str], None] | None = None) -> str:
+    """The text of a pipeline; `vet` is asked with its path and sha256 before it is looked at.
 
     Raises
     ------
@@ -189,6 +188,8 @@ def read_flow(path: str) -> str:
         raise RunError(f"`{path}` is a directory; give the path of a .flow file") from None
     except OSError as problem:
         raise RunError(f"cannot read `{path}`: {problem.strerror}") from None
+    if vet is not None:
+        vet(Path(path), hashlib.sha256(data).hexdigest())
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -231,20 +232,20 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
-def _from_cache(key: str, vet: Callable[[Path], None] | None) -> tuple[p.Program, str] | None:
+def _from_cache(key: str, vet: Callable[[Path, str], None] | None) -> tuple[p.Program, str] | None:
     data = default_cache().get("plans", key)
     if data is None:
         return None
     try:
         format_, asked, warnings, packed = msgpack.unpackb(data)
-        if vet is not None:
-            for kind, subject, _ in asked:
-                if kind in ("import", "model"):
-                    vet(Path(subject))
-                elif kind == "manifest" and (told := beside(subject)) is not None:
-                    vet(told)
         if format_ != FORMAT or not all(still_holds(*question) for question in asked):
             return None
+        if vet is not None:  # what the plan was made of
+            for kind, subject, sha256 in asked:
+                if kind in ("import", "model"):
+                    vet(Path(subject), sha256)
+                elif kind == "manifest" and sha256 and (told := beside(subject)) is not None:
+                    vet(told, sha256)
         return p.unpack(packed), warnings
     except (ValueError, TypeError, KeyError, msgpack.UnpackException):
         return None
@@ -258,7 +259,7 @@ def _compile(
     builds: "Builds",
     *,
     fuse: bool,
-    vet: Callable[[Path], None] | None = None,
+    vet: Callable[[Path, str], None] | None = None,
     wanted: "Wanted | None" = None,
 ) -> tuple[Plan, list[tuple[str, str, str]]]:
     from flowedge.compile.emit.kernel import functions  # noqa: PLC0415
@@ -309,7 +310,7 @@ def _model_file(model: "ModelFile", seen: Mapping[str, str]) -> p.ModelFileSpec:
     """A model as it is to be loaded: the file that was checked, whatever lies there later."""
     return p.ModelFileSpec(
         name=model.name, kind=model.kind, path=model.path, sha256=model.sha256 or seen.get(model.path, ""),
-        device=model.device, isolated=model.isolated,
+        device=model.device, isolated=model.isolated, arch=model.arch, signed_by=model.signed_by,
     )  # fmt: skip
 
 

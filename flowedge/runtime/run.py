@@ -17,7 +17,7 @@ from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
 from flowedge.runtime.latency import Receipts
 from flowedge.runtime.memory import Memory
-from flowedge.runtime.models import Models, files_of
+from flowedge.runtime.models import Allowed, Models, files_of
 from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.places import Places
@@ -54,7 +54,7 @@ class Run:
     Parameters
     ----------
     plan : what to run
-    trusted : sha256 of model programs that the user trusts
+    trusted : what models may do
     progress : called with the report as it stands, a few times a second
     speed : a multiple of real time, None for as fast as possible
     threads : 1: all in turn; 2: sources are read ahead; 3 or more: sinks are also written behind.
@@ -71,7 +71,7 @@ class Run:
     """
 
     plan: Plan
-    trusted: frozenset[str] = frozenset()
+    trusted: Allowed = field(default_factory=Allowed)
     progress: Progress | None = None
     report: Report = field(default_factory=Report)
     speed: float | None = None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, ModelError, RunError
 from flowedge.runtime.clock import SYSTEM, Clock
-from flowedge.runtime.models import files_of, load_model
+from flowedge.runtime.models import Allowed, files_of, load_model
 from flowedge.sinks.atomic import replace as write
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Swaps:
 
     program: p.Program
     root: Path
-    trusted: frozenset[str] = frozenset()
+    trusted: Allowed = field(default_factory=Allowed)
     clock: Clock = SYSTEM
     done: dict[str, Request] = field(default_factory=dict)
     _looked_s: float = 0.0

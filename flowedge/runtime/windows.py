@@ -17,6 +17,7 @@ from flowedge.lang.errors import ModelError
 from flowedge.models.load import read
 from flowedge.models.manifest import beside, read_beside
 from flowedge.runtime.catalog import describe_model, shape_of
+from flowedge.runtime.models import Allowed
 from flowedge.runtime.plan import Plan, compile_flow
 from flowedge.runtime.report import Report
 from flowedge.runtime.run import Run
@@ -134,12 +135,12 @@ class Written:
 def write(
     path: str | Path,
     *,
-    trusted: frozenset[str] = frozenset(),
+    trusted: Allowed | None = None,
     **wanted: Any,  # noqa: ANN401  # as `plan_windows`
 ) -> tuple[Report, Written]:
     """Run a pipeline up to the frames in front of a model, and write these; raises as a run does."""
     plan = plan_windows(path, **wanted)
-    report = Run(plan, trusted, models=MODELS, name=str(path))()
+    report = Run(plan, trusted or Allowed(), models=MODELS, name=str(path))()
     (sink,) = (n for n in plan.program.nodes if isinstance(n, p.SinkSpec))
     about = json.loads(dict(sink.about)[FRAMES.decode()])
     frames = report.sinks[sink.name].rows

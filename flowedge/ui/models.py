@@ -16,10 +16,10 @@ def describe(path: Path) -> str:
     found = look(path)
     info, told = found.info, found.info.manifest
     lines = [f"{path}: a model, sha256 {found.sha256}"]
-    if not info.inputs and not info.outputs:
-        lines.append(
-            "  a program: what it takes is known when it runs, and that wants --trust-model"
-        )
+    if found.program:
+        how = "--allow-class" if path.suffix == ".safetensors" else "--trust-model"
+        lines.append(f"  {found.program}")
+        lines.append(f"  what it takes is known when it runs, and that wants {how}")
     notes: Sequence[InputNote | None] = (
         told.inputs if told is not None and told.inputs else [None] * len(info.inputs)
     )

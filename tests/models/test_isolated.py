@@ -18,6 +18,7 @@ from flowedge.lang.errors import LateError, ModelError
 from flowedge.models.channel import Channel, shared
 from flowedge.models.isolated import Isolated
 from flowedge.models.load import load
+from flowedge.models.trust import Trust
 
 SHIPPED = Path(__file__).parents[2] / "pipelines" / "models" / "motion.pt2"
 
@@ -49,7 +50,7 @@ def script(tmp_path):
         path = tmp_path / "net.pt"
         scripted(net, path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        opened.append(load(path, trusted=frozenset([digest]), isolated=True))
+        opened.append(load(path, trusted=Trust(frozenset([digest])), isolated=True))
         return opened[-1]
 
     yield make

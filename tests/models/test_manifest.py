@@ -158,7 +158,7 @@ def test_the_model_that_was_checked_is_the_one_that_runs(place, net):
     torch.manual_seed(8)
     export(Net().eval(), place / "net.pt2")
     with pytest.raises(DigestError):
-        load_models(plan.program, frozenset())
+        load_models(plan.program)
 
 
 def test_a_manifest_must_be_signed_where_its_model_must_be(place):

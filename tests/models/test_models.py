@@ -16,6 +16,7 @@ from torch import nn
 from flowedge.lang.errors import DigestError, ModelError
 from flowedge.models.info import TensorInfo
 from flowedge.models.load import arrange, inspect, load
+from flowedge.models.trust import Trust
 
 
 class Net(nn.Module):
@@ -247,7 +248,7 @@ def test_torchscript_is_a_program_and_wants_trust(tmp_path):
     digest = hashlib.sha256((tmp_path / "s.pt").read_bytes()).hexdigest()
     with pytest.raises(ModelError, match="--trust-model"):
         load(tmp_path / "s.pt")
-    model = load(tmp_path / "s.pt", trusted=frozenset({digest}))
+    model = load(tmp_path / "s.pt", trusted=Trust(frozenset({digest})))
     assert model.network([np.zeros((3, 4), np.float32)])[0].shape == (3, 2)
 
 

@@ -279,14 +279,15 @@ def scaling(
 
 
 def _laid_out(columns: Sequence[Column], length: int | None) -> list[tuple[int, ...]]:
-    """The shapes in which columns can be laid before a model, the likeliest first."""
+    """The shapes in which columns can be laid before a model: channels first as Torch has them, or last as TensorFlow does."""
     tail = () if length is None else (length,)
     if len(columns) == 1:
         shape = columns[0].type.shape
         if shape:
-            return [(*shape, *tail)]
-        return [(1, *tail), tail] if tail else [(1,), ()]
-    return [(sum(x.type.size for x in columns), *tail)]
+            return [(*shape, *tail), (*tail, *shape)]
+        return [(1, *tail), tail, (*tail, 1)] if tail else [(1,), ()]
+    channels = sum(x.type.size for x in columns)
+    return [(channels, *tail), (*tail, channels)]
 
 
 def _cure(tensor: Tensor, given: Sequence[int], length: int | None) -> str:

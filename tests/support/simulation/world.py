@@ -135,7 +135,7 @@ def compiled(number):
     drafted = pipeline(number)
     with contextlib.chdir(network.PATH.parent):
         plan = compile_flow(text=drafted.text, use_cache=False)
-        return drafted, plan, load_models(plan.program, frozenset())
+        return drafted, plan, load_models(plan.program)
 
 
 class World:
