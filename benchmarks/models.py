@@ -105,7 +105,7 @@ def windows(path: Path) -> np.ndarray:
 
 def scaled(x: np.ndarray) -> np.ndarray:
     """Each channel of each window with mean 0 and deviation 1."""
-    deviation = x.std(-1, keepdims=True, ddof=1, dtype=np.float64)
+    deviation = x.std(-1, keepdims=True, dtype=np.float64)
     return ((x - x.mean(-1, keepdims=True, dtype=np.float64)) / (deviation + 1e-6)).astype(
         np.float32
     )

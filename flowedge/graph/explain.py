@@ -66,6 +66,8 @@ def _stage(graph: g.Graph, node: g.Node, more: More | None) -> list[str]:
     )
     if isinstance(node, g.Source):
         lines += _source(node)
+    elif isinstance(node, g.Classify):
+        lines += _model(graph, node)
     lines += [f"        {line}" for line in (more(node) if more is not None else ())]
     return lines
 
@@ -90,6 +92,27 @@ def _source(node: g.Source) -> list[str]:
     if node.out.shape == "signal":
         up_to = "" if node.gaps_up_to_s is None else f" up to {seconds(node.gaps_up_to_s)}"
         lines.append(f"        gaps     {node.gaps}{up_to}")
+    return lines
+
+
+def _model(graph: g.Graph, node: g.Classify) -> list[str]:
+    """How a model is asked, and what becomes of a frame that gets no answer."""
+    files = {file.name: file for file in graph.models}
+    file = files.get(node.call.model)
+    where = "" if file is None else f" on {file.device}" + (", in a process of its own" if file.isolated else "")  # fmt: skip
+    most, rest_s = node.breaker
+    word, text = node.otherwise
+    policy = f'label "{text}"' if word == "label" else f"{word} {text}".strip()
+    limit = "" if node.deadline_s is None else f" after {seconds(node.deadline_s)} of computing, in runs that keep time, or"  # fmt: skip
+    lines = [
+        f"        asks     {node.call.model}{where}: {node.call.batch} frames a call",
+        f"        else     {policy}:{limit} where it fails; {most} failures in a row let it rest for {seconds(rest_s)}",
+    ]
+    if node.call.states:
+        kept = ", ".join(f"{name} {list(shape)}" for name, shape in node.call.states)
+        lines.append(f"        keeps    {kept} of each key")
+    if node.shadow is not None:
+        lines.append(f"        beside   {node.shadow.model}, which is compared and changes no row")
     return lines
 
 

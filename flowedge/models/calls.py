@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from flowedge.compile.cache import default_cache
 from flowedge.lang.errors import ModelError
 from flowedge.models.operators import LENGTHS, VIEWS
 from flowedge.models.recurrent import GATES, shapes
@@ -17,6 +18,8 @@ MOST_BYTES = 2**28
 MOST_CALLS = 2**16
 """Operators that are called for one answer, those that others are made of included, at most."""
 
+KIND = "models"
+"""Entries of the cache that say that a model takes no more memory than it may."""
 _LARGEST_LENGTH = 2**63
 
 Call = tuple[Callable[..., Any], Callable[[list[Any]], Any], int, tuple[int, ...]]
@@ -37,6 +40,8 @@ class Calls:
     inputs : by their names, tensors of the shape in question; values of floats are not used
     outputs : names of what is given
     model : what to call it in errors
+    known : names these very steps, weights and shapes: what was found small once is not looked at again, since the
+        shapes alone take Torch seconds to import what knows them
 
     Raises
     ------
@@ -53,11 +58,15 @@ class Calls:
         inputs: dict[str, Any],
         outputs: Sequence[str],
         model: str,
+        known: str = "",
     ) -> None:
         import torch  # noqa: PLC0415  # only a model node brings Torch
 
         self._torch = torch
-        _refuse_large(steps, weights, inputs, outputs, model)
+        if not known or default_cache().get(KIND, known) is None:
+            _refuse_large(steps, weights, inputs, outputs, model)
+            if known:
+                default_cache().put(KIND, known, b"small")
         plan = _Plan(torch, next(iter(inputs.values())).device)
         with torch.inference_mode():
             plan.begin(weights, {k: _pattern(torch, v) for k, v in inputs.items()})
@@ -376,6 +385,11 @@ def _refuse_large(
         """Sees each operator, those inside of others too."""
 
         count = 0
+
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            """Nothing is compiled here; to be skipped by the compiler would import it, which takes seconds."""
+            return False
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204
             found = func(*args, **(kwargs or {}))

@@ -305,7 +305,7 @@ class Session:
     """Calls a LiteRT model on one thread; its buffers are made once for the batch of the pipeline.
 
     The XNNPACK kernels that the runtime brings give a frame the same bits in every place of a batch; those that it
-    takes for operators without such a kernel may differ in the last bits (1e-6 of the largest value).
+    takes for operators without such a kernel may differ in the last bits: by 4e-7 of the largest value, where measured.
 
     Raises
     ------

@@ -309,7 +309,7 @@ def build(
             f"model `{path}` is to run on CUDA, and Torch finds no such device here; leave `on cuda` away"
         )
     try:
-        return Model(Runner(program, device), digest)
+        return Model(Runner(program, device, digest), digest)
     except (
         KeyError,
         TypeError,

@@ -6,11 +6,13 @@ it does not need (`flowedge.models.confine`), loads the model from the bytes tha
 """
 
 import contextlib
+import importlib
 import os
 import select
 import signal
 import socket
 import sys
+import tempfile
 from typing import Any
 
 import msgpack
@@ -26,6 +28,10 @@ from flowedge.models.trust import Trust
 def main(control: socket.socket, kind: str) -> None:
     """Fork workers as they are asked for, and say how they ended; until the run lets go."""
     prepare(kind)
+    if kind == "torch":
+        # What knows the shapes of answers: seconds here, or in each worker.
+        importlib.import_module("torch._dynamo")
+        importlib.import_module("torch._meta_registrations")
     reads, writes = os.pipe()
     os.set_blocking(reads, False)
     os.set_blocking(writes, False)
@@ -41,7 +47,10 @@ def main(control: socket.socket, kind: str) -> None:
                 os.read(reads, 4096)
             _tell_the_dead(control)
         if control.fileno() in ready:
-            data, fds, _, _ = socket.recv_fds(control, 65536, 3)
+            try:
+                data, fds, _, _ = socket.recv_fds(control, 65536, 3)
+            except ConnectionError:  # the run was killed
+                return
             if not data:
                 return
             if len(fds) == 3:
@@ -90,6 +99,9 @@ def _tell_the_dead(control: socket.socket) -> None:
 def work(kind: str, asked: dict[str, Any], end: int, memory: int, model: int) -> None:
     """Load a model and answer calls, until the run lets go."""
     channel = Channel(socket.socket(fileno=end), memory)
+    tempfile.tempdir = (
+        "/"  # libraries ask for one as they are imported; nothing can be written there either
+    )
     size = os.fstat(model).st_size
     data = os.pread(model, size, 0)
     confined = {}

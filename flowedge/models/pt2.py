@@ -5,6 +5,7 @@ run code. This reader opens neither: the graph is JSON, the weights are bytes, t
 list. Nothing is unpickled, nothing is evaluated.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from flowedge.lang.errors import ModelError
 from flowedge.models.archive import Archive
-from flowedge.models.calls import Calls, operator_of
+from flowedge.models.calls import MOST_BYTES, MOST_CALLS, Calls, operator_of
 from flowedge.models.info import ModelInfo, TensorInfo
 from flowedge.models.operators import DTYPES
 from flowedge.models.steps import steps_of
@@ -195,12 +196,13 @@ class Runner:
     ----------
     program : what to run
     device : where, as Torch calls it
+    digest : of the archive, under which it is remembered that its values are small enough; empty: it is looked at anew
     """
 
-    def __init__(self, program: Program, device: str = "cpu") -> None:
+    def __init__(self, program: Program, device: str = "cpu", digest: str = "") -> None:
         import torch  # noqa: PLC0415  # only a model node brings Torch
 
-        self.torch, self._device = torch, device
+        self.torch, self._device, self._digest = torch, device, digest
         self.name, self.info = program.name, program.info()
         self._steps, self._outputs = program.steps, [t.name for t in self.info.outputs]
         weights = program.weights()
@@ -247,6 +249,13 @@ class Runner:
                 found = [tensor.cpu() for tensor in found]
             return [tensor.numpy() for tensor in found]
 
+    def _known(self, shapes: tuple[tuple[int, ...], ...]) -> str:
+        """What the cache knows this archive with inputs of these shapes by; empty: by nothing."""
+        if not self._digest:
+            return ""
+        told = [self._digest, shapes, self.torch.__version__, MOST_BYTES, MOST_CALLS]
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
     def _prepared(self, shapes: tuple[tuple[int, ...], ...], tensors: list[Any]) -> Calls:
         for spec, shape in zip(self.info.inputs, shapes, strict=True):
             if len(shape) != len(spec.shape) or any(
@@ -265,6 +274,7 @@ class Runner:
                 dict(zip(names, tensors, strict=True)),
                 self._outputs,
                 self.name,
+                self._known(shapes),
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise ModelError(

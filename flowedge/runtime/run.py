@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pyarrow as pa
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import FlowEdgeError, ModelError
+from flowedge.lang.errors import FlowEdgeError
 from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
@@ -252,7 +252,8 @@ class Run:
             if self._state is not None and self.clock.s() - self._saved_at >= self.every_s:
                 self._save(session, feeds, outlets)
             if self._swaps is not None:
-                self._swap(session, feeds, outlets, stop)
+                save = partial(self._save, session, feeds, outlets)
+                self.report.hints += self._swaps.serve(session, self._models, stop, save)
         if stop():
             self._stop(session, feeds, outlets)
 
@@ -274,31 +275,6 @@ class Run:
         for name, request in self._swaps.done.items():
             if name in self._models.by_name:
                 self._models.add(name, self._swaps.load(request))
-
-    def _swap(self, session: "Session", feeds: Feeds, outlets: Outlets, stop: Asked) -> None:
-        """Go on with another model where one is asked for, between two checkpoints."""
-        assert self._swaps is not None
-        found = self._swaps.changed() if stop.reload else []
-        stop.reload = False
-        waits = self._swaps.due()
-        for request in [*found, *([waits] if waits is not None else [])]:
-            problem = ""
-            try:
-                model = self._models.add(request.name, self._swaps.load(request))
-                session.try_model(request.name, model)
-                self._save(session, feeds, outlets)
-                session.replace_model(request.name, model)
-                self._swaps.done[request.name] = request
-                self._save(session, feeds, outlets)
-                self.report.hints.append(
-                    f"model {request.name}: `{request.path}` from checkpoint {self.report.checkpoints} on"
-                )
-            except ModelError as error:
-                problem = str(error)
-                self.report.hints.append(
-                    f"model {request.name} was not swapped for `{request.path}`: {problem}"
-                )
-            self._swaps.close(request, problem)
 
     def _look_at_memory(self, session: "Session", feeds: Feeds, outlets: Outlets) -> None:
         """Keep within `max_memory`; raises MemoryExceededError."""

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, ModelError, RunError
 from flowedge.runtime.clock import SYSTEM, Clock
-from flowedge.runtime.models import Allowed, files_of, load_model
+from flowedge.runtime.models import Allowed, Models, files_of, load_model
+from flowedge.runtime.signals import Asked
 from flowedge.sinks.atomic import replace as write
 
 if TYPE_CHECKING:
     from flowedge.models.manifest import Manifest
+    from flowedge.session.session import Session
 
 ASKED, ANSWERED = "swap.json", "swapped.json"
 _EVERY_S = 0.2
@@ -149,6 +151,30 @@ class Swaps:
                 if digest != sha256:
                     out.append(Request(file.name, path, digest))
         return out
+
+    def serve(
+        self, session: "Session", models: Models, asked: Asked, save: Callable[[], None]
+    ) -> list[str]:
+        """Do what is asked for, between two checkpoints that `save` makes; what became of it, in sentences."""
+        found = self.changed() if asked.reload else []
+        asked.reload = False
+        waits = self.due()
+        told = []
+        for request in [*found, *([waits] if waits is not None else [])]:
+            problem = ""
+            try:
+                model = models.add(request.name, self.load(request))
+                session.try_model(request.name, model)
+                save()
+                session.replace_model(request.name, model)
+                self.done[request.name] = request
+                save()
+                told.append(f"model {request.name}: `{request.path}` from here on, at a checkpoint")
+            except ModelError as error:
+                problem = str(error)
+                told.append(f"model {request.name} was not swapped for `{request.path}`: {problem}")
+            self.close(request, problem)
+        return told
 
     def load(self, request: Request) -> Any:  # noqa: ANN401
         """The model that is asked for.

@@ -433,3 +433,18 @@ def test_clauses_of_a_model_are_checked(clause, says):
     with pytest.raises(FlowError) as caught:
         plan_of("classify with net", model)
     assert any(says in d.code + d.message for d in caught.value.diagnostics)
+
+
+def test_explain_says_how_a_model_is_asked():
+    model = (
+        f"{RECURRENT} isolated breaker 3 for 1 min\n"
+         'model quick = torch("recurrent.pt2") input (v) output (y: f32<2>) state (h: f32<3>)'
+    )
+    said = plan_of("classify with net shadow with quick deadline 20 ms else hold", model).explain()
+    assert "asks     net on cpu, in a process of its own: 4 frames a call" in said
+    assert (
+        "else     hold: after 20 ms of computing, in runs that keep time, or where it fails" in said
+    )
+    assert "3 failures in a row let it rest for 1 min" in said
+    assert "keeps    h [3] of each key" in said
+    assert "beside   quick, which is compared" in said
