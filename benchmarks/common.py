@@ -135,7 +135,7 @@ def machine() -> str:
 def summary(results: str) -> list[str]:
     """The table of the README out of the text of `RESULTS.md`: FlowEdge beside each of the others."""
     lines = ["| work | FlowEdge, by CPU time |", "|---|---|"]
-    for section in results.split("\n## ")[1:]:
+    for section in results.partition("\n# Models\n")[0].split("\n## ")[1:]:
         _, *body = section.splitlines()
         rows = [[c.strip() for c in x.strip("| ").split("|")] for x in body if x.startswith("| ")]
         ratios = {row[0]: float(row[3]) for row in rows if len(row) == 5 and row[3][:1].isdigit()}

@@ -75,7 +75,7 @@ def pipeline(
 
 def scored(plan: flowedge.Plan, series: Series) -> tuple[np.ndarray, np.ndarray]:
     """Score and alarm of every row of a series; 0 and none before the first frame is full."""
-    models = load_models(plan.program, frozenset())
+    models = load_models(plan.program)
     (out,) = plan.run({"series": series.rows}, models=models).values()
     ahead = len(series.rows) - len(out)
     scores = np.concatenate([np.zeros(ahead), out["score"].to_numpy()])

@@ -79,9 +79,7 @@ def swap_model(root: Path, name: str, file: Path, wait_s: float) -> str:
     _, sha256 = read(path)
     ask(root, Request(name, str(path), sha256))
     if not _is_held(root):
-        return (
-            f"no run holds the state in `{root}`; the next one swaps `{name}` before it reads a row"
-        )
+        return f"no run holds the state in `{root}`; the next one swaps `{name}` at its first batch"
     until = time.monotonic() + wait_s
     while time.monotonic() < until:
         told = answer(root)

@@ -398,7 +398,7 @@ def test_resample_and_expand_give_back_a_signal():
         ('sha256="abcd"', ["`torch` lacks the path of the model"]),
         ("", ["`torch` lacks the path of the model"]),
         ('"two.pt2", path="two.pt2"', ["`path` is given twice"]),
-        ('"two.pt2", "abcd", "ef"', ["`torch` takes a path and a digest"]),
+        ('"two.pt2", "abcd", "ef"', ["`two.pt2` needs no class"]),
         ('"two.pt2", digest="abcd"', ["`torch` has no option `digest`"]),
     ],
 )

@@ -438,7 +438,7 @@ def test_clauses_of_a_model_are_checked(clause, says):
 def test_explain_says_how_a_model_is_asked():
     model = (
         f"{RECURRENT} isolated breaker 3 for 1 min\n"
-         'model quick = torch("recurrent.pt2") input (v) output (y: f32<2>) state (h: f32<3>)'
+        'model quick = torch("recurrent.pt2") input (v) output (y: f32<2>) state (h: f32<3>)'
     )
     said = plan_of("classify with net shadow with quick deadline 20 ms else hold", model).explain()
     assert "asks     net on cpu, in a process of its own: 4 frames a call" in said
