@@ -12,9 +12,9 @@ import pytest
 from support.faults import KINDS, FaultyDisk
 from support.recovery import SEED, SINKS, SMALL, Place
 
-SHARE = int(os.environ.get("FLOWEDGE_FAULT_POINTS", "16"))
+SHARE = int(os.environ.get("FLOWEDGE_FAULT_POINTS", "10"))
 """Points of each kind of fault and each kind of sink; of processes that are really killed, fewer."""
-SHARE_OF_PROCESSES = min(SHARE, 8 + SHARE // 16)
+SHARE_OF_PROCESSES = min(SHARE, 9 + SHARE // 16)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from flowedge.session.snapshot import SNAPSHOT, VERSION, unseal
 from flowedge.sources.payload import decode
 
 FAST = {
-    "grammar": 2000, "checker": 1000, "format": 600, "payload": 8000, "checkpoint": 1500, "state": 1500, "arrow": 3000, "parquet": 3000, "csv": 1200,
-    "csv_declared": 800, "jsonl": 150, "jsonl_declared": 100, "msgpack": 2000, "npz": 2000, "wav": 1500,
-    "onnx": 1000, "manifest": 5000,
+    "grammar": 1000, "checker": 500, "format": 300, "payload": 4000, "checkpoint": 750, "state": 750, "arrow": 1500, "parquet": 1500, "csv": 600,
+    "csv_declared": 400, "jsonl": 100, "jsonl_declared": 100, "msgpack": 1000, "npz": 1000, "wav": 750,
+    "onnx": 500, "manifest": 2500,
 }  # fmt: skip
 
 
