@@ -26,14 +26,14 @@ test: $(READY)
 
 # What `make test` does in a fast setting, for hours; each line stands alone.
 torture: $(READY)
-	FLOWEDGE_FAULT_POINTS=2000 $(BIN)/python -m pytest --numprocesses 2 --dist load tests/faults/test_recovery.py
-	FLOWEDGE_SEEDS=5000 $(BIN)/python -m pytest --numprocesses 2 --dist load tests/simulation
+	FLOWEDGE_SLOW=1 FLOWEDGE_FAULT_POINTS=2000 $(BIN)/python -m pytest --numprocesses 2 --dist load tests/faults/test_recovery.py
+	FLOWEDGE_SLOW=1 FLOWEDGE_SEEDS=5000 $(BIN)/python -m pytest --numprocesses 2 --dist load tests/simulation
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torture]"
 	$(BIN)/python tests/fuzz/torture.py --guided payload --inputs 1000000
 	$(BIN)/python tests/fuzz/torture.py --guided checkpoint --inputs 1000000
 	$(BIN)/python tests/fuzz/torture.py --guided grammar --inputs 1000000
 	$(BIN)/python tests/fuzz/torture.py --inputs 1000000
-	FLOWEDGE_SLOW=1 $(BIN)/python -m pytest tests/models tests/benchmarks tests/docs
+	FLOWEDGE_SLOW=1 $(BIN)/python -m pytest tests/models tests/benchmarks tests/docs tests/cli tests/faults/test_signals.py
 	FLOWEDGE_KEYS=10000000 $(BIN)/python -m pytest tests/session/test_expire.py
 	FLOWEDGE_SOAK_S=3600 $(BIN)/python -m pytest tests/faults/test_soak.py
 

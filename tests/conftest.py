@@ -30,8 +30,14 @@ SLOW = {
         "[activations", "[heads", "[spectrum", "[cnn2d",
     ),
     "test_trust.py": ("machine_code",),
+    "test_simulation.py": ("does not sync rows", "the_same_world_again"),
+    "test_recovery.py": ("leaves_nothing_to_be_seen[parquet]",),
+    "test_signals.py": ("any_moment_lose_nothing[3-twice]",),
+    "test_cli.py": ("runs_as_it_stands[heartbeats]",),
+    "test_frames.py": ("-parquet]",),
+    "test_swap.py": ("where_no_run_is",),
 }  # fmt: skip
-"""Tests that train, or compile for long: by file, parts of their names. They run with FLOWEDGE_SLOW=1, as in `make torture`."""
+"""Tests that train, compile for long, or show in another way what others show: by file, parts of their names. They run with FLOWEDGE_SLOW=1, as in `make torture`."""
 
 
 def pytest_collection_modifyitems(items):
