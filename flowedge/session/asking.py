@@ -97,7 +97,7 @@ class Asker:
         """Ask about frames of a batch, in order; a frame while the breaker is open is not asked about."""
         inputs = self._inputs(batch, which)
         times = batch.time if which is None else batch.time[which]
-        slots, gaps = self._remembered(batch, which)
+        slots, gaps, left = self._remembered(batch, which)
         n, size = len(times), self.spec.batch
         fate = np.zeros(n, np.uint8)
         out = Answers(which, {}, fate)
@@ -108,19 +108,21 @@ class Asker:
                 while stop < n and breaker.rests(times[stop]):
                     stop += 1
                 fate[at:stop] = RESTED
+                self._restart(slots, gaps, at, stop)
                 at = stop
                 continue
             stop = min(at + (1 if breaker is not None and breaker.is_trying else size), n)
             if slots is not None:
                 stop = _before_repeat(slots, at, stop)
-                if gaps is not None and gaps[at:stop].any():
-                    self._forget_at(slots[at:stop][gaps[at:stop] == 1])
+                self._restart(slots, gaps, at, stop)
             answers = self._answers(inputs, slots, at, stop, out)
             if breaker is not None and (breaker.failures or fate[at:stop].any()):
                 stop = _noted(breaker, fate, times, at, stop)
             if slots is not None and answers is not None:
                 self._remember(slots, answers, fate, at, stop)
             at = stop
+        for memory in self.memory:
+            memory[left] = 0
         if out.reasons:
             self._note(out)
         return out
@@ -262,21 +264,38 @@ class Asker:
         first = given - len(self.memory)
         return [(first + i, int(np.prod(m.shape[1:]))) for i, m in enumerate(self.memory)]
 
-    def _remembered(self, batch: Batch, which: Array | None) -> tuple[Array | None, Array | None]:
-        """Slots and gaps of the frames asked about, with room for the memory of their keys."""
+    def _remembered(
+        self, batch: Batch, which: Array | None
+    ) -> tuple[Array | None, Array | None, list[int]]:
+        """Slots of the frames asked about, and where memory restarts, with room for the memory of their keys.
+
+        A gap in front of a frame that is not asked about counts for the next one of its key; the slots that have none
+        in this batch are given, too.
+        """
         if not self.memory:
-            return None, None
+            return None, None, []
         slots = np.zeros(batch.n, np.int32) if batch.slot is None else batch.slot
-        gaps = batch.gap
-        if which is not None:
-            slots, gaps = slots[which], None if gaps is None else gaps[which]
         more = int(slots.max(initial=-1)) + 1 - len(self.memory[0])
         if more > 0:
             room = max(more, len(self.memory[0]))
             self.memory = [
                 np.concatenate([m, np.zeros((room, *m.shape[1:]), m.dtype)]) for m in self.memory
             ]
-        return slots, gaps
+        if which is None:
+            return slots, batch.gap, []
+        if batch.gap is None:
+            return slots[which], None, []
+        asked = np.zeros(batch.n, np.bool_)
+        asked[which] = True
+        gaps, owed = np.zeros(batch.n, np.uint8), set()
+        for i in np.flatnonzero(asked | (batch.gap == 1)):
+            slot = int(slots[i])
+            if batch.gap[i]:
+                owed.add(slot)
+            if asked[i] and slot in owed:
+                gaps[i] = 1
+                owed.remove(slot)
+        return slots[which], gaps[which], sorted(owed)
 
     def _remember(
         self, slots: Array, answers: Mapping[int, Array], fate: Array, at: int, stop: int
@@ -292,9 +311,11 @@ class Asker:
         for memory in self.memory:
             memory[np.flatnonzero(gone[: len(memory)])] = 0
 
-    def _forget_at(self, slots: Array) -> None:
-        for memory in self.memory:
-            memory[slots] = 0
+    def _restart(self, slots: Array | None, gaps: Array | None, at: int, stop: int) -> None:
+        """Forget the keys of the frames at … stop - 1 that stand behind a gap."""
+        if slots is not None and gaps is not None and gaps[at:stop].any():
+            for memory in self.memory:
+                memory[slots[at:stop][gaps[at:stop] == 1]] = 0
 
     @property
     def nbytes(self) -> int:

@@ -126,7 +126,7 @@ class ModelNode(Node):
         if self._instead.policy == "keep":
             made["late"] = self._late(n, which, answers.late)
         if self._shadow is not None:
-            self._shadow.compare(batch, which, answers, self._heads)
+            self._shadow.compare(batch, answers, self._heads)
         columns = {f.name: made[f.name] if f.name in made else batch.columns[f.name] for f in self.spec.fields}  # fmt: skip
         out = Batch(n, batch.time, batch.slot, gap, columns)
         if stays is not None:

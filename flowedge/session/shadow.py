@@ -14,7 +14,7 @@ _MOST_PAIRS = 64
 
 
 class Shadow:
-    """Asks the second model about the frames that the first was asked about, and compares.
+    """Asks the second model about all frames, and compares where both answer.
 
     Attributes
     ----------
@@ -34,23 +34,18 @@ class Shadow:
         self.largest: dict[str, float] = {}
         self.total: dict[str, float] = {}
 
-    def compare(self, batch: Batch, which: Array | None, first: Answers, heads: Heads) -> None:
-        """Ask about the frames that the first model answered, and note where answers differ."""
-        asked = np.arange(batch.n) if which is None else which
-        good = first.fate == ANSWERED
-        complete = self.asker.complete(batch)
-        if complete is not None:
-            good = good & np.isin(asked, complete)
-        if not good.any():
+    def compare(self, batch: Batch, first: Answers, heads: Heads) -> None:
+        """Ask about all frames, and note where the answers to those that the first model answered differ."""
+        second = self.asker.ask(batch, self.asker.complete(batch))
+        at, mine = _answered(batch, first)
+        there, theirs = _answered(batch, second)
+        self.failed += int(np.isin(at, _asked(batch, second)).sum() - np.isin(at, there).sum())
+        _, i, k = np.intersect1d(at, there, assume_unique=True, return_indices=True)
+        self.frames += len(i)
+        if not len(i):
             return
-        second = self.asker.ask(batch, asked[good])
-        both = second.fate == ANSWERED
-        self.frames += int(both.sum())
-        self.failed += int((~both).sum())
-        if not both.any():
-            return
-        one = {k: v[good][both] for k, v in first.raw.items()}
-        two = {k: v[both] for k, v in second.raw.items()}
+        one = {n: v[mine[i]] for n, v in first.raw.items()}
+        two = {n: v[theirs[k]] for n, v in second.raw.items()}
         self._labels(one, two, heads)
         theirs = {name: at for name, what, at in self._spec.made if what in ("raw", "samples")}
         for name, what, at in heads.spec.made:
@@ -114,3 +109,14 @@ class Shadow:
         self.pairs = {str(k): {str(a): tally(n) for a, n in v.items()} for k, v in state["pairs"].items()}  # fmt: skip
         self.largest = {str(k): float(v) for k, v in state["largest"].items()}
         self.total = {str(k): float(v) for k, v in state["total"].items()}
+
+
+def _asked(batch: Batch, answers: Answers) -> Array:
+    """Numbers of the frames that a model was asked about."""
+    return np.arange(batch.n) if answers.which is None else answers.which
+
+
+def _answered(batch: Batch, answers: Answers) -> tuple[Array, Array]:
+    """Numbers of the frames that a model answered, and their places among those asked about."""
+    good = np.flatnonzero(answers.fate == ANSWERED)
+    return _asked(batch, answers)[good], good

@@ -343,6 +343,31 @@ def test_a_gap_is_forgotten_over_and_a_failure_is_not():
     assert counts[:2] + counts[3:] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("how", ["unseen", "rested"])
+def test_a_gap_in_front_of_a_frame_that_is_not_asked_about_is_forgotten_over_too(how):
+    model = RECURRENT + ("" if how == "unseen" else " breaker 1 for 3 s")
+    table = rows(("a", "b"), 24, gap=12)
+    throws = ()
+    if how == "unseen":  # of both keys the first frame behind the gap
+        v = table["v"].to_numpy().copy()
+        v[24:26] = np.nan
+        table = table.set_column(2, "v", pa.array(v))
+    else:  # the frame of `a` behind the gap fails, and the one of `b` at the same time is not asked about
+        throws = (-13.0,)
+    found, _ = everywhere(plan_of("classify with net | select y", model), lambda: {"net": Recurrent(throws)}, table)  # fmt: skip
+    counts = [r["y"][0] for r in found if r["k"] == "b"]
+    assert counts[:3] == [1, 2, 3]
+    assert np.isnan(counts[3])
+    assert counts[4:] == [1, 2]
+
+
+def test_a_model_that_remembers_cannot_stand_in():
+    other = RECURRENT.replace("model net", "model other")
+    with pytest.raises(FlowError) as caught:
+        plan_of("classify with net deadline 1 s else with other", f"{RECURRENT}\n{other}")
+    assert [d.code for d in caught.value.diagnostics if d.severity == "error"] == ["FE610"]
+
+
 def test_a_shadow_is_compared_and_changes_no_row():
     plan = plan_of("classify with net shadow with quick | select v, label")
     alone = plan_of("classify with net | select v, label")

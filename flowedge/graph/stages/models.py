@@ -121,7 +121,10 @@ def classify_model(
         found = None
         if one is not None and ident is not None:
             theirs = _made(one, flow, scores, text)
-            if _stands_in(theirs, made):
+            if one.states and ident is named:
+                c.report(OtherModelDoesNotFit.at(ident.span, f"`{one.file.name}` remembers, and would see some frames only", others=[(stage.model.span, "the model that is asked first")],
+                                                 fix="let a model stand in that has no `state`"))  # fmt: skip
+            elif _stands_in(theirs, made):
                 found = _call(c, flow, ident.span, one, theirs)
             else:
                 given = [", ".join(_told(x) for x, _, _ in these) for these in (theirs, made)]
