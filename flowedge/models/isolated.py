@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 
 from flowedge.lang.errors import LateError, ModelError
-from flowedge.models.channel import Channel, shared
+from flowedge.models.channel import Channel, environment, holding, shared
 
 Array = np.ndarray[Any, Any]
 
@@ -65,9 +65,7 @@ class Isolated:
     ) -> None:
         self._path, self._kind, self.sha256 = path, kind, sha256
         self._asked = {"sha256": sha256, "path": path, "device": device, "arch": arch}
-        self._model = os.memfd_create("flowedge-model-file", os.MFD_CLOEXEC)
-        with os.fdopen(os.dup(self._model), "wb") as file:
-            file.write(data)
+        self._model = holding(data)
         self.restarts = -1
         self.confined: dict[str, bool] = {}
         self._nursery: subprocess.Popen[bytes] | None = None
@@ -158,7 +156,7 @@ class Isolated:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=environment(),
         )  # fmt: skip
         theirs.close()
         self._control, self._is_up = ours, False

@@ -283,6 +283,8 @@ def build(
 
         return Model(litert.Session(data, str(path), device), digest)
     permit(data, digest, path, trusted, kind, arch)
+    if device != "cpu":
+        _require_cuda(data, path)
     if is_weights(path):
         _require_torch(path)
         from flowedge.models.programs import ClassRunner  # noqa: PLC0415
@@ -304,10 +306,6 @@ def build(
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            f"model `{path}` is to run on CUDA, and Torch finds no such device here; leave `on cuda` away"
-        )
     try:
         return Model(Runner(program, device, digest), digest)
     except (
@@ -330,6 +328,21 @@ def _require_torch(path: str | Path) -> None:
     if importlib.util.find_spec("torch") is None:
         raise ModelError(
             f"model `{path}` needs Torch, which is not installed; run: pip install 'flowedge[torch]'"
+        )
+
+
+def _require_cuda(data: bytes, path: str | Path) -> None:
+    """Only graphs that our reader runs go to a card; raises ModelError."""
+    _require_torch(path)
+    import torch  # noqa: PLC0415
+
+    if is_weights(path) or program_in(Archive(data, str(path))):
+        raise ModelError(
+            f"model `{path}` is a program, which runs on the CPU; leave `on cuda` away"
+        )
+    if not torch.cuda.is_available():
+        raise ModelError(
+            f"model `{path}` is to run on CUDA, and Torch finds no such device here; leave `on cuda` away"
         )
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from flowedge.lang.errors import ModelError
+from flowedge.models.channel import environment, holding
 
 MOST_BYTES = 2**31
 """Address space of the process: the libraries, and the model."""
@@ -19,10 +20,8 @@ LONGEST_S = 120.0
 
 def attempt(data: bytes, path: str) -> None:
     """Load a LiteRT model and call it with zeros, elsewhere; raises ModelError where that fails."""
-    held = os.memfd_create("flowedge-trial", os.MFD_CLOEXEC)
+    held = holding(data)
     try:
-        with os.fdopen(os.dup(held), "wb") as file:
-            file.write(data)
         done = subprocess.run(  # noqa: S603  # our own module, in this very Python
             [sys.executable, "-m", "flowedge.models.trial", str(held), path],
             pass_fds=[held],
@@ -30,7 +29,7 @@ def attempt(data: bytes, path: str) -> None:
             capture_output=True,
             timeout=LONGEST_S,
             check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise ModelError(f"model `{path}` did not answer when it was tried") from None

@@ -1,6 +1,6 @@
 """Models of a pipeline, loaded and verified before the first row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ def load_models(program: p.Program, trusted: Allowed = Allowed()) -> dict[str, A
                 known[same] = load_model(file, trusted)
             out[file.name] = known[same]
     except BaseException:
-        close_models(known)
+        close_models(known.values())
         raise
     return out
 
@@ -114,9 +114,9 @@ def _nameless(file: p.ModelFileSpec) -> p.ModelFileSpec:
     return replace(file, name="")
 
 
-def close_models(models: Mapping[Any, Any]) -> None:
+def close_models(models: Iterable[Any]) -> None:
     """End the processes of models that have one."""
-    for model in set(models.values()):
+    for model in set(models):
         close = getattr(model, "close", None)
         if close is not None:
             close()
@@ -140,15 +140,15 @@ class Models:
         self._clock, self._deadlines = clock, deadlines
         self._timed: dict[int, Timed] = {}
         self._loaded: dict[Any, Any] = dict(load_models(program, trusted))
-        self.by_name = {name: self._of(model) for name, model in self._loaded.items()}
+        self.by_name = {name: self.asked(model) for name, model in self._loaded.items()}
 
-    def add(self, name: str, model: Any) -> Any:  # noqa: ANN401
-        """Another model in the place of one; what a session asks."""
+    def add(self, name: str, model: Any) -> None:  # noqa: ANN401
+        """Another model in the place of one."""
         self._loaded[name, id(model)] = model
-        self.by_name[name] = self._of(model)
-        return self.by_name[name]
+        self.by_name[name] = self.asked(model)
 
-    def _of(self, model: Any) -> Any:  # noqa: ANN401
+    def asked(self, model: Any) -> Any:  # noqa: ANN401
+        """What a session asks: the model, or one that keeps time."""
         if not self._deadlines:
             return model
         return self._timed.setdefault(id(model), Timed(model, self._clock))
@@ -160,4 +160,4 @@ class Models:
 
     def close(self) -> None:
         """End the processes of models that have one."""
-        close_models(self._loaded)
+        close_models(self._loaded.values())

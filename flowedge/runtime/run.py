@@ -188,6 +188,7 @@ class Run:
         if self._state is not None:
             self._save(session, feeds, outlets)
         self._look_at_memory(session, feeds, outlets)
+        self._models.came(self.clock.ns())
         outlets.write(session.finish())
         self.report.streams = session.ledger()
         self.report.models = session.models_told()
@@ -230,6 +231,7 @@ class Run:
                 self._keep(outlets, feed, rejected)
             note_place(feed, rejected, position)
             if batch is None:
+                self._models.came(self.clock.ns())
                 outlets.write(session.end(feed.name))
                 none = pa.RecordBatch.from_arrays([], names=[])
                 self._turned_away(session, outlets, feed, none)

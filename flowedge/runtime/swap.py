@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, ModelError, RunError
 from flowedge.runtime.clock import SYSTEM, Clock
-from flowedge.runtime.models import Allowed, Models, files_of, load_model
+from flowedge.runtime.models import Allowed, Models, close_models, files_of, load_model
 from flowedge.runtime.signals import Asked
 from flowedge.sinks.atomic import replace as write
 
@@ -161,18 +161,29 @@ class Swaps:
         for request in [*found, *([waits] if waits is not None else [])]:
             problem = ""
             try:
-                model = models.add(request.name, self.load(request))
-                session.try_model(request.name, model)
-                save()
-                session.replace_model(request.name, model)
-                self.done[request.name] = request
-                save()
-                told.append(f"model {request.name}: `{request.path}` from here on, at a checkpoint")
+                model = self._fitting(request, session, models)
             except ModelError as error:
                 problem = str(error)
                 told.append(f"model {request.name} was not swapped for `{request.path}`: {problem}")
+            else:
+                save()
+                models.add(request.name, model)
+                session.replace_model(request.name, models.by_name[request.name])
+                self.done[request.name] = request
+                save()
+                told.append(f"model {request.name}: `{request.path}` from here on, at a checkpoint")
             self.close(request, problem)
         return told
+
+    def _fitting(self, request: Request, session: "Session", models: Models) -> Any:  # noqa: ANN401
+        """The model that is asked for, which has answered frames of zeros; raises ModelError."""
+        model = self.load(request)
+        try:
+            session.try_model(request.name, models.asked(model))
+        except ModelError:
+            close_models([model])
+            raise
+        return model
 
     def load(self, request: Request) -> Any:  # noqa: ANN401
         """The model that is asked for.

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowedge.compile.program import CallSpec, Field
-from flowedge.session.batch import DTYPES, Array
+from flowedge.session.batch import DTYPES, Array, missing
 from flowedge.session.strings import StringPool
 
 
@@ -95,3 +95,25 @@ def text_of(field: Field, pool: StringPool, text: str) -> Any:  # noqa: ANN401
     if field.literals and field.labels is not None:
         return field.labels.index(text)
     return pool.pin(pa.array([text], pa.string()))[0]
+
+
+def columns_of(
+    fields: Sequence[Field], rows: int, found: Mapping[str, Array], at: Array | None
+) -> dict[str, Array]:
+    """Columns with answers in the rows `at`, and missing in the others; None: in all rows.
+
+    Parameters
+    ----------
+    fields : of the columns
+    rows : how many there are
+    found : by column, what stands at each of `at`
+    """
+    if at is None:
+        return {f.name: found[f.name] for f in fields}
+    out = {}
+    for field in fields:
+        column = missing(field, rows)
+        if len(at):
+            column[at] = found[field.name]
+        out[field.name] = column
+    return out

@@ -1,6 +1,6 @@
 """What stands in the place of an answer that a model did not give: `else` of a deadline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -156,25 +156,3 @@ class Instead:
 
 def _slots(batch: Batch) -> Array:
     return np.zeros(batch.n, np.int32) if batch.slot is None else batch.slot
-
-
-def columns_of(
-    fields: Sequence[Field], rows: int, found: Mapping[str, Array], at: Array | None
-) -> dict[str, Array]:
-    """Columns with answers in the rows `at`, and missing in the others; None: in all rows.
-
-    Parameters
-    ----------
-    fields : of the columns
-    rows : how many there are
-    found : by column, what stands at each of `at`
-    """
-    if at is None:
-        return {f.name: found[f.name] for f in fields}
-    out = {}
-    for field in fields:
-        column = missing(field, rows)
-        if len(at):
-            column[at] = found[field.name]
-        out[field.name] = column
-    return out

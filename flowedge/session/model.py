@@ -9,8 +9,8 @@ from flowedge.compile.program import NEVER, CallSpec, ModelSpec
 from flowedge.session.asking import ANSWERED, FAILED, LATE, RESTED, Asker, Infers
 from flowedge.session.batch import Array, Batch, concat
 from flowedge.session.breaker import Breaker
-from flowedge.session.heads import Heads
-from flowedge.session.instead import Instead, columns_of
+from flowedge.session.heads import Heads, columns_of
+from flowedge.session.instead import Instead
 from flowedge.session.node import Node, Shared
 from flowedge.session.shadow import Shadow
 from flowedge.session.snapshot import tally, whole

@@ -38,19 +38,19 @@ class Shadow:
         """Ask about all frames, and note where the answers to those that the first model answered differ."""
         second = self.asker.ask(batch, self.asker.complete(batch))
         at, mine = _answered(batch, first)
-        there, theirs = _answered(batch, second)
+        there, its = _answered(batch, second)
         self.failed += int(np.isin(at, _asked(batch, second)).sum() - np.isin(at, there).sum())
         _, i, k = np.intersect1d(at, there, assume_unique=True, return_indices=True)
         self.frames += len(i)
         if not len(i):
             return
         one = {n: v[mine[i]] for n, v in first.raw.items()}
-        two = {n: v[theirs[k]] for n, v in second.raw.items()}
+        two = {n: v[its[k]] for n, v in second.raw.items()}
         self._labels(one, two, heads)
-        theirs = {name: at for name, what, at in self._spec.made if what in ("raw", "samples")}
-        for name, what, at in heads.spec.made:
+        numbers = {name: out for name, what, out in self._spec.made if what in ("raw", "samples")}
+        for name, what, out in heads.spec.made:
             if what in ("raw", "samples"):
-                self._numbers(name, one[at], two[theirs[name]])
+                self._numbers(name, one[out], two[numbers[name]])
 
     def _labels(self, one: dict[int, Array], two: dict[int, Array], heads: Heads) -> None:
         for (kind, labels, at), (other, theirs, there) in zip(heads.spec.heads, self._spec.heads, strict=True):  # fmt: skip

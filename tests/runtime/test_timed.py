@@ -1,11 +1,14 @@
 """A call that is late is given up or waited for; the run does not wait for what hangs."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flowedge.lang.errors import LateError, ModelError
+from flowedge.runtime.plan import compile_flow
+from flowedge.runtime.run import Run
 from flowedge.runtime.timed import Timed
 
 X = [np.arange(3.0)]
@@ -105,3 +108,34 @@ def test_what_a_model_raises_comes_out_where_it_was_asked(error):
     for _ in range(2):
         with pytest.raises(type(error)):
             bound.infer(X)
+
+
+class Ticking:
+    """A clock of which each look takes a second."""
+
+    now = 0
+
+    def ns(self):
+        self.now += 10**9
+        return self.now
+
+    def s(self):
+        return self.ns() * 1e-9
+
+    def sleep(self, span_s):
+        self.now += round(span_s * 1e9)
+
+
+MODEL = Path(__file__).parents[2] / "pipelines" / "models" / "motion.pt2"
+
+
+def test_frames_that_the_end_of_a_source_makes_whole_have_their_time_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = f"""
+model net = torch("{MODEL}") input (acc, gyro) output softmax ["a", "b", "c", "d"]
+source watch from simulate.imu(seconds=10 s, rate=10 Hz) late 1 min
+sink watch | window 50 samples | classify with net deadline 3 s else drop | select label to arrow("out.arrow")
+"""
+    report = Run(compile_flow(text=text), speed=1e6, clock=Ticking())()
+    (told,) = report.models.values()
+    assert (told["frames"], told["missed"]) == (2, 0)
