@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowedge import __version__
+from flowedge.cli.arguments import Classes, Flow, Params, Quiet, Trusted
 from flowedge.cli.keys import keys
 from flowedge.cli.models import models
 from flowedge.cli.windows import windows
@@ -27,14 +28,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 the pipeline is wrong, 2 bad usage, 3 the run failed, 4 another run holds the "
     "state, 5 a digest or signature does not match, 130 interrupted.",
 )  # fmt: skip
-
-Flow = Annotated[Path, typer.Argument(help="The .flow file.", show_default=False)]
-Params = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-p", "--param", help="Give a `param` another value: NAME=VALUE. May be repeated."
-    ),
-]
 
 
 def main() -> None:
@@ -211,21 +204,9 @@ def run(
             metavar="PUBLIC",
         ),
     ] = None,
-    trust_model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Run a model that is a program (TorchScript, AOTInductor) if it has this sha256, or is signed with this public key. May be repeated.",
-            metavar="DIGEST|PUBLIC",
-        ),
-    ] = None,
-    allow_class: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Import this class for the weights of a .safetensors model. May be repeated.",
-            metavar="MODULE:CLASS",
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    trust_model: Trusted = None,
+    allow_class: Classes = None,
+    quiet: Quiet = False,
 ) -> None:
     """Run a pipeline over its sources until they end."""
     pace, every_s, most = options.speed(speed), options.duration(every), options.size(max_memory)

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from flowedge.cli.arguments import Classes, Flow, Params, Quiet, Trusted
 from flowedge.ui import options
 
 
 def windows(
-    flow: Annotated[Path, typer.Argument(help="The .flow file.", show_default=False)],
+    flow: Flow,
     stream: Annotated[
         str,
         typer.Option(
@@ -23,12 +24,7 @@ def windows(
             "-o", "--out", help="The file to write: .arrow or .parquet.", show_default=False
         ),
     ],
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-p", "--param", help="Give a `param` another value: NAME=VALUE. May be repeated."
-        ),
-    ] = None,
+    param: Params = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -58,20 +54,9 @@ def windows(
             "--fresh", help="Leave the model's file and its manifest aside, as if there were none."
         ),
     ] = False,
-    trust_model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Run a model further up that is a program, by its sha256 or the public key that signed it.",
-            metavar="DIGEST|PUBLIC",
-        ),
-    ] = None,
-    allow_class: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Import this class for the weights of a model further up.", metavar="MODULE:CLASS"
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    trust_model: Trusted = None,
+    allow_class: Classes = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write the frames that a model would see, with labels, to train it on.
 

@@ -160,6 +160,7 @@ def plan(nab, every):
     return nab.pipeline(NAB / "data" / every[0].name)
 
 
+@pytest.mark.slow
 def test_the_pipeline_finds_the_jump_of_an_artificial_series_and_nothing_else(nab, every, plan):
     series = next(s for s in every if s.name.endswith("art_daily_jumpsup.csv"))
     scores, heard = nab.scored(plan, series)
@@ -168,6 +169,7 @@ def test_the_pipeline_finds_the_jump_of_an_artificial_series_and_nothing_else(na
     assert set(judged.window[heard & judged.counts]) == {0}
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_what_comes_after(nab, every, plan):
     series = next(s for s in every if s.name.endswith("exchange-2_cpc_results.csv"))
     whole, _ = nab.scored(plan, series)
@@ -176,6 +178,7 @@ def test_scores_do_not_depend_on_what_comes_after(nab, every, plan):
     assert part.max() > 0
 
 
+@pytest.mark.slow
 def test_the_network_sees_nothing_younger_than_96_rows():
     pytest.importorskip("torch")
     with pytest.MonkeyPatch.context() as patch:

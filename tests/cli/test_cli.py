@@ -295,7 +295,9 @@ def test_a_damaged_or_forbidden_cache_is_no_harm(place):
     assert cli("run", "-q", "good.flow", cwd=place, FLOWEDGE_CACHE="/proc/no/such/place")[0] == 0
 
 
-@pytest.mark.parametrize("name", ["ecg", "fleet", "heartbeats", "pump", "room"])
+@pytest.mark.parametrize(
+    "name", ["ecg", "fleet", pytest.param("heartbeats", marks=pytest.mark.slow), "pump", "room"]
+)
 def test_a_shipped_pipeline_runs_as_it_stands(tmp_path, name):
     (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
     code, out, err = cli("run", f"pipelines/{name}.flow", cwd=tmp_path)

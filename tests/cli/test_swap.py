@@ -137,6 +137,7 @@ def test_a_run_that_is_killed_after_the_swap_goes_on_with_the_other_model(place,
     assert 0 < turn(labels(place)) < ROWS // 40
 
 
+@pytest.mark.slow
 def test_where_no_run_is_the_next_one_swaps_first(place, models):
     run = start(place, "--speed", "2x")
     run.kill()

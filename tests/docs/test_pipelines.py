@@ -13,7 +13,15 @@ LACKING = {"FE608", "FE707"}
 """A model that must be trained, and a recording that must be fetched, first."""
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.flow")), ids=lambda p: p.stem)
+LONG = {"heartbeats", "anomalies"}
+"""Pipelines that compile for long; their own tests run them too."""
+PIPELINES = [
+    pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else (), id=path.stem)
+    for path in sorted((ROOT / "pipelines").glob("*.flow"))
+]
+
+
+@pytest.mark.parametrize("path", PIPELINES)
 def test_a_pipeline_is_right_or_says_how_to_get_what_it_lacks(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")

@@ -13,6 +13,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
 FILES = dict(re.findall(r"^```\w+ ([\w.]+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 
 
+@pytest.mark.slow
 def test_the_page_does_what_it_says(tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, "utf-8")

@@ -139,7 +139,7 @@ def shimmed(shim, root, sinks, kinds, share, *more):
     return json.loads(found.stdout)
 
 
-@pytest.mark.parametrize("sinks", ["arrow", "parquet"])
+@pytest.mark.parametrize("sinks", ["arrow", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_leaves_nothing_to_be_seen(shim, tmp_path, sinks):
     kinds = ["before", "half", "after", "eio", "enospc", "power"]
     told = shimmed(shim, tmp_path, sinks, kinds, SHARE_OF_PROCESSES)

@@ -63,6 +63,7 @@ def test_windows_get_the_label_that_most_of_their_samples_have(trained, scores, 
         np.testing.assert_allclose(shares[mine], [share for _, share in wanted])
 
 
+@pytest.mark.slow
 def test_the_network_learns_made_up_sessions_and_answers_in_the_pipeline(trained, scores, made_up, tmp_path):  # fmt: skip
     x, y, people = trained.learnt(made_up, tmp_path)
     assert x.shape[1:] == (15, 128)
@@ -104,6 +105,7 @@ def test_raw_sessions_of_the_data_set_become_what_is_read(tmp_path):
 
 
 @needs_data
+@pytest.mark.slow
 def test_two_people_that_were_left_out_are_told_right(trained, scores, tmp_path):
     """A short training on seven people; the benchmark trains longer, on eighteen."""
     folder = tmp_path / "sessions"

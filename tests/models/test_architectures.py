@@ -22,9 +22,17 @@ from flowedge.models.load import inspect, load
 from flowedge.models.operators import ALLOWED, CHECKS, DRAWS, IN_PLACE, VIEWS
 
 BATCHES = (1, 2, 16, 256)
+ALIKE = {
+    "cnn2d", "causal", "rnn", "gru bidirectional", "lstm bidirectional", "lstm cells", "own attention", "lookup", "activations",
+    "heads", "spectrum",
+}  # fmt: skip
+"""Networks that are made of what others are made of, too."""
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in NETWORKS],
+)
 def archive(request, tmp_path_factory):
     """A network's archive, and what draws its inputs."""
     torch.set_num_threads(1)

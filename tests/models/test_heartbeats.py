@@ -55,6 +55,7 @@ def test_beats_are_matched_one_to_one_and_each_counts_once(judge):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.exists(), reason="the recordings are not part of the project")
 def test_beats_of_a_recording_are_told_as_annotated(judge):
     record = DATA / "119"

@@ -45,6 +45,7 @@ def shares(counts):
     }
 
 
+@pytest.mark.slow
 def test_the_networks_learn_a_made_up_day_and_answer_in_the_pipeline(scripts, working_day, capsys):
     trained, benchmark = scripts
     trained.make(working_day, working_day / "models")
@@ -54,6 +55,7 @@ def test_the_networks_learn_a_made_up_day_and_answer_in_the_pipeline(scripts, wo
     assert found["dark"] > 0.8
 
 
+@pytest.mark.slow
 def test_two_trainings_give_the_same_bytes(scripts, working_day):
     trained, _ = scripts
     seen, x = trained.rows("dark", working_day / "datatraining.txt")
@@ -65,6 +67,7 @@ def test_two_trainings_give_the_same_bytes(scripts, working_day):
         assert (working_day / "one" / file).read_bytes() == (working_day / "two" / file).read_bytes()  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.exists(), reason="the recordings are not part of the project")
 def test_an_unknown_week_is_told_right(scripts, tmp_path):
     trained, benchmark = scripts

@@ -207,6 +207,7 @@ def test_a_model_is_signed_by_the_key_that_the_text_names(place):
     assert (code, "changed since it was signed" in said) == (5, True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor wants a compiler")
 def test_machine_code_runs_with_a_signature_alone(place, net):
     script = (

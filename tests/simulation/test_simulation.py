@@ -44,6 +44,7 @@ def test_the_rows_are_those_of_the_plain_run(number, tmp_path):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_world_again(tmp_path):
     for seed in range(FIRST, FIRST + 8):
         one, two = (live(seed, tmp_path) for _ in range(2))
@@ -172,6 +173,9 @@ OUTLAWS = {
 }
 
 
-@pytest.mark.parametrize("law", OUTLAWS)
+@pytest.mark.parametrize(
+    "law",
+    [pytest.param(x, marks=pytest.mark.slow) if x == "does not sync rows" else x for x in OUTLAWS],
+)
 def test_a_broken_engine_is_found_out(law, tmp_path):
     assert any(live(seed, tmp_path, **OUTLAWS[law]).wrong for seed in FEW), law
