@@ -243,6 +243,7 @@ class _Plan:
             is_wide = end.value.dtype == self.torch.bfloat16  # which NumPy does not know
             exits.append((end.at, _finishes[is_wide, memory in self.kept]))
             self.kept.add(memory)
+        self._save_memory({at for at, _ in exits}.union(entries))
         needed = {at for at, _ in exits}
         calls: list[Call] = []
         for call, places, out in reversed(self.calls):
@@ -253,6 +254,38 @@ class _Plan:
         template = [value if at in needed else None for at, value in enumerate(self.template)]
         return entries, exits, template, tuple(reversed(calls))
 
+    def _save_memory(self, stay: set[int]) -> None:
+        """Let functions of one value write where it stands, if nothing else looks there: the same bits, and less to move.
+
+        Parameters
+        ----------
+        stay : places of inputs and outputs
+        """
+        uses: dict[int, int] = {}
+        for _, places, _ in self.calls:
+            for at in places:
+                uses[at] = uses.get(at, 0) + 1
+        fresh: set[int] = set()
+        for number, (call, places, out) in enumerate(self.calls):
+            name = getattr(call, "__name__", "")
+            if name in _MAKES_NEW and call is not self.torch.as_strided:
+                fresh.add(out)
+            at = places[0]
+            if name not in _IN_PLACE or len(places) != 1 or uses[at] != 1 or at not in fresh - stay:
+                continue
+            same = _function_of(self.torch, f"{name}_")
+            if same is not None:
+                self.calls[number] = (same, places, out)
+                fresh.add(out)
+
+
+_IN_PLACE = ("relu", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid")
+"""Functions of one value, which Torch also has as ones that write where it stands."""
+_MAKES_NEW = (
+    "conv1d", "conv2d", "conv3d", "linear", "matmul", "mm", "bmm", "addmm", "add", "sub", "mul", "div", "batch_norm",
+    "layer_norm", "group_norm",
+)  # fmt: skip
+"""Functions whose answer never is, or looks at, one of their arguments."""
 
 _finishes: dict[tuple[bool, bool], Callable[[Any], Any]] = {
     (False, False): lambda x: x,

@@ -16,6 +16,7 @@ import numpy as np
 from flowedge.lang.errors import ModelError
 from flowedge.models.archive import Archive
 from flowedge.models.calls import MOST_BYTES, MOST_CALLS, Calls, operator_of
+from flowedge.models.heap import keep_freed_memory
 from flowedge.models.info import ModelInfo, TensorInfo
 from flowedge.models.operators import DTYPES
 from flowedge.models.steps import steps_of
@@ -202,6 +203,7 @@ class Runner:
     def __init__(self, program: Program, device: str = "cpu", digest: str = "") -> None:
         import torch  # noqa: PLC0415  # only a model node brings Torch
 
+        keep_freed_memory()
         self.torch, self._device, self._digest = torch, device, digest
         self.name, self.info = program.name, program.info()
         self._steps, self._outputs = program.steps, [t.name for t in self.info.outputs]
