@@ -1,15 +1,21 @@
 """Kernels over frames: `derive` per element, `aggregate` over each frame."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from flowedge.compile.emit.folds import Folds, Part, write_results
 from flowedge.compile.emit.kernel import LOADS, Kernel
+from flowedge.compile.emit.rolling import tuple_of
 from flowedge.compile.emit.values import Value
 from flowedge.graph.expressions import Expr, Fold, walk
 from flowedge.types.schema import TIME, Column, Stream, Type
 
 SAMPLE_TIME = "_time"
 """Hidden column of a frame: when each sample was taken, for aggregates that ask."""
+ABREAST = 4
+"""Stretches of a frame that are folded side by side."""
+SHORTEST = 8
+"""Samples of a stretch, at least."""
 
 
 class FrameRows:
@@ -59,20 +65,17 @@ class FrameRows:
         found: dict[str, Value] = {}
         parts = Folds(kernel, folds)
         local = parts.start()
-        self.sample = q = sheet.fresh("q")
         counts = []
         if parts.collected:
             work = self.work(parts)
             for _ in parts.collected:
                 counts.append(name := sheet.fresh("count"))
                 sheet(f"{name} = 0")
-        with sheet.block(f"for {q} in range({self.length})"):
+        if parts.monoids:
+            self._merge(parts, local)
+        self.sample = q = sheet.fresh("q")
+        with sheet.block(f"for {q} in range({self.length})") if parts.collected else nullcontext():
             values.bound.clear()
-            for part in parts.monoids:
-                k = len(part.zero)
-                mine = list(local[part.at : part.at + k])
-                row = f"{part.lift}({', '.join([self.time(part), *parts.inputs(part), *part.constants])})"
-                sheet(f"({', '.join(mine)},) = {part.merge}(({', '.join(mine)},), {row})")
             for part, count in zip(parts.collected, counts, strict=True):
                 (x,) = (values.hold(v) for v in parts.inputs(part)[:1])
                 keep = "True" if part.fold.aggregate.needs_rate else f"{x} == {x}"
@@ -90,6 +93,38 @@ class FrameRows:
             held = tuple(values.hold(v, part.fold.aggregate.name) for v in value)
             found[part.name] = (*found.get(part.name, ()), *held)
         return found
+
+    def _merge(self, parts: Folds, local: Sequence[str]) -> None:
+        """Fold the samples into accumulators: stretches side by side, as a merge waits for the one before it."""
+        sheet, values = self.kernel.sheet, self.kernel.values
+        length = self.length if isinstance(self.length, int) else 0
+        abreast = ABREAST if length >= ABREAST * SHORTEST else 1
+        each = f"{length // abreast}" if length else str(self.length)
+        lanes = [list(local), *(parts.start() for _ in range(abreast - 1))]
+        q = sheet.fresh("q")
+
+        def fold(lane: Sequence[str]) -> None:
+            values.bound.clear()
+            for part in parts.monoids:
+                mine = tuple_of(lane[part.at : part.at + len(part.zero)])
+                row = f"{part.lift}({', '.join([self.time(part), *parts.inputs(part), *part.constants])})"
+                sheet(f"{mine} = {part.merge}({mine}, {row})")
+
+        with sheet.block(f"for {q} in range({each})"):
+            for j, lane in enumerate(lanes):
+                self.sample = f"({q} + {j * int(each)})" if j else q
+                fold(lane)
+        if length % abreast:
+            with sheet.block(f"for {q} in range({length - length % abreast}, {length})"):
+                self.sample = q
+                fold(lanes[-1])
+        for lane in lanes[1:]:
+            for part in parts.monoids:
+                at = slice(part.at, part.at + len(part.zero))
+                sheet(
+                    f"{tuple_of(lanes[0][at])} = {part.merge}({tuple_of(lanes[0][at])}, {tuple_of(lane[at])})"
+                )
+        values.bound.clear()
 
 
 def derive_frames(
