@@ -1,4 +1,4 @@
-"""What all tests share: how hypothesis searches, which files begin, and that Ctrl-C reaches the runs that they start."""
+"""What all tests share: how hypothesis searches, which files begin, and that signals reach the runs that they start."""
 
 import os
 import signal
@@ -6,9 +6,11 @@ import signal
 import pytest
 from hypothesis import settings
 
-# What a shell starts in the background ignores SIGINT, and so would every run that a test interrupts.
+# What a shell starts in the background ignores SIGINT, and what `nohup` starts SIGHUP; so would every run of a test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The first call of a kernel compiles it, so that no time limit for one example makes sense.
 settings.register_profile("flowedge", derandomize=True, deadline=None)

@@ -181,6 +181,21 @@ def test_what_does_not_fit_is_refused_and_the_run_goes_on(place, models):
     assert out.count("was not swapped") == 5
 
 
+def test_where_all_must_be_signed_what_is_swapped_in_must_be(place, models):
+    shutil.copy(models / "down.pt2", place / "down.pt2")
+    assert cli("key", "new", "key", cwd=place)[0] == 0
+    assert cli("key", "sign", "a.flow", "net.pt2", "--key", "key", cwd=place)[0] == 0
+    run = start(place, "--speed", "2x", "--require-signed", "key.pub")
+    with pytest.raises(ModelError, match="is not signed"):
+        swap_model(place / "state", "net", place / "down.pt2", 60)
+    assert cli("key", "sign", "down.pt2", "--key", "key", cwd=place)[0] == 0
+    swap_model(place / "state", "net", place / "down.pt2", 60)
+    code, out = ends(run)
+    assert code == 0, out
+    assert out.count("was not swapped") == 1
+    assert 0 < turn(labels(place)) < ROWS // 40
+
+
 def test_there_must_be_a_state_and_a_file(place, models):
     code, _, err = cli("model", "swap", "nowhere", "net", models / "down.pt2", cwd=place)
     assert (code, "there is no state of a run in `nowhere`" in err) == (3, True)
