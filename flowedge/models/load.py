@@ -69,8 +69,31 @@ class Model:
         ModelError
             the frames do not fit the model
         """
+        return self.answer(arrange(columns, self.info.inputs))
+
+    def shape_of(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        """The shape of a frame in the model's one float32 input, where it is the columns of these shapes one after the other.
+
+        None where it is not: `infer` brings them to the model's inputs then.
+
+        Examples
+        --------
+        >>> info = ModelInfo((TensorInfo("x", (None, 6, None), "float32"),), ())
+        >>> Model(type("Any", (), {"info": info}), "").shape_of([(128,)] * 6)
+        (6, 128)
+        """
+        inputs = self.info.inputs
+        if len(inputs) != 1 or inputs[0].dtype != "float32" or len(set(shapes)) != 1:
+            return None
+        want, each, n = inputs[0].shape[1:], shapes[0], len(shapes)
+        ways = [each] if n == 1 else []
+        ways += [(n, *each)] if len(each) == 1 else [(n, 1), (n,)] if not each else []
+        return next((shape for shape in ways if _agrees(shape, want)), None)
+
+    def answer(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs for one batch of the model's own inputs; raises ModelError."""
         try:
-            return self.network(arrange(columns, self.info.inputs))
+            return self.network(inputs)
         except (RuntimeError, IndexError, ValueError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             told = lines[-1] if "TorchScript" in lines[0] else lines[0]

@@ -41,6 +41,15 @@ class Timed:
         """As the model does, however long it takes."""
         return list(self.model.infer(inputs))
 
+    def shape_of(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        """As the model's own; None where it has none."""
+        found = getattr(self.model, "shape_of", None)
+        return None if found is None else found(shapes)
+
+    def answer(self, inputs: Sequence[Any]) -> list[Any]:
+        """As the model does, however long it takes."""
+        return list(self.model.answer(inputs))
+
     def within(self, limit_ns: int, *, waits: bool) -> "_Bound":
         """The same model with a deadline; `waits`: the answer is waited for, and `was_late` says so."""
         return _Bound(self, limit_ns, waits=waits)

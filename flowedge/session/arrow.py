@@ -11,7 +11,7 @@ from flowedge.compile.kernels import columns as unpacked
 from flowedge.compile.program import Field, Program, SinkSpec
 from flowedge.lang.errors import SourceError
 from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch
-from flowedge.session.strings import StringPool
+from flowedge.session.strings import StringPool, nullable
 from flowedge.session.valid import LOST, Misfits, fitted
 from flowedge.types.metadata import LABELS, PIPELINE, RATE, UNIT, VERSION
 
@@ -370,7 +370,8 @@ class Writer:
         self.spec, self.schema, self.pool = spec, schema, pool
         self.may_lack_time = True
         """Whether a source is `time always`, so that rows without a time may come."""
-        self._ids: dict[str, Array] = {}
+        self._places: dict[str, Array] = {}
+        """By column and the id of a text, its place among the labels; -1: it is none of them."""
         self._labels = {
             f.name: pa.array(f.labels, pa.string())
             for f in (*spec.keys, *spec.fields)
@@ -440,15 +441,16 @@ class Writer:
         if field.literals:
             places = values.astype(np.int32)
         else:
-            ids = self._ids.get(field.name)
-            if ids is None:
-                ids = self._ids[field.name] = self.pool.pin(labels)
-            table = np.full(int(ids.max(initial=-1)) + 2, -1, np.int32)
-            table[ids] = np.arange(len(ids), dtype=np.int32)
-            inside = values < len(table) - 1
-            places = np.where(values < 0, -1, table[np.where(inside, values, -1)]).astype(np.int32)
-            if ((places < 0) & (values >= 0)).any():  # a text that nobody had announced
+            table = self._places.get(field.name)
+            if table is None:
+                ids = self.pool.pin(labels)
+                table = np.full(int(ids.max(initial=-1)) + 2, -1, np.int32)
+                table[ids] = np.arange(len(ids), dtype=np.int32)
+                self._places[field.name] = table
+            if int(values.max(initial=-1)) < len(table) - 1:
+                places = table[values]  # the last place is that of -1
+            else:  # a text that nobody had announced
                 return self.pool.arrow(values, _LABEL)
-        gone = places < 0
-        indices = pa.array(places, mask=gone if gone.any() else None)
-        return pa.DictionaryArray.from_arrays(indices, labels)
+            if int(places.min(initial=0)) < 0 and ((places < 0) & (values >= 0)).any():
+                return self.pool.arrow(values, _LABEL)
+        return pa.DictionaryArray.from_arrays(nullable(places, pa.int32()), labels)

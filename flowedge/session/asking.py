@@ -1,6 +1,6 @@
 """Asking a model: calls of one size, and what became of each frame."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from flowedge.compile.program import CallSpec, Field
 from flowedge.lang.errors import InternalError, LateError, ModelError
 from flowedge.session.batch import MISSING, WIRE, Array, Batch
 from flowedge.session.breaker import Breaker
+from flowedge.session.channels import Channels
 
 ANSWERED, FAILED, LATE, RESTED, UNSEEN = range(5)
 """What becomes of a frame; one with a missing value is not shown to the model."""
@@ -23,12 +24,27 @@ _LONGEST_REASON = 200
 class Infers(Protocol):
     """What a session asks of a model.
 
-    One that keeps time has also ``within(limit_ns, waits) -> Infers``: it raises LateError, or waits and says so in
+    One whose input is the frames' channels one after the other has also ``shape_of(shapes) -> tuple | None`` and
+    ``answer(inputs)`` (see `flowedge.models.load.Model`). One that keeps time has also ``within(limit_ns, waits) -> Infers``: it raises LateError, or waits and says so in
     ``was_late``; its ``unbound`` is the model itself.
     """
 
     def infer(self, inputs: list[Array]) -> list[Array]:
         """Answers for a batch of one fixed size, row by row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames without a missing value, as a model takes them.
+
+    Attributes
+    ----------
+    which : their numbers in their batch, shape ``(n,)``; None: all of it
+    inputs : one for each column, or the one input made of all, shape ``(n, …)``
+    """
+
+    which: Array | None
+    inputs: list[Array]
 
 
 @dataclass(slots=True)
@@ -66,6 +82,8 @@ class Asker:
 
     Attributes
     ----------
+    channels : how frames become the one input of the model; None: it takes the columns as they are
+    call : the model, as it is called
     reasons : why frames got no answer, and how many
     memory : of a recurrent model, what it remembers of each key: shape ``(slots, …)``
     """
@@ -73,8 +91,9 @@ class Asker:
     def __init__(
         self, spec: CallSpec, before: Mapping[str, Field], after: Mapping[str, Field], model: Infers
     ) -> None:
-        self.spec, self.model = spec, model
+        self.spec = spec
         self._fields = [before[name] for name in spec.inputs_by_name]
+        self.model = model
         self._sizes = _sizes(spec, after)
         self._softmax = {at for kind, _, at in spec.heads if kind == "softmax"}
         self.reasons: dict[str, int] = {}
@@ -82,20 +101,75 @@ class Asker:
 
     # ---- frames
 
-    def complete(self, batch: Batch) -> Array | None:
-        """Numbers of the frames without a missing value; None: all."""
-        good = None
-        for each in self._fields:
-            column = batch.columns[each.name]
+    @property
+    def model(self) -> Infers:
+        """Whom it asks."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Infers) -> None:
+        """Ask another one from now on."""
+        self._model = model
+        self.channels = self._direct(model)
+        self.call = model.infer if self.channels is None else model.answer  # type: ignore[attr-defined]
+
+    def _direct(self, model: Infers) -> Channels | None:
+        shape_of = getattr(model, "shape_of", None)
+        shapes = [f.shape for f in self._fields]
+        if (
+            shape_of is None
+            or self.spec.states
+            or any(f.store not in ("f32", "f64") for f in self._fields)
+        ):
+            return None
+        shape = shape_of(shapes)
+        if shape is None or any(len(mean) > 1 for mean, _ in self.spec.scaling):
+            return None
+        return Channels(self._fields, self.spec.scaling, shape)
+
+    def frames(self, batch: Batch, rows: Array | None = None) -> Frames:
+        """What to ask about: the frames of a batch that lack no value.
+
+        Parameters
+        ----------
+        rows : the numbers of those in question; None: all
+        """
+        columns = [batch.columns[f.name] for f in self._fields]
+        if rows is not None:
+            columns = [column[rows] for column in columns]
+        if self.channels is not None:
+            x, good = self.channels.fill(columns)
+            inputs = [x]
+        else:
+            good = self._complete(columns)
+            inputs = self._inputs(columns)
+        if good is None:
+            return Frames(rows, inputs)
+        which = np.flatnonzero(good)
+        return Frames(which if rows is None else rows[which], [x[which] for x in inputs])
+
+    def _complete(self, columns: Sequence[Array]) -> Array | None:
+        """Which frames have no missing value, shape ``(n,)``; None: all."""
+        good: Any = None
+        for each, column in zip(self._fields, columns, strict=True):
             gone = np.isnan(column) if column.dtype.kind == "f" else column == MISSING[each.store]
             if gone.any():
-                fine = ~gone.reshape(batch.n, -1).any(axis=1)
+                fine = ~gone.reshape(len(column), -1).any(axis=1)
                 good = fine if good is None else good & fine
-        return None if good is None else np.flatnonzero(good)
+        return good
 
-    def ask(self, batch: Batch, which: Array | None, breaker: Breaker | None = None) -> Answers:
+    def _inputs(self, columns: Sequence[Array]) -> list[Array]:
+        inputs = []
+        for k, (each, column) in enumerate(zip(self._fields, columns, strict=True)):
+            plain = column.astype(WIRE.get(each.store, column.dtype), copy=False)
+            if self.spec.scaling:
+                plain = scaled(plain, *self.spec.scaling[k])
+            inputs.append(plain)
+        return inputs
+
+    def ask(self, batch: Batch, frames: Frames, breaker: Breaker | None = None) -> Answers:
         """Ask about frames of a batch, in order; a frame while the breaker is open is not asked about."""
-        inputs = self._inputs(batch, which)
+        which, inputs = frames.which, frames.inputs
         times = batch.time if which is None else batch.time[which]
         slots, gaps, left = self._remembered(batch, which)
         n, size = len(times), self.spec.batch
@@ -127,18 +201,6 @@ class Asker:
             self._note(out)
         return out
 
-    def _inputs(self, batch: Batch, which: Array | None) -> list[Array]:
-        inputs = []
-        for k, each in enumerate(self._fields):
-            column = batch.columns[each.name]
-            if which is not None:
-                column = column[which]
-            column = column.astype(WIRE.get(each.store, column.dtype), copy=False)
-            if self.spec.scaling:
-                column = scaled(column, *self.spec.scaling[k])
-            inputs.append(column)
-        return inputs
-
     def _answers(
         self, inputs: Sequence[Array], slots: Array | None, at: int, stop: int, out: Answers
     ) -> dict[int, Array] | None:
@@ -148,7 +210,7 @@ class Asker:
             parts += [memory[slots[at:stop]] for memory in self.memory]
         out.fate[at:stop] = ANSWERED
         try:
-            answers = self._call(parts)
+            answers = self._call(parts, self.call)
         except LateError as error:
             out.reasons.update(dict.fromkeys(range(at, stop), reason_of(error)))
             out.fate[at:stop] = LATE
@@ -165,7 +227,7 @@ class Asker:
             if found is None:
                 return None
             return {k: out.raw[k][at:stop] for k in found}
-        bad = self._unusable(answers)
+        bad = self.unusable(answers)
         if bad is not None:
             wrong = at + np.flatnonzero(bad)
             out.reasons.update(dict.fromkeys(wrong.tolist(), "its answer is not a number"))
@@ -184,15 +246,21 @@ class Asker:
                 out.raw[k][at:stop] = values
         return answers
 
-    def _call(self, parts: list[Array], model: Infers | None = None) -> dict[int, Array]:
+    def _call(
+        self, parts: list[Array], ask: Callable[[list[Array]], list[Array]]
+    ) -> dict[int, Array]:
         """One call of the fixed size; the answers to the frames that are there, by the number of the output."""
-        model = self.model if model is None else model
         n, size = len(parts[0]), self.spec.batch
         if n < size:
             parts = [
                 np.concatenate([c, np.zeros((size - n, *c.shape[1:]), c.dtype)]) for c in parts
             ]
-        answers = [np.asarray(x) for x in model.infer(parts)]
+        return self.read(ask(parts), n)
+
+    def read(self, given: Sequence[Any], n: int) -> dict[int, Array]:
+        """Of what a call gave the answers to the first `n` frames, by the number of the output; raises ModelError."""
+        size = self.spec.batch
+        answers = [np.asarray(x) for x in given]
         wanted = [*self._sizes.items()]
         wanted += self._state_sizes(len(answers))
         out = {}
@@ -208,15 +276,21 @@ class Asker:
                 raise ModelError(
                     f"it gives {list(found.shape[1:])} for a frame, where {elements} numbers are declared"
                 )
+            if not found.size:
+                raise ModelError("it gives no numbers for a frame")
             out[k] = found[:n]
         return out
 
-    def _unusable(self, answers: Mapping[int, Array]) -> Array | None:
+    def unusable(self, answers: Mapping[int, Array]) -> Array | None:
         """Frames whose answer is not a number, or no share of anything can be told of it; None: none."""
         bad: Any = None
         for k, values in answers.items():
             if values.dtype.kind != "f":
                 continue
+            with np.errstate(invalid="ignore"):
+                total = values.sum(dtype=np.float64)
+            if np.isfinite(total):
+                continue  # as most are: a sum is not finite if one of its terms is not
             flat = values.reshape(len(values), -1)
             wrong = np.isnan(flat).any(axis=1)
             if k in self._softmax and flat.shape[1]:
@@ -249,7 +323,7 @@ class Asker:
         model = self.model if model is None else model
         try:
             for _ in range(WARM_UP):
-                self._call(inputs, getattr(model, "unbound", model))
+                self._call(inputs, getattr(model, "unbound", model).infer)
         except InternalError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a model raises

@@ -1,12 +1,13 @@
-"""The short way for signals without keys: from a record batch straight through dense kernels to the sinks.
+"""The short way for signals without keys: from a record batch straight through kernels to the sinks.
 
 The nodes of a session decide anew at every push what to do with rows that are late, out of order,
 twice there, or behind a gap. A push of a regular signal needs none of it, and its kernels take a few
-microseconds, which is what one decision in Python takes. So where a plan is one signal without keys
-and kernels that give a row for each row, what can be known before the first push is worked out once;
-a push then checks that its rows are the next samples, and calls the kernels with the addresses of
-Arrow's own memory. It leaves every node as the nodes themselves would; whatever is not as expected
-goes the usual way, with nothing changed.
+microseconds, which is what one decision in Python takes. So where a plan is one signal without keys,
+what can be known before the first push is worked out once; a push then checks that its rows are the
+next samples, and calls the kernels with the addresses of Arrow's own memory, as far as they give a row
+for each row. The first kernel that does not (a window, a condition) ends the short way: what comes out of
+it, far more rarely, goes on from node to node, or by `flowedge.session.tail` through a model. It leaves every node as the nodes themselves would;
+whatever is not as expected goes the usual way, with nothing changed.
 """
 
 import itertools
@@ -24,6 +25,7 @@ from flowedge.session.kernel import KernelNode, Runner
 from flowedge.session.node import Node
 from flowedge.session.sink import SinkNode
 from flowedge.session.source import ROWS, SourceNode
+from flowedge.session.tail import Labels
 
 _FLOATS = ("f64", "f32")
 _PLAIN = ("f64", "f32", "i64", "u64")
@@ -50,6 +52,20 @@ class _Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class _Cut:
+    """A kernel at which it ends, and the registers that it reads: (word, register).
+
+    Attributes
+    ----------
+    labels : where labels of a model that follows it come out
+    """
+
+    node: KernelNode
+    reads: tuple[tuple[int, int], ...]
+    labels: Labels | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Exit:
     """A sink on the way, and its columns: (register, Arrow type), the time first."""
 
@@ -65,7 +81,8 @@ class Route:
     Attributes
     ----------
     fields : (Arrow type, raw field, register, bytes of a row) of the source's columns
-    nodes : those behind the source, which note what went through them
+    cuts : kernels at which it ends
+    nodes : those on the way behind the source, which note what went through them
     registers : how many columns there are on the way, with the time
     """
 
@@ -73,6 +90,7 @@ class Route:
     fields: tuple[tuple[Any, str, int, int], ...]
     stops: tuple[_Stop, ...]
     exits: tuple[_Exit, ...]
+    cuts: tuple[_Cut, ...]
     nodes: tuple[Node, ...]
     registers: int
 
@@ -87,8 +105,15 @@ class Express:
         self._places: tuple[tuple[int, int, int], ...] = ()
         self._time_place = -1
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the rows of all sinks come this way; else some wait in the nodes behind."""
+        return all(
+            cut.labels is not None and not cut.labels.sink.has_rows for cut in self._route.cuts
+        )
+
     def push(self, rows: Any) -> dict[str, Any] | None:  # noqa: ANN401
-        """The rows of each sink; None if these rows must go the usual way.
+        """The rows of each sink on the way; None if these rows must go the usual way.
 
         Parameters
         ----------
@@ -137,6 +162,11 @@ class Express:
                 )
         for node in route.nodes:
             node.went_through(n, newest)
+        for cut in route.cuts:
+            ctx = cut.node.runner.ctx
+            for word, register in cut.reads:
+                ctx[word] = at[register]
+            cut.node.take_at(n, at[0], newest)
         out = {}
         for end in route.exits:
             columns = []
@@ -146,6 +176,12 @@ class Express:
                     array = arrays[register] = _ARRAY(kind, n, [None, kept[register]])
                 columns.append(array)
             out[end.name] = _BATCH(columns, schema=end.schema)
+        for cut in route.cuts:
+            if cut.labels is not None:
+                cut.labels.model.flush()
+                found = cut.labels.sink.out()
+                if found is not None:
+                    out[cut.labels.sink.spec.name] = found
         return out
 
     def _fits(self, rows: Any) -> bool:  # noqa: ANN401
@@ -175,37 +211,61 @@ class Express:
 def express_of(nodes: Mapping[int, Node]) -> Express | None:
     """The short way through these nodes; None where there is none.
 
-    There is one where the only source is a signal without keys whose columns are its raw fields,
-    and all else is kernels that give a row for each row, and sinks.
+    There is one where the only source is a signal without keys whose columns are its raw fields, and what reads them
+    is kernels and plain sinks.
     """
     order = list(nodes.values())
     sources = [n for n in order if isinstance(n, SourceNode)]
     if len(sources) != 1 or not sources[0].may_be_direct:
         return None
     source = sources[0]
-    kernels, sinks = [], []
+    kernels: list[KernelNode] = []
+    cuts: list[KernelNode] = []
+    sinks: list[SinkNode] = []
+    on, behind = {source.spec.id}, set[int]()
     for node in order:
-        if isinstance(node, KernelNode) and _is_on_the_way(node, nodes):
+        inputs = set(node.spec.inputs)
+        if node is source:
+            continue
+        if inputs <= behind:
+            behind.add(node.spec.id)
+        elif not inputs <= on:
+            return None
+        elif isinstance(node, KernelNode) and _is_on_the_way(node, nodes):
             kernels.append(node)
+            on.add(node.spec.id)
+        elif (
+            isinstance(node, KernelNode)
+            and not node.spec.is_dense
+            and _reads_what_is_there(node, nodes)
+        ):
+            cuts.append(node)
+            behind.add(node.spec.id)
         elif isinstance(node, SinkNode) and _is_plain(node.spec):
             sinks.append(node)
-        elif node is not source:
+        else:
             return None
     raw = {f.name: f for f in source.spec.raw}
     if any(raw[name].store not in _PLAIN or raw[name].shape for _, name, _ in source.columns):
         return None
     if any(raw[name].store != field.store for _, name, field in source.columns):
         return None
-    return Express(_route(source, kernels, sinks))
+    return Express(_route(source, kernels, cuts, sinks))
 
 
 def _is_on_the_way(node: KernelNode, nodes: Mapping[int, Node]) -> bool:
     """Whether a kernel gives a row for each row, from columns that are there."""
     spec = node.spec
-    if not spec.is_dense or len(spec.inputs) != 1 or spec.table >= 0:
-        return False
     fields = {f.name: f for f in spec.fields}
-    if any(fields[name].shape for name in spec.writes):
+    if not spec.is_dense or any(fields[name].shape for name in spec.writes):
+        return False
+    return _reads_what_is_there(node, nodes)
+
+
+def _reads_what_is_there(node: KernelNode, nodes: Mapping[int, Node]) -> bool:
+    """Whether a kernel reads columns of one stream without keys."""
+    spec = node.spec
+    if len(spec.inputs) != 1 or spec.table >= 0:
         return False
     before = {f.name for f in nodes[spec.inputs[0]].spec.fields}
     return all(name in before or name == "time" for _, name in spec.reads)
@@ -218,7 +278,12 @@ def _is_plain(spec: p.SinkSpec) -> bool:
     )  # fmt: skip
 
 
-def _route(source: SourceNode, kernels: Sequence[KernelNode], sinks: Sequence[SinkNode]) -> Route:
+def _route(
+    source: SourceNode,
+    kernels: Sequence[KernelNode],
+    cuts: Sequence[KernelNode],
+    sinks: Sequence[SinkNode],
+) -> Route:
     """Give each column on the way a register."""
     raw = {f.name: f for f in source.spec.raw}
     count = itertools.count(1)
@@ -240,9 +305,17 @@ def _route(source: SourceNode, kernels: Sequence[KernelNode], sinks: Sequence[Si
         first = p.COLUMNS + len(spec.reads)
         stops.append(_Stop(
             node.runner,
-            tuple((p.COLUMNS + k, before.get(name, 0)) for k, (_, name) in enumerate(spec.reads)),
+            _reads(spec, before),
             tuple((first + k, made[name], DTYPES[kinds[name].store].itemsize) for k, name in enumerate(spec.writes)),
         ))  # fmt: skip
+    ends = tuple(
+        _Cut(
+            node,
+            _reads(node.spec, here[node.spec.inputs[0]]),
+            None if node.tail is None else node.tail.labels,
+        )
+        for node in cuts
+    )
     exits = tuple(
         _Exit(
             node.spec.name, node.schema,
@@ -250,4 +323,9 @@ def _route(source: SourceNode, kernels: Sequence[KernelNode], sinks: Sequence[Si
         )
         for node in sinks
     )  # fmt: skip
-    return Route(source, fields, tuple(stops), exits, (*kernels, *sinks), next(count))
+    return Route(source, fields, tuple(stops), exits, ends, (*kernels, *sinks), next(count))
+
+
+def _reads(spec: p.KernelSpec, before: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
+    """Words of a kernel that take addresses, and the registers of what lies there."""
+    return tuple((p.COLUMNS + k, before.get(name, 0)) for k, (_, name) in enumerate(spec.reads))

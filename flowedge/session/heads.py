@@ -1,14 +1,18 @@
 """Answers of a model as columns: labels with their scores, or the numbers as they are declared."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from flowedge.compile.kernels import frames as k
+from flowedge.compile.kernels.library import ready
 from flowedge.compile.program import CallSpec, Field
 from flowedge.session.batch import DTYPES, Array, missing
 from flowedge.session.strings import StringPool
+from flowedge.session.words import address
 
 
 class Heads:
@@ -24,11 +28,13 @@ class Heads:
     def __init__(self, spec: CallSpec, fields: Mapping[str, Field], pool: StringPool) -> None:
         self.spec = spec
         self._fields = fields
+        self.are_labels = all(what in ("label", "score", "probs") for _, what, _ in spec.made)
+        """Whether all its columns are labels and shares, with a share of each label's head among them."""
         self._labels = [self._ids(labels, at, pool) for _, labels, at in spec.heads]
 
     def _ids(self, labels: Sequence[str], at: int, pool: StringPool) -> Array:
         """What the column of a head holds for each of its labels."""
-        name = next((n for n, what, k in self.spec.made if (what, k) == ("label", at)), None)
+        name = next((n for n, what, out in self.spec.made if (what, out) == ("label", at)), None)
         field = self._fields.get(name or "")
         if field is not None and field.literals and field.labels is not None:
             return np.array([field.labels.index(x) for x in labels])
@@ -59,7 +65,7 @@ def shares(raw: Array, kind: str, labels: int) -> tuple[Array, Array, Array]:
 
     Parameters
     ----------
-    raw : scores, shape ``(n, …)``
+    raw : scores, shape ``(n, …)``, at least one for a frame
     kind : ``softmax``: they are weighed against each other; ``sigmoid``: each stands alone, and a single one
         decides between two labels
 
@@ -74,20 +80,19 @@ def shares(raw: Array, kind: str, labels: int) -> tuple[Array, Array, Array]:
     >>> shares(np.array([[0.0], [3.0]]), "sigmoid", 2)[0].tolist()
     [1, 1]
     """
-    z = raw.reshape(len(raw), -1).astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # of what is infinite there is no share
-        if kind == "softmax":
-            e = np.exp(z - z.max(axis=1, keepdims=True))
-            probs = e / e.sum(axis=1, keepdims=True)
-        else:
-            probs = 1 / (1 + np.exp(-z))
-    best = probs.argmax(axis=1)
-    score = probs[np.arange(len(probs)), best]
-    if kind == "sigmoid" and z.shape[1] == 1 and labels == 2:
-        best = (probs[:, 0] >= 0.5).astype(np.int64)
-        score = np.where(best == 1, probs[:, 0], 1 - probs[:, 0])
-        probs = np.concatenate([1 - probs, probs], axis=1)
-    return best, score, probs
+    n = len(raw)
+    z = np.ascontiguousarray(
+        raw.reshape(n, -1), None if raw.dtype in (np.float32, np.float64) else np.float64
+    )
+    scores = z.shape[1]
+    is_binary = kind == "sigmoid" and scores == 1 and labels == 2
+    probs, best, top = np.empty((n, scores + is_binary)), np.empty(n, np.int64), np.empty(n)
+    words = array("q", (
+        n, scores, address(z), z.itemsize == 8, k.SOFTMAX if kind == "softmax" else k.SIGMOID, is_binary, address(probs),
+        address(best), address(top),
+    ))  # fmt: skip
+    ready(k.shares)(words.buffer_info()[0])
+    return best, top, probs
 
 
 def text_of(field: Field, pool: StringPool, text: str) -> Any:  # noqa: ANN401

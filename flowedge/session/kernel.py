@@ -1,7 +1,7 @@
 """A node that is a generated kernel: it owns the kernel's memory and speaks its protocol."""
 
 from array import array
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,11 @@ from flowedge.session.node import Mask, Node, Shared
 from flowedge.session.snapshot import whole
 from flowedge.session.words import address
 
+if TYPE_CHECKING:
+    from flowedge.session.tail import Tail
+
 _LEAST_ROOM = 1024
+_FEW_ROWS = 64
 _MOST_ROOM = 65_536
 """Room grows up to this while a kernel goes on filling it: a window of many keys closes at once."""
 
@@ -45,6 +49,8 @@ class Runner:
         self._run = self.kernel.bound(self.ctx.buffer_info()[0])
         self.memory = Memory(spec)
         self._kept: list[Any] = []
+        self.spare: Batch | None = None
+        """Arrays that were offered, and have not been written to."""
         self.use(1, None, None)
 
     def use(self, keys: int, order: Slots | None, rank: Slots | None) -> None:
@@ -118,8 +124,12 @@ class Runner:
         )
 
     def offer(self, room: int, *, keyed: bool, gaps: bool) -> Batch:
-        """Offer arrays for `room` output rows."""
-        ctx, at = self.ctx, self._first_out
+        """Offer arrays for `room` output rows: those of the last time, where they were left as they were."""
+        ctx = self.ctx
+        if self.spare is not None and self.spare.n == room:
+            ctx[p.OUT] = 0
+            return self.spare
+        at = self._first_out
         columns: dict[str, Array] = {}
         for name, shape, dtype in self._outs:
             columns[name] = values = np.empty((room, *shape) if shape else room, dtype)
@@ -131,7 +141,8 @@ class Runner:
         ctx[p.OUT], ctx[p.OUT_ROOM], ctx[p.OUT_TIME] = 0, room, address(time)
         ctx[p.OUT_SLOT] = 0 if slot is None else address(slot)
         ctx[p.OUT_GAP] = 0 if gap is None else address(gap)
-        return Batch(room, time, slot, gap, columns)
+        self.spare = Batch(room, time, slot, gap, columns)
+        return self.spare
 
 
 class KernelNode(Node):
@@ -162,6 +173,7 @@ class KernelNode(Node):
             else (name, -1)
             for name in spec.passed
         ]
+        self.tail: Tail | None = None
         self._names = [f.name for f in spec.fields]
         # The order of keys is kept up to date only for kernels that look at it.
         words = (f"i64(ctx, {p.ORDER})", f"i64(ctx, {p.RANK})")
@@ -185,14 +197,14 @@ class KernelNode(Node):
         elif self.spec.is_dense:
             self._run_dense(batch, watermark)
         elif batch is not None:
-            self._ready()
+            self.ready()
             columns = self._columns([batch])
             self.runner.rows(batch.n, batch.time, batch.slot, batch.gap, columns, watermark)
-            self._run(batch.n)
+            self.run(batch.n)
         elif watermark > self.runner.ctx[p.WATERMARK] or self.watermark == p.NEVER:
-            self._ready()
+            self.ready()
             self.runner.rows(0, None, None, None, self._columns([None]), watermark)
-            self._run(0)
+            self.run(0)
 
     def give(self, batch: Batch | None, watermark: int) -> None:
         """Pass rows on; a text that the memory of a snapshot names must be there."""
@@ -202,7 +214,21 @@ class KernelNode(Node):
                     require_within(batch.columns[name], count, "a text that is not there", least=-1)
         super().give(batch, watermark)
 
+    @property
+    def reads_no_key(self) -> bool:
+        """Whether all that it reads and passes on are columns of its input."""
+        return all(key < 0 for _, _, key in self._keys) and all(key < 0 for _, key in self._passed)
+
     # ---- one input
+
+    def take_at(self, rows: int, time: int, watermark: int) -> None:
+        """Take rows of a stream without keys by the address of their times; those of its columns stand in the context."""
+        self.counts.rows_in += rows
+        ctx = self.runner.ctx
+        ctx[p.ROW], ctx[p.ROWS], ctx[p.TIME] = 0, rows, time
+        ctx[p.SLOT] = ctx[p.GAP] = ctx[p.FINISH] = 0
+        ctx[p.WATERMARK] = watermark
+        self.run(rows)
 
     def went_through(self, rows: int, watermark: int) -> None:
         """Note them; which of its rows a kernel used, `check` works out."""
@@ -214,24 +240,32 @@ class KernelNode(Node):
         if batch is None:
             self.give(None, watermark)
             return
-        self._ready()
-        columns = self._columns([batch])
-        self.runner.rows(batch.n, batch.time, batch.slot, batch.gap, columns, watermark)
-        made = self.runner.dense(batch.n)
+        made: dict[str, Array] = {}
+        if self.spec.writes:
+            self.ready()
+            columns = self._columns([batch])
+            self.runner.rows(batch.n, batch.time, batch.slot, batch.gap, columns, watermark)
+            made = self.runner.dense(batch.n)
         for name, key in self._passed:
             made[name] = batch.columns[name] if key < 0 else self._key_values(0, key, batch)
         out = {name: made[name] for name in self._names}
         self.give(Batch(batch.n, batch.time, batch.slot, batch.gap, out), watermark)
 
-    def _run(self, rows: int) -> None:
-        """Run the kernel dry, passing rows on whenever the room is full."""
+    def run(self, rows: int) -> None:
+        """Run the kernel dry over the rows at hand, passing rows on whenever the room is full."""
+        (self.run_from_node_to_node if self.tail is None else self.tail.run)(rows)
+
+    def run_from_node_to_node(self, rows: int) -> None:
+        """The same without the tail."""
         spec, runner = self.spec, self.runner
-        room = max(_LEAST_ROOM, int(rows * spec.room) + 1)
+        room = max(_LEAST_ROOM if rows > _FEW_ROWS else _FEW_ROWS, int(rows * spec.room) + 1)
         keyed = spec.table >= 0
         while True:
             out = runner.offer(room, keyed=keyed, gaps=spec.gaps)
             status = runner.call()
             made = runner.ctx[p.OUT]
+            if made:
+                runner.spare = None
             if status == p.DONE:
                 self.give(_used(out, made), runner.ctx[p.OUT_WATERMARK])
                 return
@@ -248,7 +282,7 @@ class KernelNode(Node):
             if status != p.FULL:
                 raise InternalError(f"kernel `{spec.label}`", expected="a status", seen=str(status))
 
-    def _ready(self) -> None:
+    def ready(self) -> None:
         """Bring memory, order of keys and maps up to date with the key tables."""
         if self._state_table < 0 and self.spec.join is None:
             return
@@ -295,12 +329,12 @@ class KernelNode(Node):
         parts = meeting.take()
         if all(part is None for part in parts):
             if meeting.watermark > before:
-                self._ready()
+                self.ready()
                 self.runner.rows(0, None, None, None, self._columns(parts), meeting.watermark)
-                self._run(0)
+                self.run(0)
             return
         time, port, row = meeting.interleave(parts)
-        self._ready()
+        self.ready()
         slot: Slots | None = None
         # The kernel reads a slot for each row where either side has keys, also when only the other came.
         is_keyed = self.spec.table >= 0 or any(self._map_words[:2])
@@ -321,7 +355,7 @@ class KernelNode(Node):
         ctx[p.PORT], ctx[p.SOURCE_ROW] = address(port), address(row)
         columns = self._columns(parts)
         self.runner.rows(len(time), time, slot, gap, columns, meeting.watermark)
-        self._run(len(time))
+        self.run(len(time))
 
     def _map_slots(self, join: tuple[int, int, int]) -> None:
         """Bring the maps from each side's slots to those of the join table up to date."""
@@ -415,7 +449,8 @@ class KernelNode(Node):
         if self.spec.join is not None:
             keys = self.runner.memory.keys
         out = self.runner.memory.state(min(max(1, keys), self.runner.memory.keys))
-        out["watermark_in"] = self.runner.ctx[p.WATERMARK]
+        # A kernel that gives a row for each row knows no watermark; what it was called with last depends on cuts.
+        out["watermark_in"] = p.NEVER if self.spec.is_dense else self.runner.ctx[p.WATERMARK]
         out["meeting"] = None if self._meeting is None else self._meeting.state()
         return out
 

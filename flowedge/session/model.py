@@ -1,12 +1,13 @@
 """A model inside the stream: frames gathered into calls of one size, answers as columns."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowedge.compile.program import NEVER, CallSpec, ModelSpec
-from flowedge.session.asking import ANSWERED, FAILED, LATE, RESTED, Asker, Infers
+from flowedge.lang.errors import ModelError
+from flowedge.session.asking import ANSWERED, FAILED, LATE, RESTED, Asker, Frames, Infers
 from flowedge.session.batch import Array, Batch, concat
 from flowedge.session.breaker import Breaker
 from flowedge.session.heads import Heads, columns_of
@@ -14,6 +15,9 @@ from flowedge.session.instead import Instead
 from flowedge.session.node import Node, Shared
 from flowedge.session.shadow import Shadow
 from flowedge.session.snapshot import tally, whole
+
+if TYPE_CHECKING:
+    from flowedge.session.tail import Tail
 
 
 class ModelNode(Node):
@@ -47,6 +51,7 @@ class ModelNode(Node):
         self._waiting: list[Batch] = []
         self._rows = 0
         self._watermark_in = self.watermark
+        self.tail: Tail | None = None
         self.unseen = 0
         """Frames that the model was not shown, as a value was missing."""
 
@@ -68,6 +73,25 @@ class ModelNode(Node):
                 timed = asker is self._main and within is not None and self.spec.deadline_ns >= 0
                 waits = self.spec.otherwise[0] == "keep"
                 asker.model = within(self.spec.deadline_ns, waits=waits) if timed else model  # type: ignore[misc]
+
+    @property
+    def asker(self) -> Asker:
+        """What asks the model itself."""
+        return self._main
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an answer depends on nothing but its frame, and nothing is remembered of it."""
+        spec = self.spec
+        return (
+            spec.other is None and spec.shadow is None and spec.deadline_ns < 0
+            and spec.otherwise[0] in ("missing", "label") and not spec.call.states and self._main.channels is not None
+        )  # fmt: skip
+
+    def went_through(self, rows: int, watermark: int) -> None:
+        """Note frames that took the short way."""
+        super().went_through(rows, watermark)
+        self._watermark_in = max(self._watermark_in, watermark)
 
     @property
     def _askers(self) -> list[Asker]:
@@ -92,17 +116,41 @@ class ModelNode(Node):
         elif not self._rows:
             self.give(None, watermark)
 
+    def made_of(self, answers: Sequence[Array], frames: int) -> dict[str, Array] | None:
+        """Columns that the answers of a call become; None where one of the frames got none."""
+        try:
+            raw = self._main.read(answers, frames)
+        except ModelError:
+            return None
+        if not self._heads.are_labels and self._main.unusable(raw) is not None:
+            return None
+        found = self._heads.columns(raw)
+        if self._heads.are_labels and any(
+            np.isnan(x).any() for x in found.values() if x.dtype.kind == "f"
+        ):
+            return None  # a share is a number where, and only where, the answer is usable
+        return {f.name: found[f.name] for f in self._made}
+
     def flush(self) -> None:
         """Ask about the frames that are left, in a call filled up with zeros."""
+        if self.tail is not None:
+            self.tail.flush()
         if self._rows:
             gathered = concat(self._waiting)
             self._waiting, self._rows = [], 0
             self._answer(gathered, self._watermark_in)
 
-    def _answer(self, batch: Batch, watermark: int) -> None:
+    def take_filled(self, batch: Batch, x: Array, watermark: int) -> None:
+        """Take frames that are a call's input already, shape ``(n, …)``; their columns need not be there."""
+        self._watermark_in = max(self._watermark_in, watermark)
+        self.counts.rows_in += batch.n
+        self._answer(batch, watermark, Frames(None, [x]))
+
+    def _answer(self, batch: Batch, watermark: int, frames: Frames | None = None) -> None:
         n = batch.n
-        which = self._main.complete(batch)
-        answers = self._main.ask(batch, which, self.breaker)
+        frames = self._main.frames(batch) if frames is None else frames
+        which = frames.which
+        answers = self._main.ask(batch, frames, self.breaker)
         self.unseen += 0 if which is None else n - len(which)
         is_whole = which is None and not answers.fate.any()
         answered: Array | None = None
@@ -127,7 +175,7 @@ class ModelNode(Node):
             made["late"] = self._late(n, which, answers.late)
         if self._shadow is not None:
             self._shadow.compare(batch, answers, self._heads)
-        columns = {f.name: made[f.name] if f.name in made else batch.columns[f.name] for f in self.spec.fields}  # fmt: skip
+        columns = {**batch.columns, **made}
         out = Batch(n, batch.time, batch.slot, gap, columns)
         if stays is not None:
             self.counts.shed += n - len(stays)
@@ -150,9 +198,9 @@ class ModelNode(Node):
             return gap, stays
         if self._other is not None:
             asker, heads = self._other
-            complete = asker.complete(batch)
-            todo = lacking if complete is None else lacking[np.isin(lacking, complete)]
-            second = asker.ask(batch, todo)
+            frames = asker.frames(batch, lacking)
+            todo = lacking if frames.which is None else frames.which
+            second = asker.ask(batch, frames)
             good = second.fate == ANSWERED
             if good.any():
                 found = heads.columns({k: v[good] for k, v in second.raw.items()})
@@ -172,13 +220,14 @@ class ModelNode(Node):
         return out
 
     def held(self) -> int:
-        """Frames that wait for the end of the push."""
+        """Frames that wait here for the end of the push."""
         return self._rows
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is remembered of keys."""
-        return self._instead.nbytes + sum(asker.nbytes for asker in self._askers)
+        """Bytes of what is remembered of keys, and of what is laid out for a call."""
+        laid_out = 0 if self.tail is None else self.tail.nbytes
+        return laid_out + self._instead.nbytes + sum(asker.nbytes for asker in self._askers)
 
     def forget_slots(self, table: int, gone: Array) -> None:
         """Begin afresh for slots that are about to be given to other keys."""

@@ -26,6 +26,7 @@ from flowedge.session.sink import SinkNode
 from flowedge.session.snapshot import seal, tally, unseal, whole
 from flowedge.session.source import ROWS, PartNode, SourceNode
 from flowedge.session.strings import StringPool
+from flowedge.session.tail import lay_out_tails
 
 _NODES: dict[type[p.NodeSpec], Callable[[Any, Shared], Node]] = {
     p.SourceSpec: SourceNode,
@@ -96,6 +97,10 @@ class Session:
             elif isinstance(node, SinkNode):
                 self.sinks[spec.name] = node
         self._waiting = [n for n in self.nodes.values() if n.is_waiting]
+        self._find_short_ways()
+
+    def _find_short_ways(self) -> None:
+        lay_out_tails(self.nodes.values())
         self._express = express_of(self.nodes)
 
     def _node(self, spec: p.NodeSpec, shared: Shared) -> Node:
@@ -154,7 +159,7 @@ class Session:
         if self._express is not None and not partition and isinstance(rows, pa.RecordBatch):
             out = self._express.push(rows)
             if out is not None:
-                return out
+                return out if self._express.is_whole else {**out, **self._out()}
         if isinstance(rows, pa.Table):
             node.partition(partition)
             for start in range(0, rows.num_rows, ROWS):
@@ -305,6 +310,7 @@ class Session:
         self._models[name] = model
         for node in self._model_nodes:
             node.replace(name, model)
+        self._find_short_ways()
 
     def models_told(self) -> dict[str, dict[str, Any]]:
         """What became of the frames at each model node, by the node's stream and stage."""

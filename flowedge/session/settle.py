@@ -339,9 +339,10 @@ class Settle:
                 return False
         else:
             known, self.known = self.known, None
-            least, most = self.steps.at(time, rows) if known is None else known
-            if rows > 1 and (least < self._low or most > self._high):
-                return False
+            if rows > 1:
+                least, most = self.steps.at(time, rows) if known is None else known
+                if least < self._low or most > self._high:
+                    return False
             if last != NEVER and not self._low <= first - last <= self._high:
                 return False
         self._sum_ns += float(newest - (first if last == NEVER else last))

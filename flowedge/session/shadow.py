@@ -36,7 +36,7 @@ class Shadow:
 
     def compare(self, batch: Batch, first: Answers, heads: Heads) -> None:
         """Ask about all frames, and note where the answers to those that the first model answered differ."""
-        second = self.asker.ask(batch, self.asker.complete(batch))
+        second = self.asker.ask(batch, self.asker.frames(batch))
         at, mine = _answered(batch, first)
         there, its = _answered(batch, second)
         self.failed += int(np.isin(at, _asked(batch, second)).sum() - np.isin(at, there).sum())

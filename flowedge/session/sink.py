@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pyarrow as pa
+
 from flowedge.compile.program import SinkSpec, SourceSpec
 from flowedge.session.arrow import Writer, schema_of
 from flowedge.session.batch import DTYPES, MISSING, Batch, concat
@@ -29,6 +31,7 @@ class SinkNode(Node):
         self._table = nodes[spec.inputs[0]].table
         self._keys = [(f.name, shared.key_column(self._table, f.name)) for f in spec.keys]
         self._rows: list[Batch] = []
+        self._ready: list[Any] = []
 
     def take(self, place: int, batch: Batch | None, watermark: int) -> None:
         """Gather rows until the push ends."""
@@ -39,10 +42,25 @@ class SinkNode(Node):
             self.counts.rows_out += batch.n
             self._rows.append(batch)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows wait that are no record batch yet; one that came now would stand before them."""
+        return bool(self._rows)
+
+    def take_ready(self, batch: Any) -> None:  # noqa: ANN401
+        """Take rows that are a record batch of its schema already; see `went_through`."""
+        self._ready.append(batch)
+
     def out(self) -> Any:  # noqa: ANN401
         """The rows gathered as one record batch; None if there are none."""
-        if not self._rows:
-            return None
+        if not self._ready:
+            return self._written() if self._rows else None
+        ready, self._ready = self._ready, []
+        if self._rows:
+            ready.append(self._written())
+        return ready[0] if len(ready) == 1 else pa.concat_batches(ready)
+
+    def _written(self) -> Any:  # noqa: ANN401
         rows, self._rows = self._rows, []
         batch = concat(rows)
         keys = {}

@@ -190,7 +190,8 @@ class SourceNode(Node):
         if counted is not None:
             first, newest = counted.fill(time, part.rows, rows)
         else:
-            first, newest = word_at(time), word_at(time + 8 * (rows - 1))
+            first = word_at(time)
+            newest = first if rows == 1 else word_at(time + 8 * (rows - 1))
         if first < part.watermark or first <= _NO_TIME or newest > LATEST:
             return None
         if not self.settle.are_next(first, newest, rows, time):

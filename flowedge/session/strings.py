@@ -226,7 +226,7 @@ class StringPool:
             used, places = np.unique(ids, return_inverse=True)
             skip = int(len(used) > 0 and used[0] < 0)
             entries = self.arrow(used[skip:], kind.value_type)
-            indices = _whole(places.astype(np.int32) - np.int32(skip), pa.int32())
+            indices = nullable(places.astype(np.int32) - np.int32(skip), pa.int32())
             return pa.DictionaryArray.from_arrays(indices, entries).cast(kind)
         if len(ids) <= _FEW:
             return _texts([None if i < 0 else self.raw(i) for i in ids.tolist()]).cast(kind)
@@ -335,7 +335,7 @@ class StringPool:
         return pool
 
 
-def _whole(numbers: NDArray[Any], kind: Any) -> Any:  # noqa: ANN401
+def nullable(numbers: NDArray[Any], kind: Any) -> Any:  # noqa: ANN401
     """Numbers as an Arrow array, the negative ones null; pyarrow's own way would import pandas."""
     is_there = numbers >= 0
     bits = None if is_there.all() else pa.py_buffer(np.packbits(is_there, bitorder="little"))

@@ -3,9 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.channels import OneInput
 
 import flowedge
-from flowedge.graph.catalog import PlainCatalog
+from flowedge.graph.catalog import ModelShape, PlainCatalog, Tensor
 from flowedge.lang.errors import SourceError
 from flowedge.session.session import Session
 from flowedge.types.connectors import ConnectorInfo
@@ -13,6 +14,7 @@ from flowedge.types.connectors import ConnectorInfo
 PLAIN = PlainCatalog(
     {"given": ConnectorInfo("given", "source", needs_address=False, describes_itself=False, writes_files=False)},
     {"kept": ConnectorInfo("kept", "sink", needs_address=False, writes_files=False)},
+    {"net.pt2": ModelShape((Tensor("x", (None, 2, 8)),), (Tensor("y", (None, 3)),))},
 )  # fmt: skip
 CHAIN = """
 stream o = s
@@ -21,9 +23,37 @@ stream o = s
 sink o to kept()
 sink s | derive u = 2 * x | select u to kept() as other
 """
+CUT = """
+model net = torch("net.pt2") input (v, x) output softmax ["low", "high", "none"] batch 2 breaker 2 for 300 ms
+stream o = s | filter bandpass(5 Hz .. 15 Hz, order=2) on v, x
+sink o to kept()
+sink o
+    | window 8 samples every 4 samples
+    | derive v = v - mean(v)
+    | classify with net
+    | select label, score
+    to kept() as label
+sink s | where v > 1 to kept() as some
+sink o | window 3 samples | aggregate mean(v) as m | where m > 0 to kept() as pairs
+sink s | resample 7 Hz hold to kept() as grid
+"""
 COUNTED = "source s (v: f64, x: f32) at 100 Hz from given()" + CHAIN
 TIMED = "source s (time, v: f64, x: f32) at 100 Hz from given()" + CHAIN
 PERIOD = 10_000_000
+
+
+class Net:
+    """Three scores of a frame of two channels; raises where its first value is above a limit."""
+
+    def __init__(self, limit=np.inf):
+        self.limit = limit
+
+    def infer(self, inputs):
+        v, x = inputs
+        assert len(v) == 2
+        if (v[:, 0] > self.limit).any():
+            raise ValueError("too much")
+        return [np.stack([v.sum(1), x.sum(1), v[:, 0]], 1)]
 
 
 def plan_of(text):
@@ -43,9 +73,9 @@ def rows(n, rng, *, first=None, holes=False, nulls=False):
     return pa.record_batch(columns)
 
 
-def both(plan, pushes):
+def both(plan, pushes, models=None):
     """Push into a session with, and one without the short way; returns whether the short way was gone."""
-    quick, usual = plan.open(), plan.open()
+    quick, usual = plan.open(models), plan.open(models)
     assert quick._express is not None
     taken, real = [], quick._express.push
 
@@ -56,6 +86,9 @@ def both(plan, pushes):
 
     quick._express.push = watched
     usual._express = None
+    for node in usual.nodes.values():
+        if hasattr(node, "tail"):
+            node.tail = None
     for batch in pushes:
         given, wanted = quick.push("s", batch), usual.push("s", batch)
         assert given.keys() == wanted.keys()
@@ -64,10 +97,14 @@ def both(plan, pushes):
             # NaN is one thing here, and the comparison is of bits otherwise.
             assert repr(found.to_pydict()) == repr(wanted[name].to_pydict())
             assert found.schema.equals(wanted[name].schema, check_metadata=True)
-        assert quick.watermark("other") == usual.watermark("other")
+        assert [quick.watermark(n) for n in quick.sinks] == [
+            usual.watermark(n) for n in usual.sinks
+        ]
     assert quick.snapshot() == usual.snapshot()
-    quick.finish()
-    usual.finish()
+    last, wanted = quick.finish(), usual.finish()
+    assert {k: repr(v.to_pydict()) for k, v in last.items()} == {
+        k: repr(v.to_pydict()) for k, v in wanted.items()
+    }
     assert quick.ledger() == usual.ledger()
     return taken
 
@@ -81,6 +118,37 @@ def test_next_samples_go_the_short_way(text, holes):
         pushes.append(rows(int(n), rng, first=first, holes=holes))
         at += int(n)
     assert all(both(plan_of(text), pushes))
+
+
+@pytest.mark.parametrize("source", [COUNTED, TIMED])
+@pytest.mark.parametrize("most", [2, 40, 2000])
+@pytest.mark.parametrize("limit", [np.inf, 0.3])
+@pytest.mark.parametrize("way", [lambda net: net, OneInput], ids=["columns", "one input"])
+def test_behind_windows_conditions_and_models_rows_are_those_of_the_usual_way(
+    source, most, limit, way
+):
+    rng, at, pushes = np.random.default_rng(11), 0, []
+    for n in rng.integers(1, most, 60):
+        pushes.append(rows(int(n), rng, first=at if source is TIMED else None, holes=True))
+        at += int(n)
+    text = source.replace(CHAIN, CUT)
+    plan, net = plan_of(text), way(Net(limit))
+    assert all(both(plan, pushes, {"net": net}))
+    session = plan.open({"net": net})
+    out = [session.push("s", batch) for batch in pushes]
+    assert {name for found in out for name in found} == {"o", "label", "some", "pairs", "grid"}
+    assert (getattr(net, "filled", 0) > 0) == (way is OneInput)
+    (told,) = session.models_told().values()
+    assert (told["failed"] > 0) == (limit < 1)
+
+
+@pytest.mark.parametrize("way", [lambda net: net, OneInput], ids=["columns", "one input"])
+def test_behind_a_gap_windows_begin_anew_on_either_way(way):
+    rng = np.random.default_rng(12)
+    starts = [(0, 30), (30, 3), (50, 30), (80, 7), (87, 30)]
+    pushes = [rows(n, rng, first=at) for at, n in starts]
+    taken = both(plan_of(TIMED.replace(CHAIN, CUT)), pushes, {"net": way(Net())})
+    assert taken == [True, True, False, True, True]
 
 
 def test_rows_that_are_not_the_next_samples_go_the_usual_way():
@@ -132,7 +200,8 @@ def test_another_type_is_read_the_usual_way_and_a_missing_column_is_refused():
     "text",
     [
         "source s (v: f64, k: key i64) at 1 Hz from given()\nsink s to kept()",
-        "source s (v: f64) at 1 Hz from given()\nsink s | where v > 1 to kept()",
+        "source s (v: f64) at 1 Hz from given()\nsink s | derive p = psd(v) over 8 samples to kept()",
+        "source s (v: f64) at 1 Hz from given()\nstream a = s | where v > 0\nstream u = s, a\nsink u to kept()",
         "source s (time, v: f64) from given()\nsink s to kept()",
         "source s (v: i64) at 1 Hz from given()\nsink s to kept()",
         "source s (v: f64) at 1 Hz from given()\n gaps hold\nsink s to kept()",

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.channels import OneInput
 
 from flowedge.graph.catalog import ModelShape, PlainCatalog, Tensor
 from flowedge.lang.diagnostics import FlowError
@@ -11,6 +12,7 @@ from flowedge.runtime.plan import compile_flow
 from flowedge.types.connectors import ConnectorInfo
 
 N = 48
+WAY = []
 FREE = (None, 2)
 CATALOG = PlainCatalog(
     sources={"given": ConnectorInfo("given", "source", needs_address=False, describes_itself=False, writes_files=False)},
@@ -79,8 +81,16 @@ def plan_of(stage, models=MODELS, sink="sink w to expected()"):
     return compile_flow(text=text, catalog=CATALOG)
 
 
+@pytest.fixture(autouse=True, params=["columns", "one input"])
+def way(request):
+    """Models that take the columns, and those whose input is laid out for a whole call."""
+    WAY[:] = [request.param]
+
+
 def run(plan, models, table, cut=None, snapshot=False):
     """All rows as a list of dicts, the table pushed in pieces of `cut` rows; the session."""
+    if WAY == ["one input"]:
+        models = {name: OneInput(model) for name, model in models.items()}
     session, out = plan.open(models), []
     step = cut or table.num_rows
     for start in range(0, table.num_rows, step):

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from flowedge.compile.kernels import ingest, intern, order, slots
+from flowedge.compile.kernels import frames, ingest, intern, order, slots
 from flowedge.compile.kernels.library import Run
-from flowedge.compile.program import NodeSpec, SourceSpec
+from flowedge.compile.program import ModelSpec, NodeSpec, SourceSpec
 
 _SMALL = 1
 """Words of a key table, as all are at first."""
@@ -17,6 +17,10 @@ def needed(nodes: Iterable[NodeSpec], *, has_literals: bool) -> Iterator[Run]:
     """
     has_text = has_literals
     for spec in nodes:
+        if isinstance(spec, ModelSpec):
+            yield frames.fill
+            if spec.call.heads:
+                yield frames.shares
         if not isinstance(spec, SourceSpec):
             continue
         yield ingest.steps if spec.time else ingest.count
