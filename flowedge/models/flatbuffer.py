@@ -40,7 +40,10 @@ class Reader:
 
     def root(self, kind: str) -> Table:
         """The first table."""
-        return self.table(kind, self._offset(0))
+        place = self._number("I", 0)
+        if place + 4 > len(self._data):
+            raise MalformedError(f"a root at byte {place}, outside the file")
+        return self.table(kind, place)
 
     def table(self, kind: str, at: int, depth: int = 0) -> Table:
         """The table at a place."""
@@ -110,7 +113,9 @@ class Reader:
 
     def _within(self, at: int, size: int) -> None:
         if at < 0 or at + size > len(self._data):
-            raise MalformedError("an offset that leads outside the file")
+            raise MalformedError(
+                f"an offset that leads outside the file, to byte {at + size} of {len(self._data)}; it may break off there"
+            )
 
     def _number(self, letter: str, at: int) -> int:
         self._within(at, struct.calcsize("<" + letter))

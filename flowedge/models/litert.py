@@ -14,6 +14,8 @@ import numpy as np
 from flowedge.lang.errors import ModelError
 from flowedge.models.flatbuffer import MalformedError, Reader, Table
 from flowedge.models.info import ModelInfo, TensorInfo
+from flowedge.models.magic import is_pickle, kind_of
+from flowedge.models.trust import UNREAD
 
 LARGEST = 2**28
 """Elements of one tensor, at most."""
@@ -104,7 +106,9 @@ class Graph:
     def __init__(self, data: bytes, name: str) -> None:
         self.name = name
         if data[4:8] != MAGIC:
-            raise ModelError(f"model `{name}` is truncated or not a LiteRT model; export it again")
+            if is_pickle(data):
+                self._refuse(f"is {kind_of(data)}, and no LiteRT model; {UNREAD}")
+            self._refuse("is truncated or not a LiteRT model; export it again")
         reader = _Reader(data, SCHEMA)
         try:
             self.model = reader.root("Model")

@@ -13,9 +13,10 @@ import numpy as np
 from flowedge.lang.errors import DigestError, FlowEdgeError, ModelError
 from flowedge.models.archive import Archive
 from flowedge.models.info import ModelInfo, TensorInfo
+from flowedge.models.inside import has_machine_code, is_torchscript, program_in
 from flowedge.models.manifest import INSIDE, beside, parse, read_beside
-from flowedge.models.pt2 import Program, Runner, model_has_code
-from flowedge.models.trust import NONE, Trust
+from flowedge.models.pt2 import Program, Runner
+from flowedge.models.trust import NONE, Trust, when_trusted
 
 if TYPE_CHECKING:
     from flowedge.models.isolated import Isolated
@@ -233,7 +234,7 @@ def start(
     if isolated:
         from flowedge.models.isolated import Isolated  # noqa: PLC0415  # only where it is asked for
 
-        permit(data, digest, path, trusted, kind, arch)
+        _permitted(data, digest, path, trusted, kind, arch)
         return Isolated(data, digest, str(path), kind, device, arch)
     if kind == "litert":
         _require_litert(path)
@@ -249,35 +250,24 @@ def prepare(kind: str) -> None:
         importlib.import_module(library)
 
 
-def permit(
-    data: bytes, digest: str, path: str | Path, trusted: Trust, kind: str, arch: str = ""
-) -> None:
-    """Refuse what only a trusted program may do; raises ModelError with the reason and the ways forward."""
+def _permitted(
+    data: bytes, digest: str, path: str | Path, trusted: Trust, kind: str, arch: str
+) -> Archive | None:
+    """The archive, where it is one; raises ModelError with the reason and the ways forward where it wants to be trusted, and is not."""
     if kind != "torch":
-        return
+        return None
     if is_weights(path):
         if arch in trusted.classes:
-            return
+            return None
         raise ModelError(
             f"model `{path}` holds weights for `{arch}`, a class that can do anything that Python can; export it with "
             f"torch.export to a .pt2 instead, or allow the class: --allow-class {arch}"
         )
-    what = program_in(Archive(data, str(path)))
-    if not what or digest in trusted.digests:
-        return
-    raise ModelError(
-        f"model `{path}` is {what}; export it with torch.export to a .pt2 of graph and weights instead, or have it signed "
-        f"with a key that you trust: --trust-model PUBLIC (or trust this very file: --trust-model {digest})"
-    )
-
-
-def program_in(archive: Archive) -> str:
-    """What an archive holds that can do more than to compute; empty: nothing."""
-    if is_torchscript(archive):
-        return "a TorchScript program, which can do anything that Python can"
-    if model_has_code(archive):
-        return "an AOTInductor package, which ships machine code"
-    return ""
+    archive = Archive(data, str(path))
+    what = "" if digest in trusted.digests else program_in(archive)
+    if what:
+        raise ModelError(f"model `{path}` is {what}; {when_trusted(digest)}")
+    return archive
 
 
 def is_weights(path: str | Path) -> bool:
@@ -305,21 +295,20 @@ def build(
         from flowedge.models import litert  # noqa: PLC0415
 
         return Model(litert.Session(data, str(path), device), digest)
-    permit(data, digest, path, trusted, kind, arch)
+    archive = _permitted(data, digest, path, trusted, kind, arch)
     if device != "cpu":
-        _require_cuda(data, path)
-    if is_weights(path):
+        _require_cuda(path, archive)
+    if archive is None:
         _require_torch(path)
         from flowedge.models.programs import ClassRunner  # noqa: PLC0415
 
         return Model(ClassRunner(data, str(path), arch), digest)
-    archive = Archive(data, str(path))
     if is_torchscript(archive):
         _require_torch(path)
         from flowedge.models.torchscript import ScriptRunner  # noqa: PLC0415
 
         return Model(ScriptRunner(data, str(path)), digest)
-    if model_has_code(archive):
+    if has_machine_code(archive):
         _require_torch(path)
         from flowedge.models.programs import PackageRunner  # noqa: PLC0415
 
@@ -354,12 +343,12 @@ def _require_torch(path: str | Path) -> None:
         )
 
 
-def _require_cuda(data: bytes, path: str | Path) -> None:
+def _require_cuda(path: str | Path, archive: Archive | None) -> None:
     """Only graphs that our reader runs go to a card; raises ModelError."""
     _require_torch(path)
     import torch  # noqa: PLC0415
 
-    if is_weights(path) or program_in(Archive(data, str(path))):
+    if archive is None or is_torchscript(archive) or has_machine_code(archive):
         raise ModelError(
             f"model `{path}` is a program, which runs on the CPU; leave `on cuda` away"
         )
@@ -381,13 +370,6 @@ def _require_litert(path: str | Path) -> None:
         raise ModelError(
             f"model `{path}` needs LiteRT, which is not installed; run: pip install 'flowedge[litert]'"
         )
-
-
-def is_torchscript(archive: Archive) -> bool:
-    """Whether an archive is a TorchScript program: code and a pickle at its root."""
-    return any(
-        p == "constants.pkl" or p.startswith("code/") for p in archive.members
-    ) and not archive.has("models/model.json")
 
 
 def inspect(path: str | Path, kind: str | None = None) -> ModelInfo:
@@ -450,7 +432,8 @@ def describe(
     else:
         archive = Archive(data, str(path))
         program = program_in(archive)
-        info = ModelInfo((), ()) if program else Program(archive).info()
+        runs_itself = is_torchscript(archive) or has_machine_code(archive)
+        info = ModelInfo((), ()) if runs_itself else Program(archive).info()
         if archive.has(INSIDE):
             told = parse(archive.read(INSIDE), f"{path}: model.json")
     found = beside(path)

@@ -14,6 +14,8 @@ import numpy as np
 
 from flowedge.lang.errors import ModelError
 from flowedge.models.info import ModelInfo, TensorInfo
+from flowedge.models.magic import is_pickle, kind_of
+from flowedge.models.trust import UNREAD
 
 LARGEST = 2**28
 """Elements of one weight, or of one value between two operators where its shape is known, at most."""
@@ -48,6 +50,8 @@ class Graph:
         from google.protobuf.message import DecodeError  # noqa: PLC0415
 
         self.name, self._onnx = name, onnx
+        if is_pickle(data):
+            raise ModelError(f"model `{name}` is {kind_of(data)}, and not an ONNX model; {UNREAD}")
         try:
             self.model = onnx.load_model_from_string(data)
         except (DecodeError, ValueError, TypeError):

@@ -6,10 +6,9 @@ list. Nothing is unpickled, nothing is evaluated.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -18,18 +17,21 @@ from flowedge.models.archive import Archive
 from flowedge.models.calls import MOST_BYTES, MOST_CALLS, Calls, operator_of
 from flowedge.models.heap import keep_freed_memory
 from flowedge.models.info import ModelInfo, TensorInfo
+from flowedge.models.inside import GRAPH, LARGEST_PICKLE, pickled
 from flowedge.models.operators import DTYPES
 from flowedge.models.steps import steps_of
+from flowedge.models.trust import UNREAD
 
 LARGEST = 2**28
 """Elements of one weight, or of a value between two operators for one frame, at most."""
-LARGEST_JSON = 2**24
-"""Bytes of the graph, at most."""
 _FREE = 2**20
 """Elements that a weight may have beyond its bytes, by strides of zero."""
 
 ALIGNMENT = 64
 """Bytes at a multiple of which the memory of Torch's tensors begins."""
+
+_RAW = ("weight_", "tensor_")
+"""How the names of raw weights begin; Torch unpickles those of others, whatever is said of them."""
 
 MOST_SHAPES = 8
 """Shapes of inputs for which calls are kept ready."""
@@ -48,31 +50,43 @@ class Program:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self.name = archive.name
+        if archive.has("data.pkl") and not archive.has(GRAPH):
+            self._refuse_saved()
+        model = archive.json(GRAPH)
+        if not isinstance(model, dict) or not isinstance(model.get("graph_module"), dict):
+            self._refuse(f"has a part `{GRAPH}` that is no graph; export it with torch.export")
         try:
-            model = json.loads(archive.read("models/model.json", LARGEST_JSON))
             module = model["graph_module"]
             self.graph, self.signature = module["graph"], module["signature"]
             self._check()
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
-            raise ModelError(
-                f"model `{self.name}` has a graph that this reader does not understand; export it with torch.export"
-            ) from None
+            self._refuse(
+                "has a graph that this reader does not understand; export it with torch.export"
+            )
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ModelError(f"model `{self.name}` {what}") from None
+
+    def _refuse_saved(self) -> NoReturn:
+        """A file of torch.save holds objects, and no graph."""
+        found = (
+            pickled(self.archive.read("data.pkl", LARGEST_PICKLE)) or "a pickle of tensors alone"
+        )
+        self._refuse(
+            f"is a file of torch.save without a graph: {found}; pickles run what they name when they are read, so none is; {UNREAD}"
+        )
 
     def _check(self) -> None:
-        if model_has_code(self.archive):
-            raise ModelError(
-                f"model `{self.name}` ships machine code; only graphs with raw weights are read unsigned"
-            )
         for part in ("weights", "constants"):
-            for entry in self._config(part).values():
-                if entry.get("use_pickle"):
-                    raise ModelError(
-                        f"model `{self.name}` has a weight stored as a pickle, which could run code; save it as a plain tensor"
+            for key, entry in self._config(part).items():
+                if entry.get("use_pickle") or not entry["path_name"].startswith(_RAW):
+                    self._refuse(
+                        f"has a weight `{key}` stored as a pickle, which could run code and is read from nobody; {UNREAD}"
                     )
                 _shape(entry["tensor_meta"]["sizes"], self.name)
         if any("user_output" not in spec for spec in self.signature["output_specs"]):
-            raise ModelError(
-                f"model `{self.name}` changes its own weights when it is called; call .eval() before torch.export"
+            self._refuse(
+                "changes its own weights when it is called; call .eval() before torch.export"
             )
         known = [
             value["arg"]["as_tensor"]["name"] if kind == "user_input" else value["arg"]["name"]
@@ -85,16 +99,13 @@ class Program:
             for n in value["sizes"]:
                 elements *= int(n.get("as_int", 1))
                 if elements > LARGEST:
-                    raise ModelError(
-                        f"model `{self.name}` makes a value of more than {LARGEST} elements for one frame"
-                    )
+                    self._refuse(f"makes a value of more than {LARGEST} elements for one frame")
 
     def _config(self, part: str) -> dict[str, Any]:
         path = f"data/{part}/model_{part}_config.json"
         if not self.archive.has(path):
             return {}
-        found = json.loads(self.archive.read(path, LARGEST_JSON))["config"]
-        return dict(found)
+        return dict(self.archive.json(path)["config"])
 
     def info(self) -> ModelInfo:
         """Inputs and outputs, from the graph alone."""
@@ -129,7 +140,7 @@ class Program:
             )
             arg = value["arg"]["name"]
             if key not in stored:
-                raise ModelError(f"model `{self.name}` lacks the weight `{key}`")
+                self._refuse(f"lacks the weight `{key}`")
             part, entry = stored[key]
             out[arg] = (
                 self._tensor(part, entry, str(key)),
@@ -147,35 +158,49 @@ class Program:
         shape = _shape(meta["sizes"], self.name)
         strides = tuple(int(s["as_int"]) for s in meta["strides"])
         offset = int(meta["storage_offset"]["as_int"])
-        flat = np.frombuffer(self.archive.read(f"data/{part}/{entry['path_name']}"), dtype=dtype)
-        last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        elements = math.prod(shape)
-        if (
-            any(s < 0 for s in strides)
-            or offset < 0
-            or (elements and last >= len(flat))
-            or elements > len(flat) + _FREE
-        ):
-            raise ModelError(
-                f"model `{self.name}`: the weight `{key}` is shorter than its shape {list(shape)}"
-            )
+        data = self.archive.read(f"data/{part}/{entry['path_name']}")
+        flat = np.frombuffer(data, dtype, len(data) // np.dtype(dtype).itemsize)
+        wrong = _misplaced(shape, strides, offset, flat)
+        if wrong:
+            raise ModelError(f"model `{self.name}`: the weight `{key}` {wrong}")
         view = np.lib.stride_tricks.as_strided(
             flat[offset:], shape, tuple(s * flat.itemsize for s in strides)
         )
         return np.ascontiguousarray(view)
 
 
-def model_has_code(archive: Archive) -> bool:
-    """Whether an archive is an AOTInductor package: a shared library inside."""
-    return any(path.endswith((".so", ".cpp", ".cubin", ".o")) for path in archive.members)
+def _misplaced(
+    shape: tuple[int, ...], strides: tuple[int, ...], offset: int, flat: np.ndarray[Any, Any]
+) -> str:
+    """Why a weight does not lie within its bytes; empty: it does. Strides and the offset count elements."""
+    if any(s < 0 for s in strides):
+        return f"has strides below zero, {list(strides)}"
+    elements = math.prod(shape)
+    if not 0 <= offset <= len(flat):
+        return f"begins at element {offset}, outside its {flat.nbytes} bytes"
+    last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    if elements and last >= len(flat):
+        if elements > len(flat) - offset:
+            needed = elements * flat.itemsize
+            return f"is shorter than its shape {list(shape)}: {flat.nbytes} bytes of {needed}"
+        return f"has strides that lead outside its {flat.nbytes} bytes, {list(strides)}"
+    if elements > len(flat) + _FREE:
+        return (
+            f"spreads {flat.nbytes} bytes over its shape {list(shape)}, by strides {list(strides)}"
+        )
+    return ""
 
 
 def _shape(sizes: Sequence[Any], name: str) -> tuple[int, ...]:
     shape = tuple(int(s["as_int"]) for s in sizes)
     total = 1
     for n in shape:
-        total *= max(0, n)
-        if n < 0 or total > LARGEST:
+        total *= n
+        if n < 0:
+            raise ModelError(
+                f"model `{name}` has a weight of shape {list(shape)}, with a length below zero"
+            )
+        if total > LARGEST:
             raise ModelError(
                 f"model `{name}` has a weight of shape {list(shape)}, more than {LARGEST} elements"
             )

@@ -5,11 +5,13 @@ tensors, which fill the rest without a gap and without sharing a byte.
 """
 
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from flowedge.lang.errors import ModelError
+from flowedge.models.magic import is_pickle, kind_of
+from flowedge.models.trust import UNREAD
 
 LARGEST_HEADER = 2**24
 """Bytes of the header, at most."""
@@ -35,31 +37,55 @@ def tensors(data: bytes, name: str) -> dict[str, np.ndarray[Any, Any]]:
     """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(LARGEST_HEADER, len(data) - 8):
-        raise ModelError(
-            f"model `{name}` is truncated or no safetensors file: its header should have {length} bytes"
-        )
+        _refuse(name, _no_file(data, length))
+    header = _header(data[8 : 8 + length], name)
     try:
-        header = json.loads(data[8 : 8 + length], object_pairs_hook=_once)
         header.pop("__metadata__", None)
         places = sorted(
             (*(int(x) for x in told["data_offsets"]), key, told) for key, told in header.items()
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise ModelError(
-            f"model `{name}` has a header that is not that of a safetensors file; save it again"
-        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        _refuse(name, "has a header that does not tell where its weights lie; save it again")
     body, at = memoryview(data)[8 + length :], 0
     out: dict[str, np.ndarray[Any, Any]] = {}
     for start, end, key, told in places:
-        if start != at or end < start or end > len(body):
-            raise ModelError(
-                f"model `{name}`: the weight `{key}` overlaps another, leaves a gap, or lies outside the file"
-            )
+        what = f"model `{name}`: the weight `{key}`"
+        if start < 0 or end < start or end > len(body):
+            raise ModelError(f"{what} lies outside the file: bytes {start} to {end} of {len(body)}")
+        if start != at:
+            beside = "overlaps another" if start < at else "leaves a gap before it"
+            raise ModelError(f"{what} {beside}, at byte {start}")
         at = end
-        out[key] = _tensor(body[start:end], told, f"model `{name}`: the weight `{key}`")
+        out[key] = _tensor(body[start:end], told, what)
     if at != len(body):
-        raise ModelError(f"model `{name}` has {len(body) - at} bytes that belong to no weight")
+        _refuse(name, f"has {len(body) - at} bytes that belong to no weight")
     return out
+
+
+def _refuse(name: str, what: str) -> NoReturn:
+    raise ModelError(f"model `{name}` {what}") from None
+
+
+def _no_file(data: bytes, length: int) -> str:
+    """What a file is whose header would not fit into it."""
+    if is_pickle(data):
+        return f"is {kind_of(data)}, and no safetensors file; {UNREAD}"
+    kind = kind_of(data) or "truncated"
+    return f"is {kind} or no safetensors file: its header should have {length} bytes"
+
+
+def _header(text: bytes, name: str) -> Any:  # noqa: ANN401  # whatever stands there
+    """The JSON of the header; raises ModelError."""
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        _refuse(name, "has a header that is nested too deeply; save it again")
+    except _TwiceError as error:
+        _refuse(name, f"has a header in which `{str(error)[:60]}` comes twice; save it again")
+    except ValueError:
+        if is_pickle(text):
+            _refuse(name, f"has a header that is {kind_of(text)}; {UNREAD}")
+        _refuse(name, "has a header that is no JSON; save it again")
 
 
 def _tensor(body: memoryview, told: dict[str, Any], what: str) -> np.ndarray[Any, Any]:
@@ -71,7 +97,9 @@ def _tensor(body: memoryview, told: dict[str, Any], what: str) -> np.ndarray[Any
     total = 1
     for n in shape:
         total *= n
-        if n < 0 or total > LARGEST:
+        if n < 0:
+            raise ModelError(f"{what} has the shape {shape}, with a length below zero")
+        if total > LARGEST:
             raise ModelError(f"{what} has the shape {shape}, more than {LARGEST} elements")
     if total * np.dtype(dtype).itemsize != len(body):
         raise ModelError(f"{what} has {len(body)} bytes for the shape {shape}")
@@ -81,8 +109,14 @@ def _tensor(body: memoryview, told: dict[str, Any], what: str) -> np.ndarray[Any
     return values
 
 
+class _TwiceError(Exception):
+    """A key comes twice: which."""
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        message = "a key comes twice"
-        raise ValueError(message)
-    return dict(pairs)
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise _TwiceError(key)
+        out[key] = value
+    return out

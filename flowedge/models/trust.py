@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+_EXPORT = "export it with torch.export to a .pt2 of graph and weights"
+UNREAD = f"{_EXPORT}, or save its weights as .safetensors for a class that you allow: --allow-class MODULE:CLASS"
+"""The two ways forward from a pickle, which is not read from anybody."""
+
 
 @dataclass(frozen=True)
 class Trust:
@@ -9,7 +13,7 @@ class Trust:
 
     Attributes
     ----------
-    digests : sha256 of files that may be programs (TorchScript, AOTInductor)
+    digests : sha256 of files that may be programs (TorchScript, AOTInductor, archives with code in parts)
     classes : ``module:Class`` that may be imported, and given the weights of a ``.safetensors``
     """
 
@@ -26,3 +30,11 @@ class Trust:
 
 
 NONE = Trust()
+
+
+def when_trusted(digest: str) -> str:
+    """The two ways forward from a program."""
+    return (
+        f"{_EXPORT} instead, or have it signed with a key that you trust: --trust-model PUBLIC "
+        f"(or trust this very file: --trust-model {digest})"
+    )

@@ -19,7 +19,10 @@ def describe(path: Path) -> str:
     if found.program:
         how = "--allow-class" if path.suffix == ".safetensors" else "--trust-model"
         lines.append(f"  {found.program}")
-        lines.append(f"  what it takes is known when it runs, and that wants {how}")
+        wants = f"to run it wants {how}"
+        lines.append(
+            f"  {wants}" if info.inputs else f"  what it takes is known when it runs; {wants}"
+        )
     notes: Sequence[InputNote | None] = (
         told.inputs if told is not None and told.inputs else [None] * len(info.inputs)
     )

@@ -163,7 +163,7 @@ REFUSED = {
     "three.pt2": "has other outputs",
     "labels.pt2": "was trained with other labels: loud, calm",
     "scaled.pt2": "normalises its inputs in another way",
-    "noise.pt2": "is truncated or not a model archive",
+    "noise.pt2": "is no file that is known by its beginning, and not a model archive",
 }
 
 

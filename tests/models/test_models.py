@@ -64,7 +64,7 @@ def rewritten(path, out, change=None, drop=(), **more):
                 data = json.dumps(value).encode()
             new.writestr(name, data)
         for name, data in more.items():
-            new.writestr(name.replace("__", "/"), data)
+            new.writestr(name, data)
     return out
 
 
@@ -193,7 +193,7 @@ def test_a_changed_graph_is_refused_with_its_own_sentence(exported, tmp_path, ch
         load(bad)
 
 
-def test_payloads_in_an_archive_run_nothing(exported, tmp_path):
+def test_an_archive_with_code_in_its_parts_wants_trust_and_then_runs_none_of_it(exported, tmp_path):
     def speak(name, value):
         if name.endswith("model.json"):
             value["graph_module"]["guards_code"] = [
@@ -208,9 +208,14 @@ def test_payloads_in_an_archive_run_nothing(exported, tmp_path):
         tmp_path / "p.pt2",
         speak,
         drop=("data/sample_inputs/model.pt",),
-        net__data__sample_inputs__model_pt=evil(tmp_path),
+        **{"net/data/sample_inputs/model.pt": evil(tmp_path)},
     )
-    load(bad)
+    with pytest.raises(ModelError, match="--trust-model PUBLIC"):
+        load(bad)
+    digest = hashlib.sha256(bad.read_bytes()).hexdigest()
+    model = load(bad, trusted=Trust(frozenset({digest})))
+    frames = [np.zeros((16, 20, 3), np.float32)] * 2
+    np.testing.assert_array_equal(model.infer(frames)[0], load(exported[0]).infer(frames)[0])
     assert not (tmp_path / "ran").exists()
 
 

@@ -4,12 +4,14 @@ import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from models.hostile.made import archive, changed
 from safetensors.torch import save_file
 from support.command import cli, read
 from torch import nn
@@ -183,6 +185,31 @@ def test_a_program_runs_with_a_signature_that_is_trusted(place, net):
     code, _, said = run("--trust-model", "mine.pub")
     assert code == 0, said
     assert labels() == wanted(net)
+
+
+def test_an_archive_with_code_in_its_parts_runs_with_a_signature_and_its_code_does_not(place, net):
+    with zipfile.ZipFile("net.pt2") as held:
+        members = {name: held.read(name) for name in held.namelist()}
+    guards = [f"__import__('pathlib').Path({str(Path.cwd() / 'ran')!r}).touch()"]
+    bad = changed(members, "models/model.json", lambda told: told.update(guards_code=guards))
+    Path("net.pt2").write_bytes(archive(bad))
+    with pytest.raises(AssertionError, match="Guard failed"):
+        torch.export.load("net.pt2").module()(torch.zeros(16, 2, 50))
+    Path("ran").unlink()
+    write("net.pt2")
+    assert cli("check", "p.flow", cwd=Path.cwd())[0] == 0
+    code, _, said = run()
+    assert code == 3
+    assert "a guard that is Python (`__import__(" in said
+    assert "--trust-model PUBLIC" in said
+    told = cli("model", "info", "net.pt2", cwd=Path.cwd())[1]
+    assert "to run it wants --trust-model" in told
+    assert "x: float32 (16, 2, 50)" in told
+    sign("net.pt2")
+    code, _, said = run("--trust-model", "mine.pub")
+    assert code == 0, said
+    assert labels() == wanted(net)
+    assert not Path("ran").exists()
 
 
 def test_a_pipeline_cannot_trust_a_program_by_itself(place):
