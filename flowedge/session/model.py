@@ -140,6 +140,13 @@ class ModelNode(Node):
             self._waiting, self._rows = [], 0
             self._answer(gathered, self._watermark_in)
 
+    def give_answered(self, batch: Batch, watermark: int) -> None:
+        """Pass frames on that have their answers already."""
+        self._watermark_in = max(self._watermark_in, watermark)
+        self.counts.rows_in += batch.n
+        self.counts.used += batch.n
+        self.give(batch, watermark)
+
     def take_filled(self, batch: Batch, x: Array, watermark: int) -> None:
         """Take frames that are a call's input already, shape ``(n, …)``; their columns need not be there."""
         self._watermark_in = max(self._watermark_in, watermark)

@@ -59,31 +59,25 @@ class Tail:
         stay = set(_read_behind(model))
         width = sum(_width(f) for node in (cut, *over) for f in _written(node))
         self._block = block = min(room, max(LEAST_BLOCK, BLOCK_BYTES // max(width, 1)))
-        own = [
-            ("time", np.int64, True),
-            ("slot", np.int32, cut.spec.table >= 0),
-            ("gap", np.uint8, cut.spec.gaps),
-        ]
-        self._own = [np.zeros(room, kind) if is_there else None for _, kind, is_there in own]
-        self._gaps, self._no_gaps = memoryview(self._own[2] if cut.spec.gaps else b""), bytes(room)  # type: ignore[arg-type]
+        self._time = np.zeros(room, np.int64)
+        slot = np.zeros(room, np.int32) if cut.spec.table >= 0 else None
+        gap = np.zeros(room, np.uint8) if cut.spec.gaps else None
+        self._own: tuple[Array, Array | None, Array | None] = (self._time, slot, gap)
+        gaps: Any = np.empty(0, np.uint8) if gap is None else gap
+        self._gaps, self._no_gaps = memoryview(gaps), bytes(room)
         self._own_first = [0 if x is None else address(x) for x in self._own]
         here: dict[str, Array] = {}
         self._stops: list[_Addresses] = []
         for node in (cut, *over):
-            given = (
-                []
-                if node is cut
-                else [self._time if n == "time" else here[n] for _, n in node.spec.reads]
-            )
             made = {f.name: _laid_out(f, room if f.name in stay else block) for f in _written(node)}
-            here = {
-                **({} if node is cut else {name: here[name] for name in node.spec.passed}),
-                **made,
-            }
-            if made:
-                first = len(node.spec.reads) if node is cut else 0
-                arrays = [*given, *(made[name] for name in node.spec.writes)]
-                self._stops.append(_Addresses(node, first, arrays, room))
+            if node is cut:
+                self._stops.append(
+                    _Addresses(node, len(node.spec.reads), list(made.values()), room)
+                )
+            elif made:
+                given = [self._time if n == "time" else here[n] for _, n in node.spec.reads]
+                self._stops.append(_Addresses(node, 0, [*given, *made.values()], room))
+            here = {**{name: here[name] for name in node.spec.passed}, **made}
         self._frames = here
         self._kept = {name: here[name] for name in stay & here.keys()}
         channels = model.asker.channels
@@ -95,12 +89,6 @@ class Tail:
         self._at = self._have = self._dirty = 0
         self._beyond = p.NEVER
         self.labels = _labels_of(self, model)
-
-    @property
-    def _time(self) -> Array:
-        time = self._own[0]
-        assert time is not None
-        return time
 
     @property
     def nbytes(self) -> int:
@@ -148,8 +136,8 @@ class Tail:
     def _pass_on(self, watermark: int, *, is_last: bool) -> None:
         """Run the kernels over the block at hand into the model's input, and ask once that is full."""
         n, self._have = self._have, 0
-        watermark = max(watermark, self.cut.watermark)
-        model = self.model
+        before, model = self.cut.watermark, self.model
+        watermark = max(watermark, before)
         if n:
             time_at, slot_at, gap_at = self._own_at()
             for stop in self._stops[1:]:
@@ -158,12 +146,8 @@ class Tail:
                 stop.write(self._at)
                 ctx[p.ROW] = ctx[p.OUT] = ctx[p.FINISH] = 0
                 ctx[p.ROWS] = ctx[p.OUT_ROOM] = n
-                ctx[p.WATERMARK], ctx[p.TIME], ctx[p.SLOT], ctx[p.GAP] = (
-                    watermark,
-                    time_at,
-                    slot_at,
-                    gap_at,
-                )
+                ctx[p.WATERMARK], ctx[p.TIME] = watermark, time_at
+                ctx[p.SLOT], ctx[p.GAP] = slot_at, gap_at
                 if stop.call() != p.DONE:
                     raise InternalError(
                         "a kernel over frames stands still", expected="DONE", seen="FULL"
@@ -171,7 +155,7 @@ class Tail:
             self._note(n, watermark)
             if model.held() or model.breaker.failures or self._fill(n, self._at):
                 if self._at:
-                    self._ask(self.cut.watermark)
+                    self._ask(before)
                 model.take(0, self._rows(n, self._at, self._frames), watermark)
                 self._restart(self._at + n)
                 return
@@ -216,15 +200,16 @@ class Tail:
             if made is None:
                 model.take_filled(batch, x[:n].copy(), watermark)
             else:
-                model.counts.rows_in += n
-                model.counts.used += n
-                batch.columns.update(made)
-                model.give(batch, watermark)
+                for name, column in made.items():  # some give back what they were asked about
+                    batch.columns[name] = (
+                        column.copy() if np.may_share_memory(column, x) else column
+                    )
+                model.give_answered(batch, watermark)
         self._restart(n)
 
     def _rows(self, n: int, at: int, columns: Mapping[str, Array]) -> Batch:
         """Rows for nodes, which may keep them: those from `at` on, of what has room for a call, else of the block."""
-        time, slot, gap = [None if x is None else x[at : at + n].copy() for x in self._own]
+        time, slot, gap = (None if x is None else x[at : at + n].copy() for x in self._own)
         assert time is not None
         found = {}
         for name, column in columns.items():

@@ -1,5 +1,7 @@
 """A model that fails never stops the stream: what becomes of its frames is what the policy says, however they come."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -483,3 +485,31 @@ def test_explain_says_how_a_model_is_asked():
     assert "3 failures in a row let it rest for 1 min" in said
     assert "keeps    h [3] of each key" in said
     assert "beside   quick, which is compared" in said
+
+
+class Echo:
+    """Gives back what it is asked about, and fails where a frame begins with one of a few numbers."""
+
+    def __init__(self, throws=()):
+        self.throws = throws
+
+    def infer(self, inputs):
+        (x,) = inputs
+        if np.isin(x[:, 0], self.throws).any():
+            raise ValueError("no")
+        return [x]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 40])
+def test_frames_that_come_back_are_the_models_own_however_many_make_a_call(batch):
+    model = (
+        f'model net = torch("numbers.pt2") input (v) output (y: f32<4>) batch {batch} breaker 1000'
+    )
+    plan = plan_of("classify with net | select v, y", model)
+    found, _ = everywhere(plan, lambda: {"net": Echo()}, rows(gap=20))
+    assert all(r["y"] == r["v"] for r in found)
+    bad = (9.0, 33.0)
+    found, session = everywhere(plan, lambda: {"net": Echo(bad)}, rows(gap=20))
+    assert all(r["y"] == r["v"] for r in found if r["v"][0] not in bad)
+    assert all(str(r["y"]) == str([math.nan] * 4) for r in found if r["v"][0] in bad)
+    assert told(session)["failed"] == 2 * len(bad)
