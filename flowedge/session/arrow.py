@@ -11,8 +11,9 @@ from flowedge.compile.kernels import columns as unpacked
 from flowedge.compile.program import Field, Program, SinkSpec
 from flowedge.lang.errors import SourceError
 from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch
-from flowedge.session.strings import StringPool, nullable
+from flowedge.session.strings import StringPool
 from flowedge.session.valid import LOST, Misfits, fitted
+from flowedge.types.arrays import nullable, text_array
 from flowedge.types.metadata import LABELS, PIPELINE, RATE, UNIT, VERSION
 
 UTC = pa.timestamp("ns", "UTC")
@@ -373,7 +374,7 @@ class Writer:
         self._places: dict[str, Array] = {}
         """By column and the id of a text, its place among the labels; -1: it is none of them."""
         self._labels = {
-            f.name: pa.array(f.labels, pa.string())
+            f.name: text_array(f.labels)
             for f in (*spec.keys, *spec.fields)
             if f.labels is not None and f.store == "string"
         }

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from flowedge.compile.kernels import frames as k
 from flowedge.compile.kernels.library import ready
@@ -13,6 +12,7 @@ from flowedge.compile.program import CallSpec, Field
 from flowedge.session.batch import DTYPES, Array, missing
 from flowedge.session.strings import StringPool
 from flowedge.session.words import address
+from flowedge.types.arrays import text_array
 
 
 class Heads:
@@ -38,7 +38,7 @@ class Heads:
         field = self._fields.get(name or "")
         if field is not None and field.literals and field.labels is not None:
             return np.array([field.labels.index(x) for x in labels])
-        return pool.pin(pa.array(labels, pa.string()))
+        return pool.pin(text_array(labels))
 
     def columns(self, raw: Mapping[int, Array]) -> dict[str, Array]:
         """Columns of the engine's types, shape ``(n, …)``, from outputs by their number, shape ``(n, …)``."""
@@ -99,7 +99,7 @@ def text_of(field: Field, pool: StringPool, text: str) -> Any:  # noqa: ANN401
     """A label as its column holds it."""
     if field.literals and field.labels is not None:
         return field.labels.index(text)
-    return pool.pin(pa.array([text], pa.string()))[0]
+    return pool.pin(text_array([text]))[0]
 
 
 def columns_of(

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from flowedge.compile.program import MergeSpec
 from flowedge.session.batch import DTYPES, Array, Batch, missing, restored
 from flowedge.session.meeting import Meeting
 from flowedge.session.node import Mask, Node, Shared
+from flowedge.types.arrays import text_array
 
 
 class MergeNode(Node):
@@ -23,7 +23,7 @@ class MergeNode(Node):
         self._fields = [{f.name: f for f in nodes[i].fields} for i in spec.inputs]
         self._branches: Array = np.empty(0, np.int64)
         if spec.branches:
-            self._branches = shared.pool.pin(pa.array(spec.branches, pa.string()))
+            self._branches = shared.pool.pin(text_array(spec.branches))
 
     def take(self, place: int, batch: Batch | None, watermark: int) -> None:
         """Hold the rows until the other inputs have come as far."""

@@ -1,7 +1,6 @@
 """The texts of a session as numbers: kernels compare, gather and keep ids instead of bytes."""
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from flowedge.compile.kernels.library import ready
 from flowedge.compile.memory import address
 from flowedge.compile.program import GROW
 from flowedge.lang.errors import CheckpointError
+from flowedge.types.arrays import bytes_array, nullable
 
 _FORMAT = 2
 _SLACK = 65_536, 16 << 20
@@ -61,7 +61,7 @@ class StringPool:
         self.slack = _SLACK
         self.count = 0
         if literals:
-            self.intern(_texts([text.encode() for text in literals]))
+            self.intern(bytes_array([text.encode() for text in literals]))
             if self.count != len(literals):
                 raise ValueError("a literal is there twice")
         self._pinned = set(range(self.count))
@@ -229,7 +229,7 @@ class StringPool:
             indices = nullable(places.astype(np.int32) - np.int32(skip), pa.int32())
             return pa.DictionaryArray.from_arrays(indices, entries).cast(kind)
         if len(ids) <= _FEW:
-            return _texts([None if i < 0 else self.raw(i) for i in ids.tolist()]).cast(kind)
+            return bytes_array([None if i < 0 else self.raw(i) for i in ids.tolist()]).cast(kind)
         ids = np.ascontiguousarray(ids, np.int64)
         is_there = ids >= 0
         sizes = self._spans[ids, 1] - self._spans[ids, 0]
@@ -333,24 +333,6 @@ class StringPool:
             raise CheckpointError("the snapshot's texts are damaged: one is there twice")
         pool._free, pool._kept, pool._pinned = free, (int(texts), int(bytes_)), pinned
         return pool
-
-
-def nullable(numbers: NDArray[Any], kind: Any) -> Any:  # noqa: ANN401
-    """Numbers as an Arrow array, the negative ones null; pyarrow's own way would import pandas."""
-    is_there = numbers >= 0
-    bits = None if is_there.all() else pa.py_buffer(np.packbits(is_there, bitorder="little"))
-    return pa.Array.from_buffers(kind, len(numbers), [bits, pa.py_buffer(numbers)])
-
-
-def _texts(texts: Sequence[bytes | None]) -> Any:  # noqa: ANN401
-    """A few texts as an Arrow array of large binary."""
-    ends = np.array([0, *accumulate(0 if t is None else len(t) for t in texts)], np.int64)
-    bits = None
-    if None in texts:
-        there = np.array([t is not None for t in texts], np.bool_)
-        bits = pa.py_buffer(np.packbits(there, bitorder="little"))
-    buffers = [bits, pa.py_buffer(ends), pa.py_buffer(b"".join(t for t in texts if t is not None))]
-    return pa.Array.from_buffers(pa.large_binary(), len(texts), buffers)
 
 
 def _enlarged(array: NDArray[Any], least: int) -> NDArray[Any]:

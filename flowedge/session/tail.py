@@ -27,8 +27,8 @@ from flowedge.session.kernel import KernelNode
 from flowedge.session.model import ModelNode
 from flowedge.session.node import Node
 from flowedge.session.sink import SinkNode
-from flowedge.session.strings import nullable
 from flowedge.session.words import address
+from flowedge.types.arrays import nullable, text_array
 
 MOST_BYTES = 2**24
 """Of the memory that is laid out for one chain; where more is needed, frames go from node to node."""
@@ -268,7 +268,7 @@ class Labels:
         self.behind: list[Node] = [*after, sink]
         spec, room = model.spec.call, model.spec.call.batch
         ((kind, labels, self._out),) = spec.heads
-        self._names = pa.array(labels, pa.string())
+        self._names = text_array(labels)
         self._each = [self._labels([i], is_new=True) for i in range(len(labels))]
         self._best, self._top = np.empty(room, np.int64), np.empty(room)
         self._probs = np.empty((room, len(labels)))

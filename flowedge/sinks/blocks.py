@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flowedge.types.compute import pc
+from flowedge.types.arrays import nullable, places, text_array
 from flowedge.types.metadata import LABELS
 
 _FAN = 32
@@ -143,12 +143,13 @@ class _Texts:
         if self._last is None or not column.dictionary.equals(self._last):
             self._last = column.dictionary
             self._map = np.full(len(column.dictionary) + 1, -1, np.int32)
-        missing = column.indices.is_null()
-        foreign = pc.fill_null(column.indices, len(self._map) - 1).to_numpy(zero_copy_only=False)
-        own = self._map[foreign]
-        absent = np.asarray(missing.to_numpy(zero_copy_only=False))
-        if np.any((own < 0) & ~absent):
-            fresh = foreign[(own < 0) & ~absent]
+        indices = (
+            column.indices if column.indices.type == pa.int32() else column.indices.cast(pa.int32())
+        )
+        foreign = places(indices)
+        own = self._map[foreign]  # the last place is that of -1
+        if np.any((own < 0) & (foreign >= 0)):
+            fresh = foreign[(own < 0) & (foreign >= 0)]
             _, first = np.unique(fresh, return_index=True)
             for code in fresh[np.sort(first)]:
                 text = column.dictionary[int(code)].as_py()
@@ -156,11 +157,16 @@ class _Texts:
                     continue
                 self._map[code] = self._place.setdefault(text, len(self._place))
             own = self._map[foreign]
-        return pa.array(own, pa.int32(), mask=absent | (own < 0))
+        return nullable(own, pa.int32())
 
     def dictionary(self, kind: pa.DictionaryType) -> pa.Array:
         """All texts so far."""
-        return pa.array(list(self._place), kind.value_type)
+        texts = list(self._place)
+        return (
+            text_array(texts)
+            if kind.value_type == pa.string()
+            else pa.array(texts, kind.value_type)
+        )
 
 
 def _own(kind: pa.DataType) -> pa.DataType:
