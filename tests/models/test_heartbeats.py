@@ -34,10 +34,50 @@ def test_the_networks_are_small_and_hold_no_trace_of_where_they_were_made():
 def test_height_and_baseline_of_a_beat_beside_the_usual_one_are_no_matter():
     network, draw = load(MODEL).network, np.random.default_rng(2)
     shapes = [draw.normal(size=(16, 54)).astype(np.float32) for _ in range(4)]
-    rhythm = [draw.normal(size=(16, 1)).astype(np.float32) * 0.1 for _ in range(18)]
+    rhythm = [draw.normal(size=(16, 1)).astype(np.float32) * 0.1 for _ in range(34)]
     plain = network([*shapes, *rhythm])[0]
     raised = network([*(x + np.float32(0.5) for x in shapes), *rhythm])[0]
     np.testing.assert_allclose(raised, plain, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def learn():
+    """The script that trains."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.syspath_prepend(str(ROOT / "pipelines"))
+        yield importlib.import_module("train_heartbeats")
+
+
+@pytest.mark.slow
+def test_a_run_of_early_beats_does_not_take_the_pace_along_and_a_slow_change_does(
+    learn, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    run = np.where(np.arange(200) < 100, 0.8, 0.45)
+    change = 0.8 * np.exp(np.linspace(0, np.log(0.45 / 0.8), 200))
+    numbers, kind = learn._rhythm([run, change], [np.zeros(200, int), np.ones(200, int)])
+    beside_recent, beside_own = numbers[:, 0].numpy(), numbers[:, 18].numpy()
+    early = slice(105, 135)  # 30 to 60 beats into the run: the first 25 of all are left out
+    sudden, gradual = kind == 0, kind == 1
+    assert np.abs(beside_recent[sudden][early]).max() < 0.01
+    assert beside_own[sudden][early].max() < -0.35
+    assert np.abs(beside_own[gradual]).max() < 0.06
+
+
+def test_a_beat_that_is_as_usual_does_not_differ_from_it(learn):
+    draw = np.random.default_rng(4)
+    usual = learn.torch.from_numpy(draw.normal(size=(8, 54)).astype(np.float32))
+    numbers = learn.differences(usual + 0.3, usual).numpy()
+    same = [0, 5, 10, 15, 20]  # correlations, part by part
+    none = [k + 1 for k in same] + [k + 4 for k in same] + [26, 27]  # spread, level, width, height
+    np.testing.assert_allclose(numbers[:, same], 1, atol=1e-3)
+    np.testing.assert_allclose(numbers[:, none], 0, atol=1e-3)
+    beat = usual.clone()
+    beat[:, 10:20] *= -1  # the P wave upside down, and nothing else
+    turned = learn.differences(beat, usual).numpy()
+    assert turned[:, 5].max() < -0.9
+    assert turned[:, 10].min() > 0.9
 
 
 def test_beats_are_matched_one_to_one_and_each_counts_once(judge):
