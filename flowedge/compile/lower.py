@@ -462,10 +462,10 @@ def _raw_fields(node: g.Source) -> tuple[p.Field, ...]:
 
 
 def _columns_out(stream: Stream, before: tuple[p.Field, ...]) -> tuple[Column, ...]:
-    """The columns that a chain gives; ``start`` goes along with rows that are spans."""
+    """The columns that a chain gives, samples of frames as lists; ``start`` goes along with rows that are spans."""
     if stream.spans and stream.column("start") is None and any(f.name == "start" for f in before):
-        return (*stream.columns, Column("start", TIME))
-    return stream.columns
+        return (*stream.stored(), Column("start", TIME))
+    return stream.stored()
 
 
 def _ns(seconds: float | None) -> int:

@@ -15,7 +15,7 @@ from flowedge.graph.reserved import without_hidden
 from flowedge.graph.stages.aggregates import Item, fold
 from flowedge.graph.stages.ahead import take_leads
 from flowedge.graph.stages.cuts import UnboundedFrame
-from flowedge.graph.stages.frames import START, as_rows, has_long_lists, whole_only
+from flowedge.graph.stages.frames import START, as_rows, has_long_lists, whole_only, with_values
 from flowedge.graph.stages.kept import frames_of, is_folded_in_the_end
 from flowedge.graph.stages.meeting import KeysDoNotMatch, matching_keys, named
 from flowedge.graph.stages.order import as_irregular, ordered
@@ -282,7 +282,7 @@ def split_into(c: Checker, flow: Flow, stage: t.SplitInto, scope: Scope) -> dict
     result: dict[str, Flow] = {"": flow}
     ahead, tests = take_leads(c, flow, tests, stage)
     flow = replace(flow, type=without_hidden(ahead.type))
-    out = replace(flow.type, columns=(*flow.type.columns, hidden))
+    out = with_values(flow.type, [hidden])
     inner = c.stage(g.Branch, ahead, out, stage, "split into", conditions=tuple(tests))
     for number, name in enumerate([*names, *([rest] if rest is not None else [])]):
         routed = as_irregular(flow.type)
