@@ -331,7 +331,9 @@ class Lowering:
         if not is_fusable(last) and not on_frames:
             tail = TAILS[type(last)][1](kernel, last, (before, *(q.stream for q in places[1:])))
         kernel.tail = tail
-        out_gaps = kernel.gaps and (tail is None or tail.out_gaps)
+        out_gaps = (
+            kernel.gaps if tail is None else tail.makes_gaps or (kernel.gaps and tail.out_gaps)
+        )
         if out_gaps and not dense:
             kernel.carry_gaps()
         passed: tuple[str, ...] = ()
