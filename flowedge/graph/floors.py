@@ -57,6 +57,8 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
             return None if rate is None else max(n for _, _, n in node.values) / rate
         case g.Compress():
             return 0.0 if node.method == "decimate" else None
+        case g.Unnest(frame=int()):
+            return None if node.reach_ns is None else 0.0  # the window has counted the frame
         case _:
             return 0.0
 

@@ -316,10 +316,18 @@ class Resample(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unnest(Node):
-    """One row per element of lists of equal length; element i at time + i / rate."""
+    """One row per element of lists of equal length: element i at time + i / rate, or the samples of frames at their own times.
+
+    Attributes
+    ----------
+    frame : how many samples a frame has, each of which comes once; None: the lists hold no samples
+    reach_ns : a sample lies so long before the time of its frame at most; None: no bound is known
+    """
 
     columns: tuple[str, ...]
     rate_hz: float | None
+    frame: int | None = None
+    reach_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ def without_hidden(type_: Stream) -> Stream:
     return replace(out, frame=replace(out.frame, whole=whole))
 
 
-HIDDEN = re.compile(r"_(branch|time|(fold|lead|arg|later)\d+)")
+HIDDEN = re.compile(r"_(branch|time|nth|(fold|lead|arg|later)\d+)")
 """Names of columns that only the engine sees."""
 
 
