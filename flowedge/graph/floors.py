@@ -35,6 +35,8 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
             return window_s(node)
         case g.CountWindow() | g.CountFrames():
             return None if rate is None else (node.size - 1) / rate
+        case g.SplitAt(is_even=False):
+            return None
         case g.SplitAt() | g.SplitRows():
             return (max(node.to_ns, 0) - min(node.from_ns, 0)) / 1e9
         case g.Cut(how="gap", gap_ns=int(gap_ns), up_to_ns=int(up_to_ns)):

@@ -235,6 +235,7 @@ class SplitAt(Node):
 
     Samples [i + before, i + after) around the sample i nearest to the event. `event_columns`: (column of
     the event, name in the output). The row carries the times of its first and last sample.
+    With `is_even` samples in a row are less than one and a half periods apart; else any time.
     """
 
     from_ns: int
@@ -243,6 +244,7 @@ class SplitAt(Node):
     after: int
     columns: tuple[str, ...]
     event_columns: tuple[tuple[str, str], ...]
+    is_even: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
