@@ -1,13 +1,14 @@
 """Frames as the compiler sees them: windows of samples in two steps, and samples with their times."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from flowedge.compile.emit.frames import SAMPLE_TIME
+from flowedge.compile.emit.frames import SAMPLE_NUMBER, SAMPLE_TIME
 from flowedge.graph import nodes as g
 from flowedge.graph.expressions import Expr, Fold, Read, reads, walk
-from flowedge.types.schema import TIME, Column, Frame
+from flowedge.types.schema import I64, TIME, Column, Frame
 
-TAKEN = Column(SAMPLE_TIME, TIME)
+TAKEN, NTH = Column(SAMPLE_TIME, TIME), Column(SAMPLE_NUMBER, I64)
 
 
 def framed(graph: g.Graph) -> g.Graph:
@@ -21,24 +22,28 @@ def _asks_for_times(exprs: tuple[Expr, ...]) -> bool:
 
 
 def _timed(graph: g.Graph) -> g.Graph:
-    """Frames that are kept carry the times of their samples as far as some aggregate looks at them.
+    """Frames that are kept carry the times of their samples, and a number, as far as something asks for them.
 
     Before: ``CountFrames(x) -> FrameDerive(w) -> FrameAggregate(slope(w))``; after: each of the
     first two has the hidden column `SAMPLE_TIME` too. Rows come unevenly, and samples may jitter:
-    when one was taken is known only where it goes into the frame.
+    when one was taken is known only where it goes into the frame. `unnest` tells by `SAMPLE_NUMBER`, too, which
+    samples it has given already, and whether some are missing.
     """
     nodes = {n.id: n for n in graph.nodes}
     for source in graph.nodes:
         if not isinstance(source, g.CountFrames):
             continue
-        reached, asked = [source.id], False
+        reached, hidden = [source.id], []
         for node in graph.nodes:
             if node.inputs and node.inputs[0] in reached:
-                asked = asked or _asks_for_times(g.expressions_of(node))
+                if isinstance(node, g.Unnest) and node.frame is not None:
+                    hidden = [TAKEN, NTH]
+                elif not hidden and _asks_for_times(g.expressions_of(node)):
+                    hidden = [TAKEN]
                 if node.out.shape == "frames" and len(node.inputs) == 1:
                     reached.append(node.id)
-        if asked:
-            nodes.update({i: _with_times(nodes[i]) for i in reached})
+        if hidden:
+            nodes.update({i: _with_hidden(nodes[i], hidden) for i in reached})
     return replace(graph, nodes=tuple(nodes[n.id] for n in graph.nodes))
 
 
@@ -70,14 +75,18 @@ def _joined(graph: g.Graph) -> g.Graph:
     return replace(graph, nodes=tuple(out))
 
 
-def _with_times(node: g.Node) -> g.Node:
-    out = replace(node.out, columns=(*node.out.columns, TAKEN))
+def _with_hidden(node: g.Node, hidden: Sequence[Column]) -> g.Node:
+    frame = node.out.frame
+    assert frame is not None
+    whole = (*frame.whole, *(c.name for c in hidden if c is NTH))
+    out = replace(node.out, columns=(*node.out.columns, *hidden), frame=replace(frame, whole=whole))
     match node:
         case g.CountFrames():
-            return replace(node, out=out, columns=(*node.columns, SAMPLE_TIME))
+            samples = (c.name for c in hidden if c is TAKEN)
+            return replace(node, out=out, columns=(*node.columns, *samples))
         case g.Select():
-            taken = (SAMPLE_TIME, Read(SAMPLE_TIME, TIME))
-            return replace(node, out=out, bindings=(*node.bindings, taken))
+            more = ((c.name, Read(c.name, c.type)) for c in hidden)
+            return replace(node, out=out, bindings=(*node.bindings, *more))
         case _:
             return replace(node, out=out)
 
@@ -93,7 +102,7 @@ def _apart(node: g.Node, graph: g.Graph) -> tuple[g.Node, ...]:
         columns = (*columns, TAKEN)
     frames = replace(
         before, columns=(Column("start", TIME), *columns), shape="frames", spans=True,
-        frame=Frame(node.size, before.rate_hz, whole=("start",)),
+        frame=Frame(node.size, before.rate_hz, whole=("start",), hop=node.hop),
     )  # fmt: skip
     made = g.CountFrames(
         id=-node.id - 1, inputs=node.inputs, out=frames, name=node.name, label=node.label, span=node.span, size=node.size,

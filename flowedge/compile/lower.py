@@ -331,7 +331,9 @@ class Lowering:
         if not is_fusable(last) and not on_frames:
             tail = TAILS[type(last)][1](kernel, last, (before, *(q.stream for q in places[1:])))
         kernel.tail = tail
-        out_gaps = kernel.gaps and (tail is None or tail.out_gaps)
+        out_gaps = (
+            kernel.gaps if tail is None else tail.makes_gaps or (kernel.gaps and tail.out_gaps)
+        )
         if out_gaps and not dense:
             kernel.carry_gaps()
         passed: tuple[str, ...] = ()
@@ -462,10 +464,10 @@ def _raw_fields(node: g.Source) -> tuple[p.Field, ...]:
 
 
 def _columns_out(stream: Stream, before: tuple[p.Field, ...]) -> tuple[Column, ...]:
-    """The columns that a chain gives; ``start`` goes along with rows that are spans."""
+    """The columns that a chain gives, samples of frames as lists; ``start`` goes along with rows that are spans."""
     if stream.spans and stream.column("start") is None and any(f.name == "start" for f in before):
-        return (*stream.columns, Column("start", TIME))
-    return stream.columns
+        return (*stream.stored(), Column("start", TIME))
+    return stream.stored()
 
 
 def _ns(seconds: float | None) -> int:

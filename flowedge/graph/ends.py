@@ -66,7 +66,7 @@ def _behind(graph: g.Graph, node: g.Node) -> Ends | None:
         case g.Resample(method="hold"):
             more = step_s(node)
             more += (source.expire_s or 0.0) if node.up_to_ns is None else node.up_to_ns / 1e9
-        case g.Resample() | g.Unnest(rate_hz=None):
+        case g.Resample() | g.Unnest(rate_hz=None) | g.Unnest(frame=int()):
             more = 0.0
         case _ if isinstance(node, _AT_ONCE):
             more = 0.0

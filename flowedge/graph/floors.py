@@ -35,6 +35,8 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
             return window_s(node)
         case g.CountWindow() | g.CountFrames():
             return None if rate is None else (node.size - 1) / rate
+        case g.SplitAt(is_even=False):
+            return None
         case g.SplitAt() | g.SplitRows():
             return (max(node.to_ns, 0) - min(node.from_ns, 0)) / 1e9
         case g.Cut(how="gap", gap_ns=int(gap_ns), up_to_ns=int(up_to_ns)):
@@ -57,6 +59,8 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
             return None if rate is None else max(n for _, _, n in node.values) / rate
         case g.Compress():
             return 0.0 if node.method == "decimate" else None
+        case g.Unnest(frame=int()):
+            return None if node.reach_ns is None else 0.0  # the window has counted the frame
         case _:
             return 0.0
 

@@ -235,6 +235,7 @@ class SplitAt(Node):
 
     Samples [i + before, i + after) around the sample i nearest to the event. `event_columns`: (column of
     the event, name in the output). The row carries the times of its first and last sample.
+    With `is_even` samples in a row are less than one and a half periods apart; else any time.
     """
 
     from_ns: int
@@ -243,6 +244,7 @@ class SplitAt(Node):
     after: int
     columns: tuple[str, ...]
     event_columns: tuple[tuple[str, str], ...]
+    is_even: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,10 +318,18 @@ class Resample(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unnest(Node):
-    """One row per element of lists of equal length; element i at time + i / rate."""
+    """One row per element of lists of equal length: element i at time + i / rate, or the samples of frames at their own times.
+
+    Attributes
+    ----------
+    frame : how many samples a frame has, each of which comes once; None: the lists hold no samples
+    reach_ns : a sample lies so long before the time of its frame at most; None: no bound is known
+    """
 
     columns: tuple[str, ...]
     rate_hz: float | None
+    frame: int | None = None
+    reach_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,10 +46,14 @@ def may_name(c: Checker, flow: Flow, name: str, span: Span) -> bool:
 
 def without_hidden(type_: Stream) -> Stream:
     """A stream without the columns that only the engine sees."""
-    return replace(type_, columns=tuple(x for x in type_.columns if not is_hidden(x.name)))
+    out = replace(type_, columns=tuple(x for x in type_.columns if not is_hidden(x.name)))
+    if out.frame is None:
+        return out
+    whole = tuple(n for n in out.frame.whole if not is_hidden(n))
+    return replace(out, frame=replace(out.frame, whole=whole))
 
 
-HIDDEN = re.compile(r"_(branch|time|(fold|lead|arg|later)\d+)")
+HIDDEN = re.compile(r"_(branch|time|nth|(fold|lead|arg|later)\d+)")
 """Names of columns that only the engine sees."""
 
 

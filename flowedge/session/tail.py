@@ -385,7 +385,7 @@ def _only(node: Node) -> Node | None:
 
 
 def _are_simple(fields: Iterable[p.Field]) -> bool:
-    return all(f.store in (*_FLOATS, "time") for f in fields)
+    return all(f.store in (*_FLOATS, "time", "i64") for f in fields)
 
 
 def _is_over(node: KernelNode) -> bool:

@@ -119,11 +119,13 @@ class Frame:
     length : rows in every frame, None where it varies
     rate_hz : of the samples inside, None for irregular rows
     whole : columns that belong to the frame, not to its samples (``start``, a model's ``label``)
+    hop : rows from one frame to the next of the same key, each at the time of its last row; None: they lie otherwise
     """
 
     length: int | None
     rate_hz: float | None = None
     whole: tuple[str, ...] = ()
+    hop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from flowedge.runtime.run import Run
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```flow(?: ([\w.-]+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SCRIPT = re.compile(r"^```python (\w+\.py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LATER = {"Spectrum", "ClassifyScorer", "Test"}
 """What `docs/language.md` lists as not running yet."""
 
@@ -35,6 +36,7 @@ def blocks_of(path):
 def blocks():
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         files = {kind: text for kind, text in blocks_of(path) if kind.endswith(".flow")}
+        files |= dict(SCRIPT.findall(path.read_text("utf-8")))
         for k, (kind, text) in enumerate(blocks_of(path)):
             if kind not in files:
                 yield pytest.param(text, kind, files, id=f"{path.name}-{k}")
@@ -65,6 +67,9 @@ def test_an_example_runs(text, kind, files, tmp_path, monkeypatch):
         return
     if kind == "torch" and importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed")
+    for name in files:
+        if name.endswith(".py"):  # it makes the network that the page asks
+            subprocess.run([sys.executable, name], check=True, capture_output=True)
     report = Run(compile_flow(text=text))()
     assert report.rows_in > 0
 

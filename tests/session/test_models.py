@@ -32,6 +32,9 @@ CATALOG = PlainCatalog(
         "samples.pt2": ModelShape(
             (Tensor("x", (None, 1, 4)),), (Tensor("y", (None, 4)), Tensor("z", (None, 2, 4)))
         ),
+        "samples3.pt2": ModelShape(
+            (Tensor("x", (None, 1, 3)),), (Tensor("y", (None, 3)), Tensor("z", (None, 2, 3)))
+        ),
         "numbers.pt2": ModelShape((Tensor("x", (None, 1, 4)),), (Tensor("y", (None, 4)),)),
     },
 )  # fmt: skip
@@ -78,8 +81,8 @@ def rows(keys=("a", "b"), n=N, gap=None):
     })  # fmt: skip
 
 
-def plan_of(stage, models=MODELS, sink="sink w to expected()"):
-    text = f"{SOURCE}{models}\nstream w = s | window 4 samples | {stage}\n{sink}"
+def plan_of(stage, models=MODELS, sink="sink w to expected()", window="window 4 samples"):
+    text = f"{SOURCE}{models}\nstream w = s | {window} | {stage}\n{sink}"
     return compile_flow(text=text, catalog=CATALOG)
 
 
@@ -290,30 +293,76 @@ def test_several_heads_an_embedding_and_a_number():
 class Clean:
     """Half of each sample, and of two channels half and double."""
 
+    def __init__(self, length=4):
+        self.length = length
+
     def infer(self, inputs):
-        x = inputs[0].reshape(-1, 4)
+        x = inputs[0].reshape(-1, self.length)
         return [x / 2, np.stack([x / 2, x * 2], axis=1)]
+
+
+SAMPLES = 'model numbers = torch("samples.pt2") input (v) output (clean: f32<4>, both: f32<2, 4>)'
 
 
 @pytest.mark.parametrize("policy", ["missing", "hold"])
 def test_an_answer_for_each_sample_goes_on_with_the_frame(policy):
-    model = 'model numbers = torch("samples.pt2") input (v) output (clean: f32<4>, both: f32<2, 4>)'
     stage = (
         f"classify with numbers deadline 1 s else {policy}"
         " | aggregate mean((v - clean) ^ 2) as error, max(both[1] - both[0]) as apart"
     )
-    found, _ = everywhere(plan_of(stage, model), lambda: {"numbers": Clean()}, rows(("a",)))
+    found, _ = everywhere(plan_of(stage, SAMPLES), lambda: {"numbers": Clean()}, rows(("a",)))
     assert found[0]["error"] == np.mean((np.arange(1, 5) / 2) ** 2)
     assert found[0]["apart"] == 6
     assert found[1]["apart"] == -7.5
 
 
-def test_answers_for_each_sample_can_be_taken_apart():
-    model = 'model numbers = torch("samples.pt2") input (v) output (clean: f32<4>, both: f32<2, 4>)'
-    plan = plan_of("classify with numbers | unnest clean, v | derive twice = 2 * clean", model)
-    found, _ = everywhere(plan, lambda: {"numbers": Clean()}, rows(("a",)))
-    assert [r["twice"] for r in found] == [r["v"] for r in found]
-    assert [r["v"] for r in found] == rows(("a",))["v"].to_pylist()
+def test_answers_for_each_sample_are_the_signal_again():
+    plan = plan_of(
+        "classify with numbers | unnest clean, v, both | derive twice = 2 * clean, n = cumsum(1)",
+        SAMPLES,
+    )
+    table = rows(n=50, gap=25)
+    found, _ = everywhere(plan, lambda: {"numbers": Clean()}, table)
+    for key in ("a", "b"):
+        mine = [r for r in found if r["k"] == key]
+        given = [r for r in table.to_pylist() if r["k"] == key]
+        given = [*given[:24], *given[25:49]]  # what fills no frame, before the gap and at the end
+        assert [r["time"] for r in mine] == [r["time"] for r in given]
+        assert [r["twice"] for r in mine] == [r["v"] for r in mine] == [r["v"] for r in given]
+        assert [r["both"] for r in mine] == [[r["v"] / 2, r["v"] * 2] for r in given]
+        assert [r["n"] for r in mine] == [*range(1, 25)] * 2
+
+
+class Choosy(Clean):
+    """As `Clean`, but fails at frames that begin with 5."""
+
+    def infer(self, inputs):
+        if np.isin(inputs[0].reshape(len(inputs[0]), -1)[:, 0], 5.0).any():
+            raise RuntimeError
+        return super().infer(inputs)
+
+
+@pytest.mark.parametrize(
+    ("window", "kept"),
+    [
+        ("window 4 samples", [*range(1, 5), *range(9, 13)]),
+        ("window 4 samples every 2 samples", [*range(1, 13)]),
+        ("window 3 samples every 2 samples", [*range(1, 6), *range(7, 12)]),
+    ],
+)
+def test_samples_of_a_frame_that_is_dropped_come_with_the_next_or_are_a_gap(window, kept):
+    stage = "classify with numbers deadline 1 s else drop | unnest clean | derive n = cumsum(1)"
+    length = int(window.split()[1])
+    model = SAMPLES.replace("<4>", f"<{length}>").replace("<2, 4>", f"<2, {length}>")
+    model = model.replace("samples", "samples3" if length == 3 else "samples")
+    values = pa.array([float(v) for v in range(1, 13)], pa.float32())
+    table = rows(("a",), 12).set_column(2, "v", values)
+    plan = plan_of(stage, model, window=window)
+    found, session = everywhere(plan, lambda: {"numbers": Choosy(length)}, table)
+    assert told(session)["failed"] == 1
+    assert [2 * r["clean"] for r in found] == kept
+    since = [v - 1 for v in kept if v - 1 not in kept]  # what lacks before each stretch
+    assert [r["n"] for r in found] == [v - max(s for s in since if s < v) for v in kept]
 
 
 class Recurrent:

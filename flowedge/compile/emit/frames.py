@@ -11,7 +11,9 @@ from flowedge.graph.expressions import Expr, Fold, walk
 from flowedge.types.schema import TIME, Column, Stream, Type
 
 SAMPLE_TIME = "_time"
-"""Hidden column of a frame: when each sample was taken, for aggregates that ask."""
+"""Hidden column of a frame: when each sample was taken, for those that ask."""
+SAMPLE_NUMBER = "_nth"
+"""Hidden column of a frame: the number of its last sample, counted along the key from 1; a gap counts as one."""
 ABREAST = 4
 """Stretches of a frame that are folded side by side."""
 SHORTEST = 8

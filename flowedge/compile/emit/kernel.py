@@ -157,10 +157,9 @@ class Kernel:
         self.sheet("m += 1")
 
     def carry_gaps(self) -> None:
-        """Rows written show the gaps of rows read, also of those that were dropped in between."""
-        if self.gaps:
-            self.gap_due = self.state.cell("gap_due", 0)
-            self.state.keep(self.gap_due)
+        """Rows written show the gaps of rows read, also of those that were dropped in between, and the tail's own."""
+        self.gap_due = self.state.cell("gap_due", 0)
+        self.state.keep(self.gap_due)
 
     # ---- the whole
 
@@ -490,12 +489,14 @@ class Tail:
     ----------
     rows_per_row : output rows to make room for, for each row in
     out_gaps : its rows carry the gaps of the input on
+    makes_gaps : its rows may show gaps that the input does not
     follows_chain : may stand behind other stages in one kernel; not where a row is entered again
     ignores_gaps_of_events : only a gap of the first input restarts its memory
     """
 
     rows_per_row: ClassVar[float] = 1.0
     out_gaps: ClassVar[bool] = False
+    makes_gaps: bool = False
     follows_chain: ClassVar[bool] = True
     ignores_gaps_of_events: ClassVar[bool] = False
 

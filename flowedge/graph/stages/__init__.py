@@ -17,6 +17,7 @@ from flowedge.graph.stages import (
     rows,
     shapes,
     splits,
+    unnest,
     windows,
 )
 from flowedge.graph.stages.aggregates import Item
@@ -32,7 +33,7 @@ Lives = Callable[[t.Ref, Scope], list[tuple[str, Span]]]
 
 SIMPLE: dict[type[t.Tree], Callable[..., Flow]] = {
     t.Where: rows.where, t.Derive: rows.derive, t.Select: rows.select, t.Rekey: rows.rekey, t.Filter: rows.filter_,
-    t.Resample: shapes.resample, t.Unnest: shapes.unnest, t.Compress: shapes.compress, t.Aggregate: aggregates.aggregate,
+    t.Resample: shapes.resample, t.Unnest: unnest.unnest, t.Compress: shapes.compress, t.Aggregate: aggregates.aggregate,
     t.Detect: events.detect, t.ClassifyRules: events.classify_rules, t.ClassifyScorer: events.classify_scorer,
     t.Spectrum: events.spectrum,
 }  # fmt: skip

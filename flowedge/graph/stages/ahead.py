@@ -5,6 +5,7 @@ from dataclasses import replace
 from flowedge.graph import nodes as g
 from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.expressions import Expr, Lead, Read, parts, rebuilt
+from flowedge.graph.stages.frames import with_values
 from flowedge.lang import tree as t
 from flowedge.types.schema import Column
 
@@ -31,7 +32,7 @@ def take_leads(c: Checker, flow: Flow, exprs: list[Expr], tree: t.Tree) -> tuple
     wait = None if rate is None or flow.type.wait_s is None else flow.type.wait_s + most / rate
     columns = [Column(name, e.type) for e, name in found.items()]
     out = replace(
-        flow.type.with_columns(columns),
+        with_values(flow.type, columns),
         wait_s=wait,
         in_order=flow.type.in_order and not flow.type.keys,
     )

@@ -1,4 +1,4 @@
-"""Stages that change how rows lie in time: resample, unnest, compress, expand."""
+"""Stages that change how rows lie in time: resample, compress, expand."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -11,11 +11,11 @@ from flowedge.graph.checker import Checker, Flow, Packed
 from flowedge.graph.expressions import Read
 from flowedge.graph.names import Scope, UnknownCall
 from flowedge.graph.place import Place
-from flowedge.graph.quantities import LengthsDiffer, WrongType, unit_of
+from flowedge.graph.quantities import WrongType, unit_of
 from flowedge.graph.stages.frames import as_rows
 from flowedge.graph.stages.local import fits_a_day
 from flowedge.graph.stages.order import as_irregular, ordered
-from flowedge.graph.stages.rows import chosen, look_up
+from flowedge.graph.stages.rows import chosen
 from flowedge.graph.values import infer
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
@@ -128,63 +128,6 @@ def grid(c: Checker, tree: t.Expr, place: Place) -> Fraction | None:
         )
         return None
     return k.frequency(c, tree, place, "a rate")
-
-
-def unnest(c: Checker, flow: Flow, stage: t.Unnest, scope: Scope) -> Flow:
-    """One row per element of list columns of equal length."""
-    flow = as_rows(flow)
-    rate = None
-    if stage.rate is not None:
-        rate = grid(c, stage.rate, Place(flow, scope))
-    lists: dict[str, Column] = {}
-    good = True
-    for ident in stage.names:
-        column = look_up(c, flow, ident, scope)
-        if column is None:
-            good = False
-            continue
-        if not column.type.shape:
-            c.report(
-                WrongType.at(
-                    ident.span,
-                    f"`{column.name}` is {column.type}, no list",
-                    fix="name columns of lists, for example `f32<60>`",
-                )
-            )
-            good = False
-            continue
-        lists[column.name] = Column(column.name, replace(column.type, shape=column.type.shape[1:]))
-        first = flow.type.column(next(iter(lists)))
-        assert first is not None
-        if first.type.shape[0] != column.type.shape[0]:
-            c.report(LengthsDiffer.at(ident.span, f"lists of {first.type.shape[0]} and {column.type.shape[0]} elements are taken apart together",
-                                      fix="take apart lists of equal length"))  # fmt: skip
-            good = False
-    columns = tuple(lists.get(x.name, x) for x in flow.type.columns if x.name != "start")
-    out = replace(
-        flow.type,
-        columns=columns,
-        spans=False,
-        shape="signal" if rate else "rows",
-        rate_hz=None if rate is None else float(rate),
-    )
-    if not good or (rate is None and stage.rate is not None):
-        return flow.to(out, -1).breaks(
-            *(scope.column_name(i) for i in stage.names if i.name not in lists)
-        )
-    names = tuple(lists)
-    # The next list may begin before this one has ended: messages come with jitter, frames overlap.
-    out = replace(out, in_order=out.in_order and rate is None)
-    made = c.stage(
-        g.Unnest,
-        flow,
-        out,
-        stage,
-        "unnest " + ", ".join(names),
-        columns=names,
-        rate_hz=None if rate is None else float(rate),
-    )
-    return replace(made, rate_at=stage.rate.span if stage.rate is not None else None)
 
 
 def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:

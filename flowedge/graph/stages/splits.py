@@ -15,10 +15,10 @@ from flowedge.graph.reserved import without_hidden
 from flowedge.graph.stages.aggregates import Item, fold
 from flowedge.graph.stages.ahead import take_leads
 from flowedge.graph.stages.cuts import UnboundedFrame
-from flowedge.graph.stages.frames import START, as_rows, has_long_lists, whole_only
+from flowedge.graph.stages.frames import START, as_rows, has_long_lists, whole_only, with_values
 from flowedge.graph.stages.kept import frames_of, is_folded_in_the_end
 from flowedge.graph.stages.meeting import KeysDoNotMatch, matching_keys, named
-from flowedge.graph.stages.order import as_irregular, ordered
+from flowedge.graph.stages.order import as_irregular, is_even, ordered
 from flowedge.graph.values import condition
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule
@@ -118,6 +118,7 @@ def split_at(
     if after_ <= before:
         k.shorter_than_a_sample(c, stage.end.span, "a frame", float(end - begin), place, rate)
         return lost, 0
+    even = is_even(c, flow.node)
     frame = Frame(after_ - before, rate, whole=tuple(x.name for x in whole))
     out = replace(
         flow.type,
@@ -126,13 +127,13 @@ def split_at(
         frame=frame,
         rate_hz=None,
         spans=False,
-        wait_s=wait,
+        wait_s=wait if even else None,
         in_order=False,
     )
     columns = tuple(x.name for x in samples)
     node = c.put(
-        g.SplitAt, (flow, asked), out, before=before, after=after_, columns=columns, **rest
-    )
+        g.SplitAt, (flow, asked), out, before=before, after=after_, columns=columns, is_even=even, **rest
+    )  # fmt: skip
     return flow.to(out, node), 0
 
 
@@ -282,7 +283,7 @@ def split_into(c: Checker, flow: Flow, stage: t.SplitInto, scope: Scope) -> dict
     result: dict[str, Flow] = {"": flow}
     ahead, tests = take_leads(c, flow, tests, stage)
     flow = replace(flow, type=without_hidden(ahead.type))
-    out = replace(flow.type, columns=(*flow.type.columns, hidden))
+    out = with_values(flow.type, [hidden])
     inner = c.stage(g.Branch, ahead, out, stage, "split into", conditions=tuple(tests))
     for number, name in enumerate([*names, *([rest] if rest is not None else [])]):
         routed = as_irregular(flow.type)

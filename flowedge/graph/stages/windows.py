@@ -165,7 +165,7 @@ def _by_count(
         )
         return done(made, broken), 1
     samples = tuple(x for x in type_.columns if x.name != "start")
-    frame = Frame(size, rate, whole=("start",))
+    frame = Frame(size, rate, whole=("start",), hop=hop)
     out = replace(
         type_,
         columns=(START, *samples),

@@ -65,12 +65,17 @@ def _window(d, base):
 
 
 def _unnest(d, base):
-    if not d.numbers():
+    rng, columns = d.random, d.numbers()
+    if not columns:
         return None
-    column = d.random.choice(d.numbers())
-    size, hop = d.random.choice([(4, ""), (6, " every 3 samples")])
-    at = f" at {d.rate:g} Hz" if d.rate and d.random.random() < 0.5 else ""
-    return f"window {size} samples{hop} | select {column} | unnest {column}{at}"
+    if rng.random() < 0.2:
+        return f"derive z = [{rng.choice(columns)}, {rng.choice(columns)}] | unnest z at 20 Hz"
+    taken = sorted(rng.sample(columns, min(len(columns), rng.choice([1, 1, 2]))))
+    names = ", ".join(taken)
+    window = rng.choice(["4 samples", "6 samples every 3 samples", "3 samples every 5 samples"])
+    middle = rng.choice(["", "", f" | derive {taken[0]} = {taken[0]} - mean({taken[0]})", " | where cumsum(1) % 3 != 1"])  # fmt: skip
+    at = f" at {d.rate:g} Hz" if d.type.shape == "signal" and rng.random() < 0.3 else ""
+    return f"window {window} | select {names}{middle} | unnest {names}{at}"
 
 
 def _resample(d, base):

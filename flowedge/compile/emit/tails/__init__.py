@@ -18,7 +18,7 @@ from flowedge.compile.emit.tails.split_at import SplitAtTail
 from flowedge.compile.emit.tails.split_next import SplitNextTail
 from flowedge.compile.emit.tails.split_rows import SplitRowsTail
 from flowedge.compile.emit.tails.time_window import TimeWindowTail
-from flowedge.compile.emit.tails.unnest import UnnestTail
+from flowedge.compile.emit.tails.unnest import SamplesTail, UnnestTail
 from flowedge.graph import nodes as g
 from flowedge.types.schema import TIME, Column, Stream
 
@@ -39,6 +39,11 @@ def _join(kernel: Kernel, node: g.Join, streams: tuple[Stream, ...]) -> Tail:
     return kind(kernel, node, _values(streams[0]), (*_values(streams[1]), *streams[1].keys))
 
 
+def _unnest(kernel: Kernel, node: g.Unnest, streams: tuple[Stream, ...]) -> Tail:
+    kind = UnnestTail if node.frame is None else SamplesTail
+    return kind(kernel, node, _values(streams[0]))
+
+
 def _values(stream: Stream) -> tuple[Column, ...]:
     """What a row holds: frames that go on as rows hold lists."""
     return stream.stored()
@@ -51,7 +56,7 @@ TAILS: dict[type[g.Node], tuple[type[Tail], Callable[[Kernel, Any, tuple[Stream,
     g.Compress: (SwingTail, lambda k, n, s: SwingTail(k, n, _values(s[0]))),
     g.Expand: (ExpandTail, lambda k, n, s: ExpandTail(k, n, _values(s[0]), n.out.rate_hz or 1.0)),
     g.Resample: (ResampleTail, lambda k, n, s: ResampleTail(k, n, _values(s[0]))),
-    g.Unnest: (UnnestTail, lambda k, n, s: UnnestTail(k, n, _values(s[0]))),
+    g.Unnest: (UnnestTail, _unnest),
     g.Ahead: (AheadTail, lambda k, n, s: AheadTail(k, n, _values(s[0]))),
     g.Join: (JoinTail, _join),
     g.Peaks: (PeaksTail, lambda k, n, s: PeaksTail(k, n, _values(s[0]), s[0].rate_hz)),

@@ -1,10 +1,10 @@
 """`window N samples every M samples` whose rows are kept: each key's newest N rows in a ring."""
 
 from flowedge.compile.emit.chain import Chain
-from flowedge.compile.emit.frames import SAMPLE_TIME
+from flowedge.compile.emit.frames import SAMPLE_NUMBER, SAMPLE_TIME
 from flowedge.compile.emit.kernel import LOADS, Kernel, Tail
 from flowedge.graph.nodes import CountFrames
-from flowedge.types.schema import TIME, Column, Type
+from flowedge.types.schema import I64, TIME, Column, Type
 
 
 class CountFramesTail(Tail):
@@ -27,6 +27,12 @@ class CountFramesTail(Tail):
         self.place = state.cell("place", 0)
         self.shared = state.cell("shared", 0)
         """Of the rows in the unfilled window, those that an earlier one held too."""
+        self.nth = ""
+        """Number of the key's newest row, where it is asked for."""
+        if any(c.name == SAMPLE_NUMBER for c in node.out.columns):
+            self.nth = state.cell("nth", 0)
+            state.keep(self.nth)
+            state.never_negative({self.nth: 1})
         state.lost += [(self.filled, 1), (self.shared, -1)]
         state.within(0, self.place, node.size - 1)
         state.never_negative({self.filled: -1}, node.size - 1)
@@ -45,6 +51,8 @@ class CountFramesTail(Tail):
             for text in kept:
                 sheet(f"set_{kind}({self.ring}, {at} + {word}, {text})")
                 word += 1
+        if self.nth:
+            state.put(self.nth, f"{state.get(self.nth)} + 1")
         place, filled = sheet.fresh("next_place"), sheet.fresh("have")
         sheet(f"{place} = {state.get(self.place)} + 1", f"{filled} = {state.get(self.filled)} + 1")
         with sheet.block(f"if {place} == {node.size}"):
@@ -62,6 +70,8 @@ class CountFramesTail(Tail):
     def gap(self, kernel: Kernel) -> None:
         """What is in the window comes to nothing."""
         self._lose(kernel)
+        if self.nth:
+            kernel.state.put(self.nth, f"{kernel.state.get(self.nth)} + 1")
 
     def end(self, kernel: Kernel) -> None:
         """At the end of the input, that of every key."""
@@ -101,6 +111,8 @@ class CountFramesTail(Tail):
             with sheet.block(f"if {at} == {node.size * self.words}"):
                 sheet(f"{at} = 0")
         kernel.write("start", TIME, (first,))
+        if self.nth:
+            kernel.write(SAMPLE_NUMBER, I64, (kernel.state.get(self.nth),))
         kernel.emit("t", "slot")
 
     def close(self, kernel: Kernel) -> None:

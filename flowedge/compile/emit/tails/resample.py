@@ -30,7 +30,7 @@ class ResampleTail(Tail):
 
     `linear` and `nearest` fill the grid up to a row when it comes; `hold` also by the watermark, so it
     is the clock that sees absence, up to the end of each key, and at the end of the input up to the newest row of any. Numbers are interpolated,
-    everything else is held.
+    everything else is held. Where points are left out, the next one shows a gap.
     """
 
     out_gaps = True
@@ -39,6 +39,7 @@ class ResampleTail(Tail):
     def __init__(self, kernel: Kernel, node: Resample, columns: tuple[Column, ...]) -> None:
         # Whole numbers become floats where they are interpolated.
         self.node, self.given = node, columns
+        self.makes_gaps = node.up_to_ns is not None
         made = {c.name: c for c in node.out.columns}
         self.columns = tuple(made.get(c.name, c) for c in columns)
         self.period = 10**9 * node.rate[1] // node.rate[0]
@@ -131,9 +132,7 @@ class ResampleTail(Tail):
                     self._advance(kernel, point)
                     sheet(f"{point} = {self._grid(kernel, state.get(self.next))}")
             with sheet.block("else"):
-                state.put(self.next, self._first(kernel, "t"))
-                if kernel.gap_due is not None:
-                    state.put(kernel.gap_due, "1")
+                self._begin(kernel)
             with sheet.block(f"if {self._grid(kernel, state.get(self.next))} == t"):
                 with sheet.block("if m >= room"):
                     sheet("LEAVE_FULL")
@@ -145,11 +144,21 @@ class ResampleTail(Tail):
             return
         sheet(f"{self.newest} = max({self.newest}, t)")
         with sheet.block(f"if {state.get(self.timers.waits)} == 0"):
-            state.put(self.next, self._first(kernel, "t"))
+            self._begin(kernel)
             self._keep(kernel, new)
             self.timers.set(self._grid(kernel, state.get(self.next)))
         with sheet.block("else"):
             self._keep(kernel, new)
+
+    def _begin(self, kernel: Kernel) -> None:
+        """Write the start of a grid at the row at hand: behind points that nothing reached it is a gap."""
+        sheet, state = kernel.sheet, kernel.state
+        first = sheet.fresh("first_point")
+        sheet(f"{first} = {self._first(kernel, 't')}")
+        if kernel.gap_due is not None:
+            with sheet.block(f"if {first} > {state.get(self.next)}"):
+                state.put(kernel.gap_due, "1")
+        state.put(self.next, first)
 
     def _keep(self, kernel: Kernel, new: list[tuple[str, ...]]) -> None:
         kernel.state.put(self.at, "t")

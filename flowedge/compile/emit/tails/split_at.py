@@ -221,7 +221,9 @@ class SplitAtTail(Tail):
     def watermark(self, kernel: Kernel) -> str:
         """A frame has the time of its event, and comes when its last sample has come.
 
-        Samples in a row are less than one and a half periods apart.
+        Samples in a row are less than one and a half periods apart; where they are not, nothing is known of when they come.
         """
+        if not self.node.is_even:
+            return "(FOREVER if finish != 0 else NEVER)"
         wait = (3 * max(self.after, 1) * self.period + 1) // 2
         return f"(watermark if watermark == NEVER or watermark == FOREVER else watermark - {wait})"
