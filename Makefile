@@ -20,9 +20,9 @@ run: $(READY)
 	$(BIN)/flowedge run pipelines/motion.flow
 	$(BIN)/python pipelines/score_motion.py
 
-# Three workers on two cores: one of them waits for the soak, which takes what the others leave.
+# Four workers on two cores: one waits for the soak, which takes what the others leave, and others for processes that they start.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What `make test` does in a fast setting, for hours; each line stands alone.
 torture: $(READY)
@@ -33,7 +33,7 @@ torture: $(READY)
 	$(BIN)/python tests/fuzz/torture.py --guided checkpoint --inputs 1000000
 	$(BIN)/python tests/fuzz/torture.py --guided grammar --inputs 1000000
 	$(BIN)/python tests/fuzz/torture.py --inputs 1000000
-	FLOWEDGE_SLOW=1 $(BIN)/python -m pytest tests/models tests/benchmarks tests/docs tests/cli tests/faults/test_signals.py
+	FLOWEDGE_SLOW=1 $(BIN)/python -m pytest tests/models tests/benchmarks tests/docs tests/cli tests/stages tests/faults/test_signals.py
 	FLOWEDGE_KEYS=10000000 $(BIN)/python -m pytest tests/session/test_expire.py
 	FLOWEDGE_SOAK_S=3600 $(BIN)/python -m pytest tests/faults/test_soak.py
 

@@ -16,16 +16,17 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 settings.register_profile("flowedge", derandomize=True, deadline=None)
 settings.load_profile("flowedge")
 
-LONGEST = ("test_soak.py", "test_recovery.py", "test_simulation.py")
-"""Files that take longest, and so begin: the soak waits for its ten minutes while the others work."""
+FIRST = ("test_soak.py", "test_apart.py", "test_recovery.py", "test_simulation.py")
+"""Files that begin: those that take longest (the soak waits for its ten minutes while the others work), and one that wants a process
+in which no other test has left threads."""
 
 
 def pytest_collection_modifyitems(items):
-    """Put the longest files in front, and leave the slow tests to those who ask for them."""
+    """Put some files in front, and leave the slow tests to those who ask for them."""
     leave = pytest.mark.skip(reason="slow: FLOWEDGE_SLOW=1 runs it, as `make torture` does")
     if not os.environ.get("FLOWEDGE_SLOW"):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(leave)
-    place = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+    place = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(FIRST)))

@@ -77,8 +77,18 @@ def has_all_rows(place):
     return lambda: (place / "out").is_dir() and any((place / "out").glob(".*late*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize(
+    ("threads", "number"),
+    [
+        ("1", signal.SIGINT),
+        ("1", signal.SIGHUP),
+        ("3", signal.SIGTERM),
+        *(
+            pytest.param(*x, marks=pytest.mark.slow)
+            for x in (("1", signal.SIGTERM), ("3", signal.SIGINT), ("3", signal.SIGHUP))
+        ),
+    ],
+)
 def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bytes(tmp_path, wanted, number, threads):
     (tmp_path / "p.flow").write_text(FLOW)
     run = start(tmp_path, "--threads", threads)
@@ -90,8 +100,14 @@ def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bytes(tmp_path, wanted,
     assert outputs(tmp_path) == wanted[0]
 
 
-@pytest.mark.parametrize("kind", ["once", "twice"])
-@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize(
+    ("threads", "kind"),
+    [
+        ("1", "once"),
+        ("3", "twice"),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in (("1", "twice"), ("3", "once"))),
+    ],
+)
 def test_signals_at_any_moment_lose_nothing(tmp_path, wanted, threads, kind):
     """From before the first line of the program until after the last file is shown."""
     (tmp_path / "p.flow").write_text(FLOW)

@@ -175,7 +175,12 @@ OUTLAWS = {
 
 @pytest.mark.parametrize(
     "law",
-    [pytest.param(x, marks=pytest.mark.slow) if x == "does not sync rows" else x for x in OUTLAWS],
+    [
+        pytest.param(x, marks=pytest.mark.slow)
+        if x in ("does not sync rows", "does not wait for writers")
+        else x
+        for x in OUTLAWS
+    ],
 )
 def test_a_broken_engine_is_found_out(law, tmp_path):
     assert any(live(seed, tmp_path, **OUTLAWS[law]).wrong for seed in FEW), law

@@ -41,7 +41,12 @@ def all_of(names, at, over):
 
 @pytest.mark.parametrize("first", range(0, len(NAMES), 6))
 @pytest.mark.parametrize(
-    ("even", "over"), [(True, "8 samples"), (False, "0.8 s"), (False, "8 samples")]
+    ("even", "over"),
+    [
+        (True, "8 samples"),
+        (False, "0.8 s"),
+        pytest.param(False, "8 samples", marks=pytest.mark.slow),
+    ],
 )
 def test_an_aggregate_over_an_extent_is_that_of_its_rows(even, over, first):
     time, x, z = recorded(even=even, missing=not even)
