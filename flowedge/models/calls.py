@@ -268,15 +268,14 @@ class _Plan:
         fresh: set[int] = set()
         for number, (call, places, out) in enumerate(self.calls):
             name = getattr(call, "__name__", "")
-            if name in _MAKES_NEW and call is not self.torch.as_strided:
+            if name in _MAKES_NEW:
                 fresh.add(out)
-            at = places[0]
-            if name not in _IN_PLACE or len(places) != 1 or uses[at] != 1 or at not in fresh - stay:
-                continue
-            same = _function_of(self.torch, f"{name}_")
-            if same is not None:
-                self.calls[number] = (same, places, out)
-                fresh.add(out)
+            elif name in _IN_PLACE and len(places) == 1:
+                (at,) = places
+                same = _function_of(self.torch, f"{name}_")
+                if same is not None and uses[at] == 1 and at in fresh and at not in stay:
+                    self.calls[number] = (same, places, out)
+                    fresh.add(out)
 
 
 _IN_PLACE = ("relu", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid")

@@ -25,8 +25,8 @@ class Infers(Protocol):
     """What a session asks of a model.
 
     One whose input is the frames' channels one after the other has also ``shape_of(shapes) -> tuple | None`` and
-    ``answer(inputs)`` (see `flowedge.models.load.Model`). One that keeps time has also ``within(limit_ns, waits) -> Infers``: it raises LateError, or waits and says so in
-    ``was_late``; its ``unbound`` is the model itself.
+    ``answer(inputs)`` (see `flowedge.models.load.Model`). One that keeps time has also ``within(limit_ns, waits) -> Infers``:
+    it raises LateError, or waits and says so in ``was_late``; its ``unbound`` is the model itself.
     """
 
     def infer(self, inputs: list[Array]) -> list[Array]:
@@ -99,8 +99,6 @@ class Asker:
         self.reasons: dict[str, int] = {}
         self.memory = [np.zeros((0, *shape), np.float32) for _, shape in spec.states]
 
-    # ---- frames
-
     @property
     def model(self) -> Infers:
         """Whom it asks."""
@@ -126,6 +124,8 @@ class Asker:
         if shape is None or any(len(mean) > 1 for mean, _ in self.spec.scaling):
             return None
         return Channels(self._fields, self.spec.scaling, shape)
+
+    # ---- frames
 
     def frames(self, batch: Batch, rows: Array | None = None) -> Frames:
         """What to ask about: the frames of a batch that lack no value.

@@ -6,8 +6,8 @@ microseconds, which is what one decision in Python takes. So where a plan is one
 what can be known before the first push is worked out once; a push then checks that its rows are the
 next samples, and calls the kernels with the addresses of Arrow's own memory, as far as they give a row
 for each row. The first kernel that does not (a window, a condition) ends the short way: what comes out of
-it, far more rarely, goes on from node to node, or by `flowedge.session.tail` through a model. It leaves every node as the nodes themselves would;
-whatever is not as expected goes the usual way, with nothing changed.
+it, far more rarely, goes on from node to node, or by `flowedge.session.tail` through a model. It leaves
+every node as the nodes themselves would; whatever is not as expected goes the usual way, with nothing changed.
 """
 
 import itertools
@@ -96,21 +96,20 @@ class Route:
 
 
 class Express:
-    """The short way of one plan. Make it with `express_of`."""
+    """The short way of one plan. Make it with `express_of`.
+
+    Attributes
+    ----------
+    is_whole : the rows of all sinks come this way; else some wait in the nodes behind
+    """
 
     def __init__(self, route: Route) -> None:
         self._route = route
+        self.is_whole = all(cut.labels is not None for cut in route.cuts)
         self._time = route.source.spec.time
         self._schema: Any = None
         self._places: tuple[tuple[int, int, int], ...] = ()
         self._time_place = -1
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the rows of all sinks come this way; else some wait in the nodes behind."""
-        return all(
-            cut.labels is not None and not cut.labels.sink.has_rows for cut in self._route.cuts
-        )
 
     def push(self, rows: Any) -> dict[str, Any] | None:  # noqa: ANN401
         """The rows of each sink on the way; None if these rows must go the usual way.

@@ -28,8 +28,6 @@ class Heads:
     def __init__(self, spec: CallSpec, fields: Mapping[str, Field], pool: StringPool) -> None:
         self.spec = spec
         self._fields = fields
-        self.are_labels = all(what in ("label", "score", "probs") for _, what, _ in spec.made)
-        """Whether all its columns are labels and shares, with a share of each label's head among them."""
         self._labels = [self._ids(labels, at, pool) for _, labels, at in spec.heads]
 
     def _ids(self, labels: Sequence[str], at: int, pool: StringPool) -> Array:

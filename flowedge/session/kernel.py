@@ -28,8 +28,8 @@ from flowedge.session.words import address
 if TYPE_CHECKING:
     from flowedge.session.tail import Tail
 
-_LEAST_ROOM = 1024
-_FEW_ROWS = 64
+_LEAST_ROOM, _FEW_ROWS = 1024, 64
+"""Room for so many rows is offered at least; behind no more than `_FEW_ROWS`, as they come live, for as few."""
 _MOST_ROOM = 65_536
 """Room grows up to this while a kernel goes on filling it: a window of many keys closes at once."""
 

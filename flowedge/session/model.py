@@ -122,14 +122,9 @@ class ModelNode(Node):
             raw = self._main.read(answers, frames)
         except ModelError:
             return None
-        if not self._heads.are_labels and self._main.unusable(raw) is not None:
+        if self._main.unusable(raw) is not None:
             return None
-        found = self._heads.columns(raw)
-        if self._heads.are_labels and any(
-            np.isnan(x).any() for x in found.values() if x.dtype.kind == "f"
-        ):
-            return None  # a share is a number where, and only where, the answer is usable
-        return {f.name: found[f.name] for f in self._made}
+        return self._heads.columns(raw)
 
     def flush(self) -> None:
         """Ask about the frames that are left, in a call filled up with zeros."""

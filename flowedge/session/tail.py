@@ -98,6 +98,7 @@ class Tail:
     def run(self, rows: int) -> None:
         """Run the cut dry over the rows at hand, as `KernelNode.run` does."""
         cut, ctx, out = self.cut, self.cut.runner.ctx, self._stops[0]
+        cut.runner.spare = None  # the kernel is told of other arrays than that
         while True:
             out.write(self._at)
             ctx[p.OUT], ctx[p.OUT_ROOM] = self._have, min(self._block, self._room - self._at)

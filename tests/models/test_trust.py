@@ -111,6 +111,14 @@ def labels():
 # ---- weights of a class
 
 
+def runs_once_signed(path, net):
+    """Sign a file, and see that the pipeline with it gives the labels that the network gives."""
+    sign(path)
+    code, _, said = run("--trust-model", "mine.pub")
+    assert code == 0, said
+    assert labels() == wanted(net)
+
+
 def test_weights_run_with_a_class_that_was_allowed_and_with_no_other(place, net):
     write("net.safetensors", f"{place}:Net")
     for options in ((), ("--allow-class", f"{place}:Other")):
@@ -181,10 +189,7 @@ def test_a_program_runs_with_a_signature_that_is_trusted(place, net):
     assert "--trust-model PUBLIC" in said
     sign("net.pt", "theirs")
     assert run("--trust-model", "mine.pub")[0] == 3
-    sign("net.pt")
-    code, _, said = run("--trust-model", "mine.pub")
-    assert code == 0, said
-    assert labels() == wanted(net)
+    runs_once_signed("net.pt", net)
 
 
 def test_an_archive_with_code_in_its_parts_runs_with_a_signature_and_its_code_does_not(place, net):
@@ -205,10 +210,7 @@ def test_an_archive_with_code_in_its_parts_runs_with_a_signature_and_its_code_do
     told = cli("model", "info", "net.pt2", cwd=Path.cwd())[1]
     assert "to run it wants --trust-model" in told
     assert "x: float32 (16, 2, 50)" in told
-    sign("net.pt2")
-    code, _, said = run("--trust-model", "mine.pub")
-    assert code == 0, said
-    assert labels() == wanted(net)
+    runs_once_signed("net.pt2", net)
     assert not Path("ran").exists()
 
 
@@ -258,10 +260,7 @@ def test_machine_code_runs_with_a_signature_alone(place, net):
     assert code == 3
     assert "machine code" in said
     assert "--trust-model PUBLIC" in said
-    sign("code.pt2")
-    code, _, said = run("--trust-model", "mine.pub")
-    assert code == 0, said
-    assert labels() == wanted(net)
+    runs_once_signed("code.pt2", net)
 
 
 # ---- what was verified is what is loaded

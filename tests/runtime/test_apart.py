@@ -76,6 +76,7 @@ def test_a_parent_that_is_interrupted_leaves_no_copy_behind():
         with pytest.raises(KeyboardInterrupt):
             apart(make)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     os.close(writes)
     assert os.read(reads, 1) == b""  # nobody holds the other end any more

@@ -562,3 +562,18 @@ def test_frames_that_come_back_are_the_models_own_however_many_make_a_call(batch
     assert all(r["y"] == r["v"] for r in found if r["v"][0] not in bad)
     assert all(str(r["y"]) == str([math.nan] * 4) for r in found if r["v"][0] in bad)
     assert told(session)["failed"] == 2 * len(bad)
+
+
+def test_models_that_take_columns_and_one_input_may_take_turns():
+    """Each way lays out arrays for the same kernels; none may be left with those of the other."""
+    plan, table = plan_of("classify with net | select v, label"), rows(("a",))
+    turns = [Net(), OneInput(Net())]
+    session, found = plan.open({"net": turns[0]}), []
+    for row in range(table.num_rows):
+        session.replace_model("net", turns[row // 3 % 2])
+        for batch in session.push("s", table.slice(row, 1)).values():
+            found += batch.to_pylist()
+    for batch in session.finish().values():
+        found += batch.to_pylist()
+    wanted, _ = run(plan, {"net": Net()}, table)
+    assert [(r["v"], r["label"]) for r in found] == [(r["v"], r["label"]) for r in wanted]
