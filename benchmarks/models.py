@@ -272,13 +272,19 @@ def one_device(folder: Path, count: int, *, is_keyed: bool, hop: int) -> dict[st
     found: dict[str, list[float]] = {
         name: [] for name in ("whole", "inside", "above", "alone", "quiet")
     }
+    schema = pa.schema([
+        ("time", pa.timestamp("ns", "UTC")),
+        *([("device", pa.int32())] if is_keyed else []),
+        *((c, pa.float32()) for c in NAMES),
+    ])  # fmt: skip
     gc.disable()
     for tick in range(LENGTH + count * 12 * max(hop, 8)):
-        batch = pa.record_batch({
-            "time": pa.array([tick * STEP_NS]).cast(pa.timestamp("ns", "UTC")),
-            **({"device": np.zeros(1, np.int32)} if is_keyed else {}),
-            **{c: draw.standard_normal(1).astype(np.float32) for c in NAMES},
-        })  # fmt: skip
+        columns = [
+            pa.array([tick * STEP_NS], pa.timestamp("ns", "UTC")),
+            *([pa.array([0], pa.int32())] if is_keyed else []),
+            *(pa.array(draw.standard_normal(1).astype(np.float32)) for _ in NAMES),
+        ]
+        batch = pa.record_batch(columns, schema=schema)
         start = time.perf_counter()
         out = session.push("fleet", batch)
         spent = (time.perf_counter() - start) * 1e6

@@ -22,10 +22,11 @@ from flowedge.lang.errors import InternalError
 from flowedge.session.arrow import UTC, kind_of
 from flowedge.session.batch import DTYPES
 from flowedge.session.kernel import KernelNode, Runner
+from flowedge.session.labels import Labels
 from flowedge.session.node import Node
+from flowedge.session.places import Places
 from flowedge.session.sink import SinkNode
 from flowedge.session.source import ROWS, SourceNode
-from flowedge.session.tail import Labels
 
 _FLOATS = ("f64", "f32")
 _PLAIN = ("f64", "f32", "i64", "u64")
@@ -107,9 +108,11 @@ class Express:
         self._route = route
         self.is_whole = all(cut.labels is not None for cut in route.cuts)
         self._time = route.source.spec.time
+        self._fields = route.fields if not self._time else (*route.fields, (UTC, self._time, 0, 8))
         self._schema: Any = None
-        self._places: tuple[tuple[int, int, int], ...] = ()
-        self._time_place = -1
+        self._places = Places(())
+        self._registers: tuple[int, ...] = ()
+        self._numbers: dict[int, int] = {}
 
     def push(self, rows: Any) -> dict[str, Any] | None:  # noqa: ANN401
         """The rows of each sink on the way; None if these rows must go the usual way.
@@ -122,23 +125,15 @@ class Express:
         if not 0 < n <= ROWS or not self._fits(rows):
             return None
         route = self._route
-        # Where each column lies, what keeps it there, and the column as an array, once there is one.
+        found = self._places.of(rows)
+        if found is None:
+            return None
+        # Where each column lies, and what keeps it there, if it is not the rows themselves.
         at: list[int] = [0] * route.registers
         kept: list[Any] = [None] * route.registers
-        arrays: list[Any] = [None] * route.registers
-        for place, register, width in self._places:
-            array = rows.column(place)
-            if array.null_count:
-                return None
-            at[register] = array.buffers()[1].address + array.offset * width
-            arrays[register] = array
-        if self._time:
-            array = rows.column(self._time_place)
-            if array.null_count:
-                return None
-            at[0] = array.buffers()[1].address + array.offset * 8
-            arrays[0] = array
-        else:
+        for register, address in zip(self._registers, found, strict=True):
+            at[register] = address
+        if not self._time:
             kept[0] = buffer = _ALLOCATE(8 * n)
             at[0] = buffer.address
         newest = route.source.next_samples(at[0], n)
@@ -168,12 +163,12 @@ class Express:
             cut.node.take_at(n, at[0], newest)
         out = {}
         for end in route.exits:
-            columns = []
-            for register, kind in end.columns:
-                array = arrays[register]
-                if array is None:
-                    array = arrays[register] = _ARRAY(kind, n, [None, kept[register]])
-                columns.append(array)
+            columns = [
+                rows.column(self._numbers[register])
+                if kept[register] is None
+                else _ARRAY(kind, n, [None, kept[register]])
+                for register, kind in end.columns
+            ]
             out[end.name] = _BATCH(columns, schema=end.schema)
         for cut in route.cuts:
             if cut.labels is not None:
@@ -189,17 +184,14 @@ class Express:
         if self._schema is None or not self._schema.equals(schema):
             self._schema = None
             places = []
-            for kind, raw, register, width in self._route.fields:
+            for kind, raw, register, width in self._fields:
                 at = schema.get_all_field_indices(raw)
                 if len(at) != 1 or schema.field(at[0]).type != kind:
                     return False
                 places.append((at[0], register, width))
-            if self._time:
-                at = schema.get_all_field_indices(self._time)
-                if len(at) != 1 or schema.field(at[0]).type != UTC:
-                    return False
-                self._time_place = at[0]
-            self._schema, self._places = schema, tuple(places)
+            self._schema, self._registers = schema, tuple(r for _, r, _ in places)
+            self._numbers = {register: number for number, register, _ in places}
+            self._places = Places([(number, width) for number, _, width in places])
         try:
             rows.validate(full=True)
         except (pa.ArrowInvalid, ValueError):

@@ -8,27 +8,22 @@ What is not as usual (a missing value, a model that fails, a breaker that counts
 what the pipeline says.
 """
 
-import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from flowedge.compile import program as p
-from flowedge.compile.kernels import frames as k
-from flowedge.compile.kernels.library import ready
 from flowedge.lang.errors import InternalError
-from flowedge.session.arrow import UTC, kind_of
 from flowedge.session.batch import DTYPES, Array, Batch
 from flowedge.session.kernel import KernelNode
+from flowedge.session.labels import Labels, takes_labels
 from flowedge.session.model import ModelNode
 from flowedge.session.node import Node
 from flowedge.session.sink import SinkNode
 from flowedge.session.words import address
-from flowedge.types.arrays import nullable, text_array
 
 MOST_BYTES = 2**24
 """Of the memory that is laid out for one chain; where more is needed, frames go from node to node."""
@@ -36,8 +31,7 @@ MOST_BYTES = 2**24
 BLOCK_BYTES, LEAST_BLOCK = 2**19, 16
 """Of the columns of a block, if it is of so many frames."""
 
-_ARRAY, _BATCH, _BUFFER = pa.Array.from_buffers, pa.RecordBatch.from_arrays, pa.py_buffer
-_FLOATS = {"f32": "f", "f64": "d"}
+_FLOATS = ("f32", "f64")
 
 
 class Tail:
@@ -88,7 +82,7 @@ class Tail:
         )
         self._at = self._have = self._dirty = 0
         self._beyond = p.NEVER
-        self.labels = _labels_of(self, model)
+        self.labels = _labels_of(cut, model, self._time, self._kept.get("start"))
 
     @property
     def nbytes(self) -> int:
@@ -189,9 +183,7 @@ class Tail:
             raise
         except Exception:  # noqa: BLE001  # it is asked again, and what it raises is noted then
             answers = []
-        if self.labels is not None and self.labels.take(
-            answers, n, self._time, self._kept.get("start")
-        ):
+        if self.labels is not None and self.labels.take(answers, n):
             model.went_through(n, watermark)
             for node in self.labels.behind:
                 node.went_through(n, watermark)
@@ -250,80 +242,6 @@ class _Addresses:
         self.ctx[self._at] = words
 
 
-class Labels:
-    """The labels of a model straight into the record batches of a sink, where nothing else is between them.
-
-    Parameters
-    ----------
-    model : whose labels they are
-    after : kernels that only choose columns
-    sink : where they go
-
-    Attributes
-    ----------
-    behind : the nodes behind the model
-    """
-
-    def __init__(self, model: ModelNode, after: Sequence[KernelNode], sink: SinkNode) -> None:
-        self.model, self.sink = model, sink
-        self.behind: list[Node] = [*after, sink]
-        spec, room = model.spec.call, model.spec.call.batch
-        ((kind, labels, self._out),) = spec.heads
-        self._names = text_array(labels)
-        self._each = [self._labels([i], is_new=True) for i in range(len(labels))]
-        self._best, self._top = np.empty(room, np.int64), np.empty(room)
-        self._probs = np.empty((room, len(labels)))
-        self._shapes = {(room, len(labels)): 0}
-        if kind == "sigmoid" and len(labels) == 2:
-            self._shapes[room, 1] = 1
-        words = self._words = array("q", [0] * k.SHARES_WORDS)
-        words[k.SHARES_KIND] = k.SOFTMAX if kind == "softmax" else k.SIGMOID
-        words[k.SHARES_PROBS] = address(self._probs)
-        words[k.SHARES_BEST], words[k.SHARES_TOP] = address(self._best), address(self._top)
-        self._run = ready(k.shares).bound(words.buffer_info()[0])
-        made_of = {name: what for name, what, _ in spec.made}
-        self._columns = [(made_of[f.name], kind_of(f), f.store) for f in sink.spec.fields if f.name in made_of]  # fmt: skip
-
-    def take(self, answers: Sequence[Any], n: int, time: Array, start: Array | None) -> bool:
-        """Make rows of the answers to `n` frames; whether they are as they should be."""
-        if self.sink.has_rows or len(answers) <= self._out:
-            return False
-        raw = answers[self._out]
-        if type(raw) is not np.ndarray or raw.dtype.char not in "fd" or not raw.flags.c_contiguous:
-            return False
-        is_binary = self._shapes.get(raw.shape)
-        if is_binary is None:
-            return False
-        words = self._words
-        words[k.SHARES_FRAMES], words[k.SHARES_SCORES], words[k.SHARES_IN] = (
-            n,
-            raw.shape[1],
-            address(raw),
-        )
-        words[k.SHARES_IS_DOUBLE], words[k.SHARES_IS_BINARY] = raw.dtype.char == "d", is_binary
-        self._run()
-        top = self._top[:n].tolist()
-        if math.isnan(sum(top)):
-            return False
-        columns = [_ARRAY(UTC, n, [None, _BUFFER(time[:n].tobytes())])]
-        if start is not None:
-            columns.append(_ARRAY(UTC, n, [None, _BUFFER(start[:n].tobytes())]))
-        for what, kind, store in self._columns:
-            if what == "score":
-                columns.append(_ARRAY(kind, n, [None, _BUFFER(array(_FLOATS[store], top))]))
-            else:
-                columns.append(self._labels(self._best[:n].tolist()))
-        self.sink.take_ready(_BATCH(columns, schema=self.sink.schema))
-        return True
-
-    def _labels(self, best: list[int], *, is_new: bool = False) -> Any:  # noqa: ANN401
-        """Labels by their numbers, as an Arrow array."""
-        if len(best) == 1 and not is_new:
-            return self._each[best[0]]
-        places = nullable(np.array(best, np.int32), pa.int32())
-        return pa.DictionaryArray.from_arrays(places, self._names)
-
-
 def lay_out_tails(nodes: Iterable[Node]) -> None:
     """Give every cut that a model follows its tail."""
     order = list(nodes)
@@ -356,7 +274,9 @@ def _tail_of(cut: KernelNode) -> Tail | None:
     return Tail(cut, over, node)
 
 
-def _labels_of(tail: Tail, model: ModelNode) -> Labels | None:
+def _labels_of(
+    cut: KernelNode, model: ModelNode, time: Array, start: Array | None
+) -> Labels | None:
     """The end at a sink that takes labels of a stream without keys; None where the rows go on otherwise."""
     after: list[KernelNode] = []
     node = _only(model)
@@ -364,12 +284,12 @@ def _labels_of(tail: Tail, model: ModelNode) -> Labels | None:
         after.append(node)
         node = _only(node)
     if (
-        tail.cut.spec.table >= 0
+        cut.spec.table >= 0
         or not isinstance(node, SinkNode)
-        or not _takes_labels(node.spec, model.spec.call)
+        or not takes_labels(node.spec, model.spec.call)
     ):
         return None
-    return Labels(model, after, node)
+    return Labels(model, after, node, time, start)
 
 
 def _read_behind(model: ModelNode) -> Sequence[str]:
@@ -404,21 +324,6 @@ def _is_over(node: KernelNode) -> bool:
 
 def _chooses(node: KernelNode) -> bool:
     return node.spec.is_dense and not node.spec.writes and node.reads_no_key
-
-
-def _takes_labels(sink: p.SinkSpec, call: p.CallSpec) -> bool:
-    """Whether a sink takes the one label of a model, its score, and the start of the window at most."""
-    if sink.keys or len(call.heads) != 1:
-        return False
-    made, (_, labels, _) = {name: what for name, what, _ in call.made}, call.heads[0]
-    for field in sink.fields:
-        what = made.get(field.name)
-        is_label = what == "label" and field.labels == labels and not field.literals
-        is_score = what == "score" and field.store in _FLOATS
-        is_start = field.name == "start" and what is None and sink.has_start
-        if field.shape or not (is_label or is_score or is_start):
-            return False
-    return True
 
 
 def _written(node: KernelNode) -> list[p.Field]:

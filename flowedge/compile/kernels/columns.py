@@ -180,3 +180,35 @@ def copy_row(target: int, source: int, width: int) -> int:
     else:
         copy(target, source, width)
     return 0
+
+
+# ---- where columns lie
+
+LOCATE_BATCH = 0  # address of a struct ArrowArray of the C data interface
+LOCATE_COLUMNS = 1  # how many are looked for
+LOCATE_LACKING = 2  # 1 where a value of them is missing; out
+LOCATE_FIRST = 3  # for each column: its number, bytes of a value, address of its first value (out)
+LOCATE_EACH = 3
+
+ARROW_WORDS, ARROW_RELEASE = 10, 8
+"""Of a struct ArrowArray, and which of them is the function that gives it back."""
+_ROWS, _NULLS, _OFFSET, _BUFFERS, _CHILDREN = 0, 1, 2, 5, 6
+
+
+def locate(ctx: int) -> int:
+    """Addresses of columns of fixed width, and whether a value is missing."""
+    batch = i64(ctx, LOCATE_BATCH)
+    children, first = i64(batch, _CHILDREN), i64(batch, _OFFSET)
+    lacking = 0
+    for column in range(i64(ctx, LOCATE_COLUMNS)):
+        at = ctx + 8 * (LOCATE_FIRST + LOCATE_EACH * column)
+        child = i64(children, i64(at, 0))
+        offset = i64(child, _OFFSET) + first
+        buffers = i64(child, _BUFFERS)
+        set_i64(at, 2, i64(buffers, 1) + offset * i64(at, 1))
+        bits = i64(buffers, 0)
+        if bits and i64(child, _NULLS):
+            for row in range(offset, offset + i64(batch, _ROWS)):
+                lacking |= 1 - ((u8(bits, row >> 3) >> (row & 7)) & 1)
+    set_i64(ctx, LOCATE_LACKING, lacking)
+    return DONE

@@ -5,7 +5,7 @@ Two kernels, so that a window costs a call each instead of a dozen passes over s
 
 import math
 
-from flowedge.compile.memory import f32, f64, i64, set_f32, set_f64, set_i64, set_u8
+from flowedge.compile.memory import f32, f64, i64, set_f32, set_f64, set_i32, set_i64, set_u8
 from flowedge.compile.program import DONE
 
 # ---- columns of floats to the channels of an input
@@ -86,6 +86,15 @@ SHARES_TOP = 8  # address of float64[FRAMES], out: the share of the best
 SHARES_WORDS = 9
 SOFTMAX, SIGMOID = 0, 1
 
+LABELS_COLUMNS = SHARES_WORDS  # how many columns are written of the shares
+LABELS_LACKING = 10  # how many frames have no share that is a number; out
+LABELS_FIRST = (
+    11  # for each column: what it is, address of float64 or int64[FRAMES], address it is written to
+)
+LABELS_EACH = 3
+COPY, LABEL, SINGLE, DOUBLE = 0, 1, 2, 3
+"""An int64 as it is, a number as int32, a real number as float32 or float64."""
+
 
 def shares(ctx: int) -> int:
     """Of each frame the shares of its scores, and the place of the largest: the first of those alike, or of NaN."""
@@ -132,3 +141,26 @@ def weigh(out: int, scores: int) -> int:
     for k in range(scores):
         set_f64(out, k, f64(out, k) / total)
     return 0
+
+
+def labels(ctx: int) -> int:
+    """The same as `shares`, and of what they are the columns of a sink."""
+    shares(ctx)
+    frames = i64(ctx, SHARES_FRAMES)
+    lacking = 0
+    for frame in range(frames):
+        lacking += int(math.isnan(f64(i64(ctx, SHARES_TOP), frame)))
+    set_i64(ctx, LABELS_LACKING, lacking)
+    for column in range(i64(ctx, LABELS_COLUMNS)):
+        at = ctx + 8 * (LABELS_FIRST + LABELS_EACH * column)
+        what, source, out = i64(at, 0), i64(at, 1), i64(at, 2)
+        for frame in range(frames):
+            if what == COPY:
+                set_i64(out, frame, i64(source, frame))
+            elif what == LABEL:
+                set_i32(out, frame, i64(source, frame))
+            elif what == SINGLE:
+                set_f32(out, frame, f64(source, frame))
+            else:
+                set_f64(out, frame, f64(source, frame))
+    return DONE

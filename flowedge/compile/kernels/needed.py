@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from flowedge.compile.kernels import frames, ingest, intern, order, slots
+from flowedge.compile.kernels import columns, frames, ingest, intern, order, slots
 from flowedge.compile.kernels.library import Run
 from flowedge.compile.program import ModelSpec, NodeSpec, SourceSpec
 
@@ -21,6 +21,7 @@ def needed(nodes: Iterable[NodeSpec], *, has_literals: bool) -> Iterator[Run]:
             yield frames.fill
             if spec.call.heads:
                 yield frames.shares
+                yield frames.labels
         if not isinstance(spec, SourceSpec):
             continue
         yield ingest.steps if spec.time else ingest.count
@@ -29,6 +30,8 @@ def needed(nodes: Iterable[NodeSpec], *, has_literals: bool) -> Iterator[Run]:
             yield order.merge_in
             if spec.is_signal:
                 yield ingest.follow
+        elif spec.is_signal:
+            yield columns.locate
         has_text |= any(f.store in ("string", "binary") and f.name != spec.time for f in spec.raw)
     if has_text:
         yield intern.intern
