@@ -125,7 +125,7 @@ class Lowering:
             start_ns=node.start_ns, rate_hz=node.out.rate_hz, is_signal=signal, late_ns=_ns(node.late_s),
             late_per_key=node.late_per_key, ahead_ns=_ns(node.ahead_s), sort_first=node.sort_first,
             duplicates=node.duplicates, jitter=node.jitter, gaps_policy=node.gaps, gaps_up_to_ns=_ns(node.gaps_up_to_s),
-            on_error=node.on_error, silence_ns=_ns(node.silence_s), expire_ns=_ns(node.expire_s),
+            on_error=node.on_error, silence_ns=_ns(node.silence_s), idle_ns=_ns(node.idle_s), expire_ns=_ns(node.expire_s),
             max_keys=-1 if node.max_keys is None else node.max_keys,
             valid=_valid(node), fitting=_fitting(node),
             wants_late=self._wants(node, "late"), wants_silent=self._wants(node, "silent"),

@@ -210,6 +210,7 @@ class SourceSpec(NodeSpec):
     gaps_up_to_ns: int = -1
     on_error: str = "stop"
     silence_ns: int = -1
+    idle_ns: int = -1
     expire_ns: int = -1
     max_keys: int = -1
     wants_late: bool = False
@@ -395,7 +396,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 8
+FORMAT = 9
 
 
 def pack(program: Program) -> bytes:

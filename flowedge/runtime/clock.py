@@ -1,4 +1,4 @@
-"""The one clock of a run: how much time has passed, and waiting. It never asks what time of day it is."""
+"""The one clock of a run: how much time has passed, and waiting; and the time of day, for what comes live."""
 
 import time
 
@@ -13,6 +13,10 @@ class Clock:
     def s(self) -> float:
         """The same [s]."""
         return self.ns() * 1e-9
+
+    def wall_ns(self) -> int:
+        """The time of day [ns since 1970, UTC]: when a row was received. Nothing is measured by it, for it may be set."""
+        return time.time_ns()
 
     def sleep(self, span_s: float) -> None:
         """Let so much time pass [s]."""

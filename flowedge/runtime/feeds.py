@@ -12,6 +12,7 @@ from flowedge.runtime.places import Places
 from flowedge.runtime.report import SourceReport
 from flowedge.runtime.threads import MOST_BYTES, SYSTEM, Ahead, Workers
 from flowedge.sources.contract import Comparison, Position, Predicate, Source
+from flowedge.sources.live import LiveSource
 
 Piece = tuple[pa.RecordBatch | None, Position, pa.RecordBatch | None]
 """Rows, the position behind them, and the rows that could not be read on the way there."""
@@ -30,6 +31,8 @@ class Feed:
     newest : the source's watermark [ns]
     altered : by raw field the values that the connector made missing, and put to the nearest
     places : where the rows stand that the session was given
+    idle_ns : a live partition without a row for so long is taken to have moved on; -1: never
+    kept : what a live source said of itself in the checkpoint that the run goes on from
     """
 
     name: str
@@ -44,8 +47,15 @@ class Feed:
     newest: int = p.NEVER
     altered: dict[str, list[int]] = field(default_factory=dict)
     places: Places = field(default_factory=Places)
+    idle_ns: int = -1
+    kept: dict[str, Any] | None = None
     _pieces: Iterator[_Read] | None = None
     _ahead: Ahead | None = None
+
+    @property
+    def live(self) -> LiveSource | None:
+        """The source, if its rows come by themselves."""
+        return self.source if isinstance(self.source, LiveSource) else None
 
     def start(
         self, *, ahead: bool, most_bytes: int = MOST_BYTES, workers: Workers = SYSTEM
@@ -76,10 +86,16 @@ class Feed:
     @property
     def nbytes(self) -> int:
         """Bytes that are read and not taken."""
+        live = self.live
+        if live is not None:
+            return live.nbytes
         return 0 if self._ahead is None else self._ahead.nbytes
 
     def close(self) -> None:
-        """End the thread, if there is one."""
+        """End the threads, if there are any."""
+        live = self.live
+        if live is not None:
+            live.close()
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
@@ -107,11 +123,30 @@ class Feeds:
 
     by_name: dict[str, Feed] = field(default_factory=dict)
 
+    @property
+    def live(self) -> list[Feed]:
+        """Those whose rows come by themselves."""
+        return [f for f in self.by_name.values() if f.live is not None]
+
     def next(self) -> Feed | None:
-        """The one whose turn it is: furthest behind in event time, so that joins hold little."""
-        return min(
-            (f for f in self.by_name.values() if not f.done), key=lambda f: f.newest, default=None
+        """The recording whose turn it is: furthest behind in event time, so that joins hold little.
+
+        None while all of them are further than a live source is: their rows would only wait for its own.
+        """
+        found = min(
+            (f for f in self.by_name.values() if not f.done and f.live is None),
+            key=lambda f: f.newest,
+            default=None,
         )
+        live = [f.newest for f in self.live if not f.done]
+        if found is None or (live and found.newest > min(live)):
+            return None
+        return found
+
+    @property
+    def are_done(self) -> bool:
+        """Whether nothing will come any more."""
+        return all(f.done for f in self.by_name.values())
 
     def close(self) -> None:
         """End all threads."""
@@ -138,7 +173,7 @@ def open_feeds(program: p.Program) -> Feeds:
         out.by_name[name] = Feed(
             name, source, SourceReport(connector, address), tuple(columns),
             _predicate(specs[name], options.get("predicate"), keeps_rejected=bool(options.get("quarantine"))),
-            str(options.get("quarantine") or ""),
+            str(options.get("quarantine") or ""), idle_ns=specs[name].idle_ns,
         )  # fmt: skip
     return out
 

@@ -16,6 +16,7 @@ from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
 from flowedge.runtime.latency import Receipts
+from flowedge.runtime.live import Live, listen
 from flowedge.runtime.memory import Memory
 from flowedge.runtime.models import Allowed, Models, files_of
 from flowedge.runtime.outlets import Outlets
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 Progress = Callable[[Report], None]
 
 _TOLD_EVERY_S = 0.2
+_SOON_S = 0.02
+"""Between two checkpoints that a source asks for."""
 
 
 class Interrupted(FlowEdgeError):  # noqa: N818  # it is what happened, not a mistake
@@ -88,8 +91,10 @@ class Run:
     _state: State | None = None
     _told: float = 0.0
     _saved_at: float = 0.0
+    _taken: int = 0
     _memory: Memory = field(default_factory=Memory)
     _positions: list[dict[str, Position | None]] = field(default_factory=list)
+    _covered: list[dict[str, Any]] = field(default_factory=list)
     _models: Models = field(init=False)
     _swaps: Swaps | None = None
 
@@ -214,50 +219,98 @@ class Run:
         pace = Pace(self.speed, self.clock)
         self._saved_at = self.clock.s()
         for one in feeds.by_name.values():
-            if not one.done:
+            if not one.done and one.live is None:
                 one.start(
                     ahead=self.threads > 1,
                     most_bytes=self._memory.queue_bytes,
                     workers=self.workers,
                 )
-        while (feed := feeds.next()) is not None:
+        live = listen(feeds, self.clock)
+        while not feeds.are_done:
             if stop():
                 self._stop(session, feeds, outlets)
-            batch, position, rejected = feed.next()
-            received = self.clock.ns()
-            if rejected is not None:
-                feed.report.rows_in += rejected.num_rows
-                feed.report.rows_unreadable += rejected.num_rows
-                self._keep(outlets, feed, rejected)
-            note_place(feed, rejected, position)
-            if batch is None:
-                self._models.came(self.clock.ns())
-                outlets.write(session.end(feed.name))
-                none = pa.RecordBatch.from_arrays([], names=[])
-                self._turned_away(session, outlets, feed, none)
-                continue
-            feed.report.rows_in += batch.num_rows
-            receipts = outlets.receipts.setdefault(feed.name, Receipts())
-            for piece in pace.pieces(batch):
-                self._models.came(self.clock.ns())
-                out = session.push(feed.name, piece)
-                feed.newest = session.sources[feed.name].watermark
-                receipts.add(feed.newest, received)
-                pace.wait(feed.newest, stop)
-                outlets.write(out)
-                self._tell(session, outlets)
-                if stop() and self._state is None:
-                    break
-            self._turned_away(session, outlets, feed, batch)
-            if self._memory.is_due(batch.nbytes):
+            has_come = False
+            if live is not None:
+                has_come = self._take_live(live, session, outlets)
+            feed = feeds.next()
+            if feed is not None:
+                has_come = True
+                self._take_next(feed, pace, session, outlets, stop)
+            elif live is None:
+                break
+            if self._memory.is_due(self._taken):
                 self._look_at_memory(session, feeds, outlets)
-            if self._state is not None and self.clock.s() - self._saved_at >= self.every_s:
+            self._taken = 0
+            if self._state is not None and self._is_save_due(live):
                 self._save(session, feeds, outlets)
             if self._swaps is not None:
                 save = partial(self._save, session, feeds, outlets)
                 self.report.hints += self._swaps.serve(session, self._models, stop, save)
+            if live is not None and not has_come:
+                live.wait(self.every_s)
         if stop():
             self._stop(session, feeds, outlets)
+
+    def _take_next(
+        self, feed: Feed, pace: Pace, session: "Session", outlets: Outlets, stop: Asked
+    ) -> None:
+        """Push what comes next of a recording."""
+        batch, position, rejected = feed.next()
+        received = self.clock.ns()
+        self._keep_rejected(outlets, feed, rejected)
+        note_place(feed, rejected, position)
+        if batch is None:
+            self._models.came(self.clock.ns())
+            outlets.write(session.end(feed.name))
+            none = pa.RecordBatch.from_arrays([], names=[])
+            self._turned_away(session, outlets, feed, none)
+            return
+        feed.report.rows_in += batch.num_rows
+        self._taken += batch.nbytes
+        receipts = outlets.receipts.setdefault(feed.name, Receipts())
+        for piece in pace.pieces(batch):
+            self._models.came(self.clock.ns())
+            out = session.push(feed.name, piece)
+            feed.newest = session.sources[feed.name].watermark
+            receipts.add(feed.newest, received)
+            pace.wait(feed.newest, stop)
+            outlets.write(out)
+            self._tell(session, outlets)
+            if stop() and self._state is None:
+                break
+        self._turned_away(session, outlets, feed, batch)
+
+    def _take_live(self, live: Live, session: "Session", outlets: Outlets) -> bool:
+        """Push all that has come, and the marks that are due; whether anything has."""
+        has_come = False
+        for feed, arrival in live.take():
+            has_come = True
+            received = self.clock.ns()
+            self._keep_rejected(outlets, feed, arrival.rejected)
+            rows, partition = arrival.rows, arrival.partition
+            if rows.num_rows:
+                feed.report.rows_in += rows.num_rows
+                self._taken += rows.nbytes
+                self._models.came(received)
+                out = session.push(feed.name, rows, partition, received_ns=arrival.received_ns)
+                feed.newest = session.sources[feed.name].watermark
+                outlets.receipts.setdefault(feed.name, Receipts()).add(feed.newest, received)
+                outlets.write(out)
+            if arrival.ends:
+                outlets.write(session.end(feed.name, partition))
+            self._turned_away(session, outlets, feed, rows)
+        for feed, partition, time in live.marks(session):
+            outlets.write(session.mark(feed.name, time, partition))
+            feed.newest = session.sources[feed.name].watermark
+        for feed in live.over():
+            outlets.write(session.end(feed.name))
+        self._tell(session, outlets)
+        return has_come
+
+    def _is_save_due(self, live: Live | None) -> bool:
+        """Whether the state is to be kept now: it is time, or a source waits for it."""
+        since = self.clock.s() - self._saved_at
+        return since >= self.every_s or (live is not None and live.is_pressing and since >= _SOON_S)
 
     # ---- other models
 
@@ -303,6 +356,13 @@ class Run:
             waits = session.sources[feed.name].waits_from
             places.forget(feed.pushed if waits is None else waits)
 
+    def _keep_rejected(self, outlets: Outlets, feed: Feed, rejected: pa.RecordBatch | None) -> None:
+        """Count and keep what a connector could not read."""
+        if rejected is not None:
+            feed.report.rows_in += rejected.num_rows
+            feed.report.rows_unreadable += rejected.num_rows
+            self._keep(outlets, feed, rejected)
+
     @staticmethod
     def _keep(outlets: Outlets, feed: Feed, rejected: pa.RecordBatch) -> None:
         if feed.quarantine:
@@ -336,7 +396,21 @@ class Run:
         """End the run as asked, between two batches."""
         if self._state is not None:
             self._save(session, feeds, outlets)
+        elif feeds.live:
+            self._end_here(session, outlets)
         self._interrupted()
+
+    def _end_here(self, session: "Session", outlets: Outlets) -> NoReturn:
+        """Finish the files of a live run with what is final: nobody sends it again."""
+        self.report.streams = session.ledger()
+        if outlets.finish(lambda: False):
+            outlets.prepare()
+            outlets.commit()
+            outlets.settle()
+        held = sum(counts.get("held", 0) for counts in self.report.streams.values())
+        rows = f"{held:,} rows were" if held != 1 else "1 row was"
+        what = f"; {rows} not final yet, and are in none" if held else ""
+        raise Interrupted(f"interrupted; the outputs are complete up to here{what}")
 
     def _interrupted(self) -> NoReturn:
         if self._state is None:
@@ -376,7 +450,7 @@ class Run:
             name: {
                 "position": None if f.position is None else [f.position.file, f.position.row],
                 "pushed": f.pushed, "done": f.done, "newest": f.newest, "altered": f.altered,
-                "places": f.places.state(),
+                "places": f.places.state(), "live": None if f.live is None else f.live.state(),
             }
             for name, f in feeds.by_name.items()
         }  # fmt: skip
@@ -400,6 +474,11 @@ class Run:
         del self._positions[:-KEPT]
         if len(self._positions) == KEPT:
             self._acknowledge(feeds, self._positions[0])
+        self._covered.append({name: one["live"] for name, one in sources.items()})
+        del self._covered[:-KEPT]
+        for feed in feeds.live if len(self._covered) == KEPT else ():
+            if feed.live is not None:
+                feed.live.covered(self._covered[0][feed.name])
         self.report.checkpoints += 1
         self.report.checkpoint_s += self.clock.s() - began
         self._saved_at = self.clock.s()
@@ -420,6 +499,7 @@ class Run:
             feed.pushed, feed.done, feed.newest = kept["pushed"], kept["done"], kept["newest"]
             feed.altered = kept.get("altered", {})
             feed.places = Places.restore(kept["places"])
+            feed.kept = kept.get("live")
             before = saved.report["sources"][name]
             feed.report.rows_in = before["rows_in"]
             feed.report.rows_unreadable = before["rows_unreadable"]

@@ -3,10 +3,8 @@
 from flowedge.sources.contract import connector
 from flowedge.types.connectors import ConnectorInfo
 
-PLANNED = ("mqtt", "nats", "http", "tcp", "udp", "unix", "serial", "video", "host", "edgex", "dir")
+PLANNED = ("mqtt", "nats", "http", "tcp", "udp", "unix", "serial", "video", "edgex", "dir")
 """Part of the language, but this version has no such connector yet."""
-
-_WITHOUT_ADDRESS = ("host",)
 
 
 names = connector.names
@@ -38,7 +36,6 @@ def catalogue() -> dict[str, ConnectorInfo]:
                 "source",
                 planned=True,
                 is_live=True,
-                needs_address=name not in _WITHOUT_ADDRESS,
                 describes_itself=False,
                 writes_files=False,
             ),

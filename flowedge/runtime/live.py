@@ -1,0 +1,135 @@
+"""What comes live: taken as it arrives, and the marks that only a clock can make."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flowedge.compile.program import FOREVER, NEVER
+from flowedge.runtime.clock import Clock
+from flowedge.runtime.feeds import Feed, Feeds
+from flowedge.sources.live import Arrival, Bell
+
+if TYPE_CHECKING:
+    from flowedge.session.session import Session
+
+_LONGEST_WAIT_S = 0.1
+"""So long the run waits for a row at most, before it looks at all else: signals, checkpoints, marks."""
+_MARKS_EACH = 10
+"""Marks in the span of ``idle after``: what waits for one waits a tenth of it longer."""
+
+
+_NOBODY = ""
+"""The partition of a source that has only one, or none yet."""
+
+
+@dataclass
+class _Partition:
+    """When the last row of a partition came, by the clock that nobody sets, and what was marked since [ns]."""
+
+    heard: int
+    marked: int = NEVER
+
+
+@dataclass
+class Live:
+    """The live sources of a run.
+
+    A partition that has sent nothing for `idle after D` is taken to have moved on with the clock: of a row that it
+    sent last at event time t, heard s ago, the mark says that none before t + s - D will come (D no less than
+    the source's ``late``). One that has sent nothing at all follows the furthest of the other sources.
+
+    Parameters
+    ----------
+    feeds : all sources; those that are recordings are left alone
+    clock : says how much time has passed, and what time of day it is
+    """
+
+    feeds: Feeds
+    clock: Clock
+    bell: Bell = field(default_factory=Bell)
+    _partitions: dict[str, dict[str, _Partition]] = field(default_factory=dict)
+    _next_mark: int = 0
+    _began: int = 0
+
+    def begin(self) -> None:
+        """Start to listen; raises SourceError."""
+        self._began = self.clock.ns()
+        for feed in self.feeds.live:
+            if feed.done or feed.live is None:
+                continue
+            self._partitions[feed.name] = {}
+            feed.live.begin(self.bell, self.clock.wall_ns, feed.kept)
+
+    def take(self) -> Iterator[tuple[Feed, Arrival]]:
+        """What has come since the last call, source by source; raises SourceError."""
+        for feed in self.feeds.live:
+            if feed.done or feed.live is None:
+                continue
+            known = self._partitions[feed.name]
+            for arrival in feed.live.take():
+                if arrival.ends:
+                    known.pop(arrival.partition, None)
+                else:
+                    known[arrival.partition] = _Partition(self.clock.ns())
+                yield feed, arrival
+
+    def marks(self, session: "Session") -> Iterator[tuple[Feed, str, int]]:
+        """(source, partition, time) of the marks that are due."""
+        now = self.clock.ns()
+        if now < self._next_mark:
+            return
+        spans = []
+        for feed in self.feeds.live:
+            if feed.idle_ns < 0 or feed.done:
+                continue
+            spans.append(feed.idle_ns)
+            source = session.sources[feed.name]
+            least = max(feed.idle_ns, source.spec.late_ns)
+            known = self._partitions[feed.name]
+            if (
+                not known
+            ):  # nothing has come yet; whatever does ends the partition that stands for it
+                known[_NOBODY] = _Partition(self._began)
+            elif len(known) > 1 and _NOBODY in known and not source.partitions[_NOBODY].rows:
+                del known[_NOBODY]
+                yield feed, _NOBODY, FOREVER
+            for name, part in known.items():
+                elapsed = now - part.heard
+                if elapsed < feed.idle_ns:
+                    continue
+                there = source.partitions.get(name)
+                if there is not None and there.newest != NEVER:
+                    time = there.newest + elapsed - least
+                else:
+                    others = [s.watermark for n, s in session.sources.items() if n != feed.name]
+                    time = max((w for w in others if w != FOREVER), default=NEVER) - least
+                if time > max(part.marked, NEVER + least):
+                    part.marked = time
+                    yield feed, name, time
+        self._next_mark = now + min(spans, default=10**9) // _MARKS_EACH
+
+    def over(self) -> Iterator[Feed]:
+        """Sources of which nothing will come any more; each is given once."""
+        for feed in self.feeds.live:
+            if not feed.done and feed.live is not None and feed.live.is_over:
+                feed.done = True
+                yield feed
+
+    def wait(self, most_s: float) -> None:
+        """Wait until something comes, so long at most."""
+        due_s = max(0, self._next_mark - self.clock.ns()) * 1e-9 if self._next_mark else most_s
+        self.bell.wait(max(0.001, min(most_s, due_s, _LONGEST_WAIT_S)))
+
+    @property
+    def is_pressing(self) -> bool:
+        """Whether a source waits for a checkpoint."""
+        return any(f.live.is_pressing for f in self.feeds.live if f.live is not None)
+
+
+def listen(feeds: Feeds, clock: Clock) -> Live | None:
+    """The live sources of a run, begun; None if there are none; raises SourceError."""
+    if not feeds.live:
+        return None
+    live = Live(feeds, clock)
+    live.begin()
+    return live
