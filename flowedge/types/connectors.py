@@ -185,6 +185,7 @@ class ConnectorInfo:
     describes_itself : it can say its columns and types before the run
     writes_files : its address is a path on this machine
     converts : reads text, so that each field comes as the type that is declared
+    received : the raw field that says when a row came, which is its time where none is declared; empty: none
     """
 
     name: str
@@ -198,3 +199,4 @@ class ConnectorInfo:
     describes_itself: bool = True
     writes_files: bool = True
     converts: bool = False
+    received: str = ""
