@@ -105,14 +105,14 @@ class RemoteSink(Sink):
         SinkError : they will never be taken
         """
 
-    def forget(self) -> None:  # noqa: B027  # most peers keep nothing
+    def forget(self) -> None:  # most peers keep nothing
         """All rows of the stream are safe and nobody will ask for `place` again; raises Unreachable, SinkError."""
 
     @abstractmethod
     def disconnect(self) -> None:
         """Let go of the connection; never raises, and may be called at any time, and again."""
 
-    def interrupt(self) -> None:  # noqa: B027  # what is abandoned ends with the process
+    def interrupt(self) -> None:  # what is abandoned ends with the process
         """Called from another thread: the call that is under way shall come to an end, by `Unreachable`; never raises.
 
         A sink that cannot is abandoned: the run ends without it, and its thread with the process.

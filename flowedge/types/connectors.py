@@ -1,6 +1,6 @@
 """What a connector is called and takes, as plain data that the checker reasons with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -185,6 +185,8 @@ class ConnectorInfo:
     describes_itself : it can say its columns and types before the run
     writes_files : its address is a path on this machine
     converts : reads text, so that each field comes as the type that is declared
+    promises : of a sink whose rows go to a peer that may be away: from its options to ``exactly once``, ``at least once`` or
+        ``at most once``
     """
 
     name: str
@@ -198,3 +200,4 @@ class ConnectorInfo:
     describes_itself: bool = True
     writes_files: bool = True
     converts: bool = False
+    promises: Callable[[Mapping[str, Any]], str] | None = None
