@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from flowedge.lang.errors import SinkError
-from flowedge.sinks.cells import as_json, times
+from flowedge.sinks.cells import plain, times
 from flowedge.sinks.contract import connector
 from flowedge.sinks.remote import Unreachable
-from flowedge.sinks.tables import PLACES, Kinds, TableSink, columns_of, plain_value, quoted, signed
+from flowedge.sinks.tables import PLACES, Kinds, TableSink, as_texts, columns_of, quoted, signed
 
 _BUSY_S = 5.0
 """So long another process may hold the database before that counts as an outage."""
@@ -158,20 +158,12 @@ def _kinds(kind: pa.DataType) -> Kinds:
 
 def _cells(name: str, column: pa.Array) -> list[Any]:
     """The values as SQLite takes them."""
-    column = plain_value(column)
+    column = plain(column)
     if pa.types.is_timestamp(column.type):
         column = times(column)
     elif pa.types.is_nested(column.type):
-        column = pc_valid(column)
+        column = as_texts(column)
     elif pa.types.is_uint64(column.type):
         column = signed(column, name)
     cells: list[Any] = column.to_pylist()
     return cells
-
-
-def pc_valid(column: pa.Array) -> pa.Array:
-    """Lists as JSON; a missing one is missing."""
-    return pa.array(
-        [None if not v else t for v, t in zip(column.is_valid().to_pylist(), as_json(column).to_pylist(), strict=True)],
-        pa.string(),
-    )  # fmt: skip
