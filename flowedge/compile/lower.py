@@ -212,7 +212,7 @@ class Lowering:
             keys=tuple(field_of(c) for c in node.out.keys), rate_hz=node.out.rate_hz if node.out.shape == "signal" else None,
             has_start=node.out.spans, deadline_ns=_ns(node.deadline_s), otherwise=node.otherwise,
             durability=node.durability, sync_ns=round(node.sync_s * 1e9), signed_by=node.signed_by,
-            about=node.about,
+            about=node.about, buffer_bytes=node.buffer_bytes,
         )  # fmt: skip
         self._put(node, spec)
 

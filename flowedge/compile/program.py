@@ -312,7 +312,7 @@ class SinkSpec(NodeSpec):
 
     `durability`: when rows are safe from a loss of power (commit: at every checkpoint; interval: every
     `sync_ns`; os: when the system gets to it). `signed_by`: where the key lies that signs its files. `about`: what
-    its schema tells besides, as metadata.
+    its schema tells besides, as metadata. `buffer_bytes`: of the rows that may wait on the disk for a peer; 0: none.
     """
 
     connector: str = ""
@@ -327,6 +327,7 @@ class SinkSpec(NodeSpec):
     sync_ns: int = 0
     signed_by: str = ""
     about: tuple[tuple[str, str], ...] = ()
+    buffer_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

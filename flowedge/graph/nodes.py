@@ -447,6 +447,10 @@ class Sink(Node):
     writes_files: bool = True
     about: tuple[tuple[str, str], ...] = ()
     """What its files tell besides, as metadata."""
+    buffer_bytes: int = 0
+    """Of the rows that may wait on the disk for a peer that is away; 0: as many as there is memory for."""
+    guarantee: str = ""
+    """What a peer that may be away promises with checkpoints; empty for files and the terminal."""
 
 
 def expressions_of(node: Node) -> tuple[Expr, ...]:

@@ -10,12 +10,15 @@ from flowedge.graph.connectors import BadOption, Opened, opened
 from flowedge.graph.deadlines import policy
 from flowedge.graph.floors import floors
 from flowedge.graph.names import DeclaredTwice, Scope
+from flowedge.graph.place import Place
+from flowedge.graph.quantities import WrongType
 from flowedge.graph.stages.frames import as_rows
 from flowedge.graph.strings import resolve
 from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.span import Span
+from flowedge.types import units
 
 
 class DeadlineBelowFloor(Rule):
@@ -135,7 +138,7 @@ class Sinks:
         if given is None and tree.pipeline.stages:
             name = self._numbered(name)
         self._once(name, span, given is not None)
-        rest = self._clauses(tree, scope)
+        rest = self._clauses(tree, scope, opening)
         if opening is not None:
             self._paths(tree, opening, name)
             self._guarantee(tree, otherwise)
@@ -148,9 +151,11 @@ class Sinks:
         if opening is None or not opening.runs or flow.broken:
             return
         out = flow.type
+        promises = None if opening.info is None else opening.info.promises
+        guarantee = "" if promises is None else promises(opening.options)
         c.put(g.Sink, (flow,), out, name=name, label=f"sink {opening.name}", span=tree.connector.span, connector=opening.name,
                      address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise,
-              writes_files=opening.info is None or opening.info.writes_files, about=about, **rest)  # fmt: skip
+              writes_files=opening.info is None or opening.info.writes_files, about=about, guarantee=guarantee, **rest)  # fmt: skip
 
     def _name(
         self, tree: st.Sink, given: st.Clause | None, opening: Opened | None
@@ -176,7 +181,7 @@ class Sinks:
                                             why="results, files and counts go by the sink's name", fix="rename one" if given else f"add `as {name}_2` to this one"))  # fmt: skip
         self.names.setdefault(name, span)
 
-    def _clauses(self, tree: st.Sink, scope: Scope) -> dict[str, Any]:
+    def _clauses(self, tree: st.Sink, scope: Scope, opening: Opened | None) -> dict[str, Any]:
         rest: dict[str, Any] = {}
         seen: dict[str, st.Clause] = {}
         for clause in tree.clauses:
@@ -227,11 +232,27 @@ class Sinks:
                             )
                         )
                 case "buffer":
-                    k.exact(self.c, clause.exprs[0], k.place_of(scope), "a size")
-                    self.c.not_yet(clause.span, "`buffer … on disk`", "leave it away")
+                    size = self._buffer(clause, k.place_of(scope), opening)
+                    if size:
+                        rest["buffer_bytes"] = size
                 case "signed":
                     rest["signed_by"] = resolve(self.c, clause.texts[0], scope)
         return rest
+
+    def _buffer(self, clause: st.Clause, place: Place, opening: Opened | None) -> int:
+        """Bytes that may wait on the disk; 0: reported."""
+        found = k.exact(self.c, clause.exprs[0], place, "a size")
+        if found is None:
+            return 0
+        if found.unit is None or not found.unit.same_dimension(units.BYTE) or found.value <= 0:
+            self.c.report(WrongType.at(clause.exprs[0].span, "a buffer has a size", fix="write `buffer 1 [GB] on disk`"))  # fmt: skip
+            return 0
+        info = None if opening is None else opening.info
+        if info is not None and not info.planned and info.promises is None:
+            self.c.report(BadOption.at(clause.span, f"`{info.name}` has no peer that may be away", why="a buffer keeps rows while a peer cannot take them",
+                                       fix="leave it away"))  # fmt: skip
+            return 0
+        return int(units.convert(found.value, found.unit, units.BYTE))
 
     def _paths(self, tree: st.Sink, opening: Opened, name: str) -> None:
         """No path is written twice, nor written where it is read."""

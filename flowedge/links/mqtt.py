@@ -224,8 +224,8 @@ class Link:
     # ---- what Paho calls
 
     def _connected(
-        self, client: Any, _data: Any, flags: Any, reason: Any, _properties: Any
-    ) -> None:  # noqa: ANN401
+        self, client: Any, _data: object, flags: Any, reason: Any, _properties: object
+    ) -> None:
         if reason.is_failure:
             told = str(reason)
             self._say(told, is_final=told in _FOR_EVER)
@@ -242,8 +242,8 @@ class Link:
         self._on_change()
 
     def _disconnected(
-        self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any
-    ) -> None:  # noqa: ANN401
+        self, _client: object, _data: object, _flags: object, reason: object, _properties: object
+    ) -> None:
         if self.is_up:
             self.is_up = False
             self.drops += 1

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,128 +14,24 @@ from flowedge.runtime.checkpoint import Saved, State
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.keys import SigningKey
 from flowedge.runtime.latency import Latencies, Receipts, first_times
+from flowedge.runtime.outlet import Outlet
+from flowedge.runtime.peer import PeerOutlet
 from flowedge.runtime.quarantine import quarantine_sink
-from flowedge.runtime.report import Report, SinkReport
-from flowedge.runtime.rowlog import RowLog
+from flowedge.runtime.report import PeerReport, Report, SinkReport
 from flowedge.runtime.threads import MOST_BYTES, Behind, Workers
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.session.mapping import EVERYTHING
-from flowedge.sinks.contract import Provenance, Ready, Resumed, Sink
+from flowedge.sinks.contract import Provenance, Sink
+from flowedge.sinks.remote import RemoteSink
 from flowedge.sources.contract import REJECTED
 from flowedge.types.encryption import Cipher
 from flowedge.types.metadata import UNIT
 
 _BAD_ROWS = "quarantine "
 """A quarantine file is an output called this and its path."""
-_OUTPUT_ROWS = 65_536
-
-
-@dataclass
-class Outlet:
-    """One output of a run.
-
-    Without checkpoints rows go straight into the sink. With them, too, if the format lets its files grow: a
-    checkpoint speaks of the bytes that they have. Else rows also go into a log, which a checkpoint speaks
-    of. A sink that rolls is filled at the same time, and its complete files are shown with each
-    checkpoint; any other shows its files at the end, and is filled from the log then.
-
-    Attributes
-    ----------
-    sink : not opened before `open`
-    log : None without checkpoints, and for a sink that writes no files or lets them grow
-    print : a digest of what it writes where
-    """
-
-    name: str
-    sink: Sink
-    log: RowLog | None = None
-    print: str = ""
-    resumed: dict[str, Any] | None = None
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def is_late(self) -> bool:
-        """The sink gets its rows at the end."""
-        return self.log is not None and not self.sink.rolls
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the rows that wait in the sink and in the log."""
-        return self.sink.waiting_bytes + (0 if self.log is None else self.log.nbytes)
-
-    def recover(self, kept: dict[str, Any], *, is_finished: bool) -> None:
-        """Bring the files to where a checkpoint decided them to be; raises SinkError."""
-        self.resumed = kept
-        self.notes += self.sink.recover(_resumed(kept))
-        if self.log is not None and not is_finished:
-            lost = self.log.restore(kept["log"])
-            if lost and self.sink.durability == "commit":
-                raise CheckpointError(
-                    f"DATA LOSS: {lost:,} rows of `{self.name}` were synced to `{self.log.folder}` and are not "
-                    "there now; put them back, or start afresh without the state"
-                )
-            if lost:
-                self.notes.append(
-                    f"sink {self.name}: {lost:,} rows were not on the disk yet and are lost, as "
-                    f"`durability {self.sink.durability}` allows"
-                )
-
-    def open(self, schema: pa.Schema) -> None:
-        """Get ready for rows; raises SinkError."""
-        if self.resumed is not None and self.sink.grows:
-            self.sink.open(schema, _resumed(self.resumed))
-            return
-        if self.resumed is None or self.is_late or self.log is None:
-            # What comes at the end begins with the first row of the log, files of its own run apart.
-            resumed = None if self.resumed is None else Resumed()
-            if self.resumed is None and self.log is not None:
-                self.log.clear()
-            self.sink.open(schema, resumed)
-            return
-        rows = self.log.read(self.resumed["from"])
-        self.sink.open(schema, _resumed(self.resumed, rows))
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Take rows; raises SinkError."""
-        if self.log is not None:
-            self.log.append(batch)
-        if not self.is_late:
-            self.sink.write(batch)
-
-    def finish(self, stop: Callable[[], bool]) -> bool:
-        """Complete all files; False if it was asked to stop on the way."""
-        if self.is_late:
-            assert self.log is not None
-            self.log.mark()
-            for _, batch in self.log.read():
-                for at in range(0, batch.num_rows, _OUTPUT_ROWS):
-                    if stop():
-                        return False
-                    self.sink.write(batch.slice(at, _OUTPUT_ROWS))
-        self.sink.finish()
-        return True
-
-    def prepare(self) -> dict[str, Any]:
-        """Make all rows so far last; what the checkpoint says of this output. Raises SinkError."""
-        mark = {"segment": 0, "bytes": 0, "rows": 0} if self.log is None else self.log.mark()
-        committed = self.sink.shown
-        ready = self.sink.prepare()
-        state = None if self.is_late else self.sink.state()
-        first = 0 if state is None else state["from"]
-        told: dict[str, Any] = {"log": mark, "committed": committed, "print": self.print}
-        told["ready"] = [asdict(r) for r in ready]
-        return {**told, "state": state, "from": first}
-
-    def forget(self, before: int) -> None:
-        """No checkpoint needs rows before this one."""
-        if self.log is not None and not self.is_late:
-            self.log.forget(before)
-
-    def abort(self) -> None:
-        """Leave no trace of what is unfinished."""
-        self.sink.abort()
-        if self.log is not None:
-            self.log.close()
+_LINGER_S = 3.0
+"""A run that is asked to stop lets peers take rows until none was taken for so long."""
+_LOOK_S = 0.1
 
 
 class Outlets:
@@ -147,7 +43,7 @@ class Outlets:
     report : where rows, bytes, files and latencies are told
     state : the state directory, if the run keeps checkpoints
     behind : write on a thread of its own
-    most_bytes : of the rows that wait for that thread
+    most_bytes : of the rows that wait for that thread, and for each peer
     provenance : what the files tell of where they come from
     clock : measures how long rows take
     workers : whose thread it is
@@ -172,6 +68,10 @@ class Outlets:
         self._sinks: dict[str, Outlet] = {}
         self._quarantines: dict[str, Outlet] = {}
         self._sources = {name: _sources_of(program, name) for name in schemas}
+        self._pipeline = program.digest
+        self._is_live = {
+            name for name, connector, *_ in program.connectors if _comes_live(connector)
+        }
         self._latencies = {name: Latencies() for name in schemas}
         self._behind: Behind | None = None
         self._wants_thread, self._most_bytes = behind, most_bytes
@@ -195,12 +95,30 @@ class Outlets:
                 node.durability, float("inf")
             )
         mark = "" if node is None else _print(node, self._schemas[name])
+        if isinstance(sink, RemoteSink):
+            assert node is not None
+            return self._peer(name, sink, node, mark, every_s)
         if self._state is None or not sink.writes_files:
             return Outlet(name, sink, print=mark)
         sink.holds_back = True
         if sink.grows:
             return Outlet(name, sink, print=mark)
         return Outlet(name, sink, self._state.log(name, every_s, cipher), print=mark)
+
+    def _peer(
+        self, name: str, sink: RemoteSink, node: p.SinkSpec, mark: str, every_s: float
+    ) -> PeerOutlet:
+        sink.pipeline = self._pipeline
+        told = self._report.sinks[name].peer = PeerReport(sink.promised)
+        return PeerOutlet(
+            name, sink, told, None if self._state is None else self._state.log(name, every_s), mark,
+            buffer_bytes=node.buffer_bytes, memory_bytes=self._most_bytes, delivered=partial(self._measure, name),
+            asks_again=not self._is_live & set(self._sources[name]), clock=self._clock, workers=self._workers,
+        )  # fmt: skip
+
+    @property
+    def _peers(self) -> list[PeerOutlet]:
+        return [one for one in self._sinks.values() if isinstance(one, PeerOutlet)]
 
     @property
     def _all(self) -> list[Outlet]:
@@ -210,19 +128,16 @@ class Outlets:
 
     def holds(self, saved: Saved) -> bool:
         """Whether all rows that a checkpoint speaks of are there."""
-        if saved.is_finished:
-            return True
         for name, kept in saved.outputs.items():
             outlet = self._sinks.get(name)
+            if saved.is_finished and not isinstance(outlet, PeerOutlet):
+                continue
             if name.startswith(_BAD_ROWS):
                 path = name.removeprefix(_BAD_ROWS)
                 outlet = self._outlet(name, quarantine_sink(path))
             if outlet is None or outlet.print != kept["print"]:
                 continue  # told by `recover`
-            log = outlet.log
-            if not outlet.sink.holds(kept["state"]) or (
-                log is not None and not log.holds(kept["log"])
-            ):
+            if not outlet.holds(kept):
                 return False
         return True
 
@@ -284,6 +199,15 @@ class Outlets:
             raise
         self._behind = Behind(self._most_bytes, self._workers) if self._wants_thread else None
 
+    def open_peers(self) -> None:
+        """Deliver what a finished run has left; raises SinkError."""
+        try:
+            for outlet in self._peers:
+                outlet.open(self._schemas[outlet.name])
+        except BaseException:
+            self.abort()
+            raise
+
     # ---- rows
 
     def write(self, out: Mapping[str, pa.RecordBatch]) -> None:
@@ -299,7 +223,13 @@ class Outlets:
                 self._behind(hand_over, batch.nbytes)
 
     def _hand_over(self, name: str, batch: pa.RecordBatch) -> None:
-        self._sinks[name].write(batch)
+        outlet = self._sinks[name]
+        outlet.write(batch)
+        if not isinstance(outlet, PeerOutlet):
+            self._measure(name, batch)
+
+    def _measure(self, name: str, batch: pa.RecordBatch) -> None:
+        """Note how long rows took."""
         now, times = self._clock.ns(), first_times(batch)
         known = [self.receipts[s] for s in self._sources[name] if s in self.receipts]
         if known and len(times):
@@ -347,13 +277,71 @@ class Outlets:
     def commit(self) -> None:
         """Show the files that `prepare` made last; raises SinkError."""
         for outlet in self._all:
-            outlet.sink.commit()
+            outlet.commit()
 
     def forget(self, needed: Mapping[str, int]) -> None:
         """Rows before these are needed by no checkpoint."""
         for outlet in self._all:
             if outlet.name in needed:
                 outlet.forget(needed[outlet.name])
+
+    # ---- peers that may be away
+
+    def check(self) -> None:
+        """Raise what has gone wrong with a peer for good: SinkError, CheckpointError."""
+        for outlet in self._peers:
+            outlet.check()
+
+    @property
+    def are_full(self) -> bool:
+        """Whether so many rows wait for a peer that no more should be made now."""
+        return any(outlet.waiting.is_full for outlet in self._peers)
+
+    @property
+    def is_pressing(self) -> bool:
+        """Whether rows that a peer has room for wait for a checkpoint, and the run for room."""
+        return any(o.waiting.is_full and o.waiting.is_held for o in self._peers)
+
+    def wait(self, most_s: float) -> None:
+        """Wait until there may be room, so long at most."""
+        for outlet in self._peers:
+            if outlet.waiting.is_full:
+                with outlet.waiting.changed:
+                    outlet.waiting.changed.wait(most_s)
+                return
+
+    def undelivered(self) -> dict[str, int]:
+        """For each peer how many rows it is not known to have; those without any are left out."""
+        return {o.name: o.waiting.count for o in self._peers if o.waiting.count}
+
+    def wait_for_peers(self, most_s: float) -> bool:
+        """Wait until all rows are there, so long at most; whether they are. Raises SinkError, CheckpointError."""
+        self.check()
+        for outlet in self._peers:
+            with outlet.waiting.changed:
+                if outlet.waiting.count:
+                    outlet.waiting.changed.wait(most_s)
+                    break
+        self.check()
+        return not self.undelivered()
+
+    def linger(self) -> None:
+        """Let peers that are there have what is theirs, as long as they take rows; raises SinkError, CheckpointError."""
+        moved_at, before = self._clock.s(), self.undelivered()
+        while self._clock.s() - moved_at < _LINGER_S:
+            self.wait_for_peers(_LOOK_S)
+            now = self.undelivered()
+            if not any(
+                o.waiting.count and not o.is_away and not o.waiting.is_held for o in self._peers
+            ):
+                return
+            if now != before:
+                moved_at, before = self._clock.s(), now
+
+    def farewell(self) -> None:
+        """All is done, and no state is left: peers may forget the place of their stream."""
+        for outlet in self._peers:
+            outlet.farewell()
 
     # ---- the end
 
@@ -416,9 +404,11 @@ def _sink(node: p.SinkSpec) -> Sink:
     return found(node.address, **node.options)
 
 
-def _resumed(kept: dict[str, Any], rows: Any = ()) -> Resumed:  # noqa: ANN401
-    ready = tuple(Ready(**one) for one in kept["ready"])
-    return Resumed(kept["committed"], ready, kept["state"], rows)
+def _comes_live(connector: str) -> bool:
+    from flowedge.sources.catalog import get  # noqa: PLC0415
+
+    found = get(connector)
+    return found is not None and found.is_live
 
 
 def _sources_of(program: p.Program, sink: str) -> tuple[str, ...]:

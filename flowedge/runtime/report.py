@@ -40,7 +40,9 @@ class SinkReport:
     Attributes
     ----------
     latency : p50_ms, p99_ms, p99_9_ms, max_ms: from the receipt of the first source row that a row
-        is made of to its hand-over to the sink; a row of a window waits for the window to close
+        is made of to its hand-over to the sink; a row of a window waits for the window to close. Of a peer: until the row
+        is safe there
+    peer : of a sink whose rows go to one, how that went; None for all others
     """
 
     connector: str
@@ -49,6 +51,31 @@ class SinkReport:
     bytes: int = 0
     files: list[str] = field(default_factory=list)
     latency: dict[str, float] = field(default_factory=dict)
+    peer: "PeerReport | None" = None
+
+
+@dataclass
+class PeerReport:
+    """How rows came to a peer that may be away.
+
+    Attributes
+    ----------
+    guarantee : what holds with checkpoints
+    delivered : rows that it has said to be safe, in this run
+    waiting : rows that are made, and not known to be there
+    attempts : times that it was tried to connect
+    outages : times that it was gone, or could not be reached at the beginning
+    lost : rows that were sent once and may not have come, where it is ``at most once``
+    away : why it cannot be reached now; empty while it can
+    """
+
+    guarantee: str
+    delivered: int = 0
+    waiting: int = 0
+    attempts: int = 0
+    outages: int = 0
+    lost: int = 0
+    away: str = ""
 
 
 @dataclass

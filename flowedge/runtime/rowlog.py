@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 
@@ -40,6 +41,7 @@ class RowLog:
     cipher : encrypts the rows; None: they are plain
     sync_every_s : 0: synced at every mark; inf: never; else at marks, when so much time has passed [s]
     clock : says how much has
+    segment_bytes : at which a segment is left behind
 
     Attributes
     ----------
@@ -52,8 +54,10 @@ class RowLog:
         sync_every_s: float = 0.0,
         cipher: Cipher | None = None,
         clock: Clock = SYSTEM,
+        segment_bytes: int | None = None,
     ) -> None:
         self.folder, self._sync_every_s, self._cipher = folder, sync_every_s, cipher
+        self._segment_bytes = _SEGMENT_BYTES if segment_bytes is None else segment_bytes
         self._clock = clock
         self.rows = 0
         self._waiting: list[pa.RecordBatch] = []
@@ -68,6 +72,11 @@ class RowLog:
     def nbytes(self) -> int:
         """Bytes of the rows that are not written yet."""
         return self._waiting_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its segments on the disk."""
+        return sum(path.stat().st_size for _, path in self._segments())
 
     # ---- writing
 
@@ -84,6 +93,16 @@ class RowLog:
         if self._waiting_bytes >= _FRAME_BYTES:
             self._write()
 
+    def flush(self) -> None:
+        """Write all rows, so that `read` finds them; raises SinkError."""
+        self._write()
+
+    def skip_to(self, number: int) -> None:
+        """The next row has this number: those before are kept elsewhere; raises SinkError."""
+        if number != self.rows:
+            self._write()
+            self.rows = number
+
     def mark(self) -> Mark:
         """Write all rows, sync them as the policy has it, and tell where the log ends.
 
@@ -96,7 +115,7 @@ class RowLog:
         if self._descriptor >= 0 and is_due:
             self._sync()
         told = {"segment": self._segment, "bytes": self._bytes, "rows": self.rows}
-        if self._descriptor >= 0 and self._bytes >= _SEGMENT_BYTES:
+        if self._descriptor >= 0 and self._bytes >= self._segment_bytes:
             if not is_due and self._sync_every_s != float("inf"):
                 self._sync()
             self._leave()
@@ -130,6 +149,8 @@ class RowLog:
         except OSError as error:
             raise explained(self._path(self._segment), error) from None
         self._bytes += len(head) + len(rows)
+        if self._bytes >= self._segment_bytes and self._sync_every_s == float("inf"):
+            self._leave()  # nobody syncs it, so that no mark need speak of it
 
     def _sync(self) -> None:
         try:
@@ -208,7 +229,7 @@ class RowLog:
         for k, (start, path) in enumerate(segments):
             if start >= upto or (k + 1 < len(segments) and segments[k + 1][0] <= first):
                 continue
-            for number, batch in self._frames(path, upto):
+            for number, batch in self._frames(path, first, upto):
                 skip = max(0, first - number)
                 keep = min(batch.num_rows, upto - number) - skip
                 if keep > 0:
@@ -225,10 +246,13 @@ class RowLog:
                 "complete file yet; start afresh without the state"
             )
 
-    def _frames(self, path: Path, upto: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _frames(self, path: Path, first: int, upto: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows of a segment, but for frames that end before `first`; nothing behind `upto` is looked at."""
+        number = -1
         try:
             with path.open("rb") as file:
-                while head := file.read(_HEAD - 8):
+                _pass_over(file, first)
+                while number < upto and (head := file.read(_HEAD - 8)):
                     content = file.read(8 + int.from_bytes(head[8:16], "little"))
                     number = int.from_bytes(content[:8], "little")
                     if len(content) >= 8 and number >= upto:
@@ -282,7 +306,8 @@ class RowLog:
             raise explained(self.folder, error) from None
 
     def clear(self) -> None:
-        """Remove what a run before has left; raises SinkError."""
+        """Remove all of it; raises SinkError."""
+        self._leave()
         try:
             for _, path in self._segments():
                 disk.calls.unlink(path)
@@ -308,6 +333,23 @@ class RowLog:
             return []
         found = self.folder.glob("*.rows")
         return sorted((int(path.stem), path) for path in found if path.stem.isdigit())
+
+
+def _pass_over(file: IO[bytes], first: int) -> None:
+    """Go to the last frame that begins at or before a row."""
+    at, size = 0, os.fstat(file.fileno()).st_size
+    while True:
+        file.seek(at)
+        following = at + _HEAD + int.from_bytes(file.read(16)[8:], "little")
+        head = b""
+        if following < size:
+            file.seek(following)
+            head = file.read(_HEAD)
+        is_frame = len(head) == _HEAD and int.from_bytes(head[:4], "little") == _MAGIC
+        if not is_frame or int.from_bytes(head[16:], "little") > first:
+            file.seek(at)
+            return
+        at = following
 
 
 def _is_whole(head: bytes, content: bytes) -> bool:

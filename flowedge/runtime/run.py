@@ -41,7 +41,9 @@ Progress = Callable[[Report], None]
 
 _TOLD_EVERY_S = 0.2
 _SOON_S = 0.02
-"""Between two checkpoints that a source asks for."""
+"""Between two checkpoints that a source or a peer asks for."""
+_FULL_S = 0.05
+"""So long the run waits for room at a peer, before it looks at all else."""
 
 
 class Interrupted(FlowEdgeError):  # noqa: N818  # it is what happened, not a mistake
@@ -150,11 +152,15 @@ class Run:
                     outlets.open()
                     self._read(session, feeds, outlets, stop)
                     self._finish(session, feeds, outlets, stop)
+                else:
+                    outlets.open_peers()
+                self._deliver(session, outlets, stop)
                 outlets.settle()
                 if self._state is not None:
                     self._state.drop_old(1)  # all rows are in files that are shown
                     self._acknowledge(feeds, {n: f.position for n, f in feeds.by_name.items()})
                     self._state.clear()
+                outlets.farewell()
                 self.report.is_complete = True
             except BaseException:
                 self._cut_short(session, feeds, outlets)
@@ -200,12 +206,20 @@ class Run:
         count_values(session, feeds)
         self.report.hints += where_rows_went(self.plan.program, session)
         if not outlets.finish(stop):
-            self._interrupted()
+            self._interrupted(outlets)
         if self._state is not None:
             self._save(session, feeds, outlets, is_finished=True)
         else:
             outlets.prepare()
             outlets.commit()
+
+    def _deliver(self, session: "Session", outlets: Outlets, stop: Asked) -> None:
+        """Wait until the peers have all rows, as long as it takes."""
+        while not outlets.wait_for_peers(_FULL_S):
+            if stop():
+                self._interrupted(outlets)
+            self._tell(session, outlets)
+        outlets.tell()
 
     # ---- reading
 
@@ -229,24 +243,29 @@ class Run:
         while not feeds.are_done:
             if stop():
                 self._stop(session, feeds, outlets)
+            outlets.check()
+            is_full = outlets.are_full
             has_come = False
-            if live is not None:
+            if live is not None and not is_full:
                 has_come = self._take_live(live, session, outlets)
-            feed = feeds.next()
+            feed = None if is_full else feeds.next()
             if feed is not None:
                 has_come = True
                 self._take_next(feed, pace, session, outlets, stop)
-            elif live is None:
+            elif live is None and not is_full:
                 break
             if self._memory.is_due(self._taken):
                 self._look_at_memory(session, feeds, outlets)
             self._taken = 0
-            if self._state is not None and self._is_save_due(live):
+            if self._state is not None and self._is_save_due(live, outlets):
                 self._save(session, feeds, outlets)
             if self._swaps is not None:
                 save = partial(self._save, session, feeds, outlets)
                 self.report.hints += self._swaps.serve(session, self._models, stop, save)
-            if live is not None and not has_come:
+            if is_full:
+                self._tell(session, outlets)
+                outlets.wait(min(self.every_s, _FULL_S))
+            elif live is not None and not has_come:
                 live.wait(self.every_s)
         if stop():
             self._stop(session, feeds, outlets)
@@ -307,10 +326,11 @@ class Run:
         self._tell(session, outlets)
         return has_come
 
-    def _is_save_due(self, live: Live | None) -> bool:
-        """Whether the state is to be kept now: it is time, or a source waits for it."""
+    def _is_save_due(self, live: Live | None, outlets: Outlets) -> bool:
+        """Whether the state is to be kept now: it is time, or a source or a peer waits for it."""
         since = self.clock.s() - self._saved_at
-        return since >= self.every_s or (live is not None and live.is_pressing and since >= _SOON_S)
+        is_pressing = outlets.is_pressing or (live is not None and live.is_pressing)
+        return since >= self.every_s or (is_pressing and since >= _SOON_S)
 
     # ---- other models
 
@@ -398,7 +418,7 @@ class Run:
             self._save(session, feeds, outlets)
         elif feeds.live:
             self._end_here(session, outlets)
-        self._interrupted()
+        self._interrupted(outlets)
 
     def _end_here(self, session: "Session", outlets: Outlets) -> NoReturn:
         """Finish the files of a live run with what is final: nobody sends it again."""
@@ -407,17 +427,31 @@ class Run:
             outlets.prepare()
             outlets.commit()
             outlets.settle()
+        outlets.linger()
         held = sum(counts.get("held", 0) for counts in self.report.streams.values())
         rows = f"{held:,} rows were" if held != 1 else "1 row was"
         what = f"; {rows} not final yet, and are in none" if held else ""
-        raise Interrupted(f"interrupted; the outputs are complete up to here{what}")
+        lost = self._undelivered(outlets)
+        raise Interrupted(f"interrupted; the outputs are complete up to here{what}{lost}")
 
-    def _interrupted(self) -> NoReturn:
+    def _interrupted(self, outlets: Outlets) -> NoReturn:
+        outlets.linger()
+        left = self._undelivered(outlets)
         if self._state is None:
-            raise Interrupted("interrupted; unfinished output was removed, finished output stays")
+            raise Interrupted(
+                f"interrupted; unfinished output was removed, finished output stays{left}"
+            )
         raise Interrupted(
-            f"interrupted; the state is in `{self._state.root}`, run the same command again to go on"
+            f"interrupted{left}; the state is in `{self._state.root}`, run the same command again to go on"
         )
+
+    def _undelivered(self, outlets: Outlets) -> str:
+        """What a run that ends says of the rows that wait for a peer."""
+        if not (left := outlets.undelivered()):
+            return ""
+        rows = ", ".join(f"{count:,} of `{name}`" for name, count in left.items())
+        where = "are kept with the state" if self._state is not None else "are lost"
+        return f"; rows that were not delivered {where}: {rows}"
 
     def _cut_short(
         self,

@@ -1,6 +1,7 @@
 """Which sinks there are: found by walking the folder, imported only when asked for."""
 
 from flowedge.sinks.contract import connector
+from flowedge.sinks.remote import RemoteSink
 from flowedge.types.connectors import ConnectorInfo
 
 PLANNED = ("mqtt", "nats", "http", "postgres", "sqlite", "duckdb", "tcp", "edgex")
@@ -25,6 +26,7 @@ def catalogue() -> dict[str, ConnectorInfo]:
             sink.extra,
             needs_address=sink.needs_address,
             writes_files=sink.writes_files,
+            promises=sink.promises if issubclass(sink, RemoteSink) else None,
         )
     for name in PLANNED:
         out.setdefault(
@@ -34,7 +36,7 @@ def catalogue() -> dict[str, ConnectorInfo]:
                 "sink",
                 planned=True,
                 describes_itself=False,
-                writes_files=name in ("sqlite", "duckdb"),
+                writes_files=False,
             ),
         )
     return out

@@ -1,6 +1,6 @@
 """What a connector is called and takes, as plain data that the checker reasons with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -186,6 +186,8 @@ class ConnectorInfo:
     writes_files : its address is a path on this machine
     converts : reads text, so that each field comes as the type that is declared
     received : the raw field that says when a row came, which is its time where none is declared; empty: none
+    promises : of a sink whose rows go to a peer that may be away: from its options to ``exactly once``, ``at least once`` or
+        ``at most once``
     """
 
     name: str
@@ -200,3 +202,4 @@ class ConnectorInfo:
     writes_files: bool = True
     converts: bool = False
     received: str = ""
+    promises: Callable[[Mapping[str, Any]], str] | None = None

@@ -1,0 +1,189 @@
+"""The thread that takes rows to a peer: it connects, delivers in order, and begins again after every outage."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from flowedge.lang.errors import CheckpointError, SinkError
+from flowedge.runtime.backoff import Backoff
+from flowedge.runtime.clock import SYSTEM, Clock
+from flowedge.runtime.report import PeerReport
+from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
+from flowedge.runtime.threads import Workers
+from flowedge.runtime.waiting import Waiting
+from flowedge.sinks.remote import RemoteSink, Unreachable
+
+_GRACE_S = 2.0
+"""So long a call to the peer may take to come to its end when the run is over; then it is interrupted, and then left alone."""
+
+
+@dataclass
+class Delivery:
+    """Takes what waits to a peer.
+
+    An outage is no error: it is counted, and the peer is tried again after a pause (`Backoff`) until the run ends. An error
+    is raised in the thread of the run by `check`.
+
+    Parameters
+    ----------
+    sink : the peer
+    schema : of the rows
+    waiting : the rows
+    told : where it is counted
+    delivered : called with each batch that is safe, on this thread
+    asks_again : all sources of the rows give the same rows again, so that those which the peer has beyond the checkpoint
+        are the next ones
+    """
+
+    sink: RemoteSink
+    schema: pa.Schema
+    waiting: Waiting
+    told: PeerReport
+    delivered: Callable[[pa.RecordBatch], None] = lambda _: None
+    asks_again: bool = True
+    clock: Clock = SYSTEM
+    workers: Workers = SYSTEM_THREADS
+    backoff: Backoff = field(default_factory=Backoff)
+    _thread: threading.Thread | None = None
+    _error: BaseException | None = None
+    _is_closed: bool = False
+    _forgets: bool = False
+    _is_known: bool = False
+    _is_first: bool = True
+    _number: int = 0
+    _began_with: int = 0
+
+    def start(self, patience_s: float) -> None:
+        """Begin, and wait for what the first attempt gives, so long at most; raises SinkError, CheckpointError."""
+        self._number = self.waiting.safe
+        self._began_with = self.waiting.rows
+        self._thread = self.workers.start(self._run, "flowedge-deliver")
+        end = self.clock.s() + patience_s
+        with self.waiting.changed:
+            while not self._is_known and (left := end - self.clock.s()) > 0:
+                self.waiting.changed.wait(left)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what has gone wrong for good: SinkError, CheckpointError."""
+        self.told.waiting = self.waiting.count
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the peer cannot be reached now."""
+        return bool(self.told.away)
+
+    def close(self, *, forget: bool = False) -> None:
+        """End the thread, after the call at hand; one that does not end is left alone.
+
+        Parameters
+        ----------
+        forget : the peer shall forget the stream, which is all there
+        """
+        with self.waiting.changed:
+            self._forgets = forget
+            self._is_closed = True
+            self.waiting.changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(_GRACE_S)
+            if self._thread.is_alive():
+                self.sink.interrupt()
+                self._thread.join(_GRACE_S)
+        self.told.waiting = self.waiting.count
+
+    # ---- on the thread
+
+    def _run(self) -> None:
+        while not self._is_closed:
+            try:
+                self._connect()
+                self._deliver()
+                self._say_farewell()
+            except Unreachable as problem:
+                self._is_away(str(problem))
+            except BaseException as error:  # noqa: BLE001  # it is raised in the thread of the run
+                self._error = error
+                break
+        self.sink.disconnect()
+        with self.waiting.changed:
+            self._is_known = True
+            self.waiting.changed.notify_all()
+
+    def _connect(self) -> None:
+        self.told.attempts += 1
+        self.sink.connect(self.schema)
+        place = self.sink.place()
+        if place is not None:
+            self._stand_at(place)
+        with self.waiting.changed:
+            self.told.away = ""
+            self._is_known, self._is_first = True, False
+            self.waiting.changed.notify_all()
+
+    def _stand_at(self, place: int) -> None:
+        """Go on where the peer says that the stream ends there."""
+        if place < self._number:
+            raise CheckpointError(
+                f"DATA LOSS: {self.sink.name} `{self.sink.address}` has {place:,} rows of `{self.sink.stream}` and had {self._number:,}: "
+                "it has gone back to an earlier state; start afresh without the state, or bring it back to where it was"
+            )
+        if self._is_first and place > self._began_with and not self.asks_again:
+            return  # what comes now are other rows, though they bear those numbers
+        if place > self._number:
+            if not self._is_first:
+                self.told.delivered += place - self._number
+            self._safe(place)
+
+    def _deliver(self) -> None:
+        while not self._is_closed:
+            found = self.waiting.take(self._number, self.sink.most_rows)
+            if found is None:
+                with self.waiting.changed:
+                    if not self._is_closed and not self.waiting.has(self._number):
+                        self.waiting.changed.wait()
+                continue
+            first, batch = found
+            try:
+                self.sink.deliver(batch, first)
+            except Unreachable as problem:
+                self._count(batch.slice(0, problem.done))
+                self._safe(first + problem.done)
+                if self.sink.promised == "at most once":
+                    self.told.lost += batch.num_rows - problem.done
+                    self._safe(first + batch.num_rows)
+                raise
+            self.backoff.reset()
+            self._count(batch)
+            self._safe(first + batch.num_rows)
+
+    def _count(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows:
+            self.told.delivered += batch.num_rows
+            self.delivered(batch)
+
+    def _safe(self, number: int) -> None:
+        self._number = max(self._number, number)
+        self.waiting.is_safe(self._number)
+        self.told.waiting = self.waiting.count
+
+    def _say_farewell(self) -> None:
+        if self._forgets:
+            with contextlib.suppress(Unreachable, SinkError):
+                self.sink.forget()
+
+    def _is_away(self, why: str) -> None:
+        """Let some time pass before the next attempt."""
+        self.sink.disconnect()
+        with self.waiting.changed:
+            self.told.outages += not self.told.away
+            self.told.away = why
+            self._is_known = True
+            self.waiting.changed.notify_all()
+            end = self.clock.s() + self.backoff.next_s()
+            while not self._is_closed and (left := end - self.clock.s()) > 0:
+                self.waiting.changed.wait(left)

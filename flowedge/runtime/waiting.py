@@ -1,0 +1,255 @@
+"""Rows on their way from a run to a peer that may be away: in memory, and beyond that on the disk."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from flowedge.lang.errors import CheckpointError
+from flowedge.runtime.rowlog import Mark, RowLog
+from flowedge.runtime.threads import MOST_BYTES, SYSTEM, Workers
+
+_JOINED_BYTES = 16 << 20
+"""So many bytes at most are joined for one delivery."""
+
+
+@dataclass
+class Waiting:
+    """The rows of one stream from when they are made until the peer has them; numbered from 0.
+
+    The run puts rows in and another thread takes them out, with numbers of its own choosing: what was taken and is not
+    `safe` can be taken again. Batches that come while there is room stay in memory, others are in the log only.
+
+    Parameters
+    ----------
+    log : where rows lie on the disk; None: all stay in memory
+    keeps_all : all rows go to the log, for checkpoints speak of it; else only those that memory has no room for
+    holds_back : rows are given out only once `release` says so
+    most_bytes : of the rows that may wait before the run should
+    memory_bytes : of them in memory
+
+    Attributes
+    ----------
+    changed : what threads wait for; held while anything here changes
+    rows : the number of the next row that is put in
+    safe : the number of the first row that the peer is not known to have
+    waiting_bytes : of the rows between the two
+    """
+
+    log: RowLog | None = None
+    keeps_all: bool = False
+    holds_back: bool = False
+    most_bytes: int = MOST_BYTES
+    memory_bytes: int = MOST_BYTES
+    workers: Workers = SYSTEM
+    rows: int = 0
+    safe: int = 0
+    waiting_bytes: int = 0
+    memory_used: int = 0
+    _released: int = 0
+    _memory: deque[tuple[int, pa.RecordBatch]] = field(default_factory=deque)
+    _sizes: deque[tuple[int, int]] = field(default_factory=deque)
+    _reading: Iterator[tuple[int, pa.RecordBatch]] | None = None
+    _left: tuple[int, pa.RecordBatch] | None = None
+
+    def __post_init__(self) -> None:
+        """Nothing waits."""
+        self.changed = self.workers.condition()
+
+    @property
+    def count(self) -> int:
+        """How many rows wait."""
+        return max(0, self.rows - self.safe)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the run should not make more rows now."""
+        return self.waiting_bytes >= self.most_bytes
+
+    @property
+    def is_held(self) -> bool:
+        """Whether there are rows that wait for a checkpoint, and no others."""
+        return self.holds_back and self.safe >= self._released < self.rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held."""
+        return self.memory_used + (0 if self.log is None else self.log.nbytes)
+
+    # ---- the side of the run
+
+    def go_on(self, safe: int) -> None:
+        """Begin with what the log holds: rows before `safe` are there, the others wait."""
+        assert self.log is not None
+        self.rows = self._released = self.log.rows
+        self.safe = min(safe, self.rows)
+        size = self.log.size_bytes if self.count else 0
+        self.waiting_bytes = size
+        self._sizes.append((self.rows, size))
+
+    def put(self, batch: pa.RecordBatch) -> None:
+        """Take rows; raises SinkError: the disk does not take them."""
+        with self.changed:
+            first = self.rows
+            self.rows += batch.num_rows
+            has_room = self.memory_used + batch.nbytes <= self.memory_bytes or not self._memory
+            if self.log is not None and (self.keeps_all or not has_room):
+                self.log.skip_to(first)
+                self.log.append(batch)
+            if self.rows <= self.safe:
+                return  # the peer has them from a life before
+            if self.log is None or has_room:
+                self._memory.append((first, batch))
+                self.memory_used += batch.nbytes
+            self._sizes.append((self.rows, batch.nbytes))
+            self.waiting_bytes += batch.nbytes
+            self.changed.notify_all()
+
+    def mark(self) -> Mark:
+        """Make all rows so far last, and tell where the log ends; raises SinkError."""
+        with self.changed:
+            if self.log is None:
+                return {"segment": 0, "bytes": 0, "rows": self.rows}
+            return self.log.mark()
+
+    def release(self, upto: int) -> None:
+        """Rows before this one are in a checkpoint that is on the disk."""
+        with self.changed:
+            self._released = max(self._released, upto)
+            self.changed.notify_all()
+
+    def forget(self, before: int) -> None:
+        """No checkpoint needs rows before this one; raises SinkError."""
+        with self.changed:
+            if self.log is not None:
+                self.log.forget(before)
+
+    def clear(self) -> None:
+        """Nobody takes any more."""
+        with self.changed:
+            self._memory.clear()
+            self._reading = self._left = None
+            self.memory_used = 0
+            if self.log is not None:
+                self.log.close()
+
+    # ---- the side of the peer
+
+    def has(self, number: int) -> bool:
+        """Whether `take` would give something."""
+        return number < (self._released if self.holds_back else self.rows)
+
+    def take(self, number: int, most_rows: int) -> tuple[int, pa.RecordBatch] | None:
+        """Rows from a number on, joined, with the number of the first; None: there are none now.
+
+        The first may be a later one only where rows that were never synced were lost with the power.
+
+        Raises
+        ------
+        CheckpointError : "DATA LOSS": the log is damaged
+        SinkError : the log cannot be read or written
+        """
+        with self.changed:
+            limit = self._released if self.holds_back else self.rows
+            if number >= limit:
+                return None
+            while self._memory and _end(self._memory[0]) <= self.safe:
+                self.memory_used -= self._memory.popleft()[1].nbytes
+            pieces = self._in_memory(number, limit, most_rows)
+            if not pieces and self.log is not None:
+                self.log.flush()
+            upto = min(limit, self._memory[0][0]) if self._memory else limit
+        if not pieces:
+            pieces = self._in_log(number, upto, most_rows)
+        if not pieces:
+            return None
+        return pieces[0][0], joined([batch for _, batch in pieces])
+
+    def is_safe(self, upto: int) -> None:
+        """The peer has all rows before this one; raises SinkError."""
+        with self.changed:
+            self.safe = max(self.safe, upto)
+            while self._sizes and self._sizes[0][0] <= self.safe:
+                self.waiting_bytes -= self._sizes.popleft()[1]
+            while self._memory and _end(self._memory[0]) <= self.safe:
+                self.memory_used -= self._memory.popleft()[1].nbytes
+            if self.log is not None and not self.keeps_all:
+                if self.safe >= self.log.rows:
+                    self.log.clear()
+                else:
+                    self.log.forget(self.safe)
+            self.changed.notify_all()
+
+    def _in_memory(self, number: int, limit: int, most: int) -> list[tuple[int, pa.RecordBatch]]:
+        out: list[tuple[int, pa.RecordBatch]] = []
+        size = 0
+        for first, batch in self._memory:
+            if first > number:
+                break
+            piece = _cut(first, batch, number, min(limit, number + most))
+            if piece is not None:
+                out.append(piece)
+                size += piece[1].nbytes
+                number, most = _end(piece), most - piece[1].num_rows
+            if most <= 0 or number >= limit or size >= _JOINED_BYTES:
+                break
+        return out
+
+    def _in_log(self, number: int, upto: int, most: int) -> list[tuple[int, pa.RecordBatch]]:
+        out: list[tuple[int, pa.RecordBatch]] = []
+        size = 0
+        while most > 0 and number < upto and size < _JOINED_BYTES:
+            if self._left is None or not self._left[0] <= number < _end(self._left):
+                self._left = self._read_on(number, upto)
+            if self._left is None or (out and self._left[0] > number):
+                break
+            number = max(number, self._left[0])
+            piece = _cut(*self._left, number, min(upto, number + most))
+            if piece is None:
+                break
+            out.append(piece)
+            size += piece[1].nbytes
+            number, most = _end(piece), most - piece[1].num_rows
+        return out
+
+    def _read_on(self, number: int, upto: int) -> tuple[int, pa.RecordBatch] | None:
+        """What the log has next: behind what was read last, if that is where we are, else looked up."""
+        assert self.log is not None
+        if self._reading is not None and self._left is not None and _end(self._left) == number:
+            found = next(self._reading, None)
+            if found is not None:
+                return found
+        self._reading = self.log.read(number, upto)
+        found = next(self._reading, None)
+        if found is None and not self.keeps_all:
+            raise CheckpointError(f"rows are missing from `{self.log.folder}`; was it cleaned?")
+        return found
+
+
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch of several with one schema; dictionaries that differ become one.
+
+    Examples
+    --------
+    >>> one = pa.record_batch({"v": [1]})
+    >>> joined([one, one]).num_rows
+    2
+    """
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.to_batches()[0]
+
+
+def _end(one: tuple[int, pa.RecordBatch]) -> int:
+    return one[0] + one[1].num_rows
+
+
+def _cut(
+    first: int, batch: pa.RecordBatch, start: int, stop: int
+) -> tuple[int, pa.RecordBatch] | None:
+    """The part of a batch between two numbers; None: there is none."""
+    skip = max(0, start - first)
+    keep = min(batch.num_rows, stop - first) - skip
+    return (first + skip, batch.slice(skip, keep)) if keep > 0 else None
