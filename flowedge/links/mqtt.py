@@ -11,10 +11,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowedge.links.address import Address
 from flowedge.links.backoff import Backoff
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, ConnectFlags
+    from paho.mqtt.reasoncodes import ReasonCode
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -179,7 +183,7 @@ class Link:
 
         login, more = self._login, {}
         if login.version == 5:
-            properties = Properties(PacketTypes.CONNECT)
+            properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = login.session_s
             properties.ReceiveMaximum = _MOST_INFLIGHT
             more = {"clean_start": not login.session_s, "properties": properties}
@@ -224,7 +228,12 @@ class Link:
     # ---- what Paho calls
 
     def _connected(
-        self, client: Any, _data: object, flags: Any, reason: Any, _properties: object
+        self,
+        client: "Client",
+        _data: object,
+        flags: "ConnectFlags",
+        reason: "ReasonCode",
+        _properties: object,
     ) -> None:
         if reason.is_failure:
             told = str(reason)

@@ -38,7 +38,7 @@ class Mqtt(MessageSource):
 
     With ``qos=1`` and a checkpoint, messages are acknowledged once a checkpoint covers them, and those that the broker sends
     again are recognised by their packet identifier and left out, so that each message makes its rows once, kill or not, as long as
-    the broker keeps the session. ``qos=2`` is asked for in the same way. One connection is one partition.
+    the broker keeps the session; ``qos=2`` is then asked for as 1. One connection is one partition.
     """
 
     extra = "mqtt"
@@ -105,12 +105,14 @@ class Mqtt(MessageSource):
             tls = None
             if self._peer.scheme == "mqtts":
                 tls = context(given["ca"], given["cert"], given["key"])
+            # Of QoS 2, Paho answers the first step at once, after which the broker may forget what is safe nowhere yet.
+            qos = min(given["qos"], 1) if self._is_kept else given["qos"]
             self._login = Login(
                 name, given["user"] or self._peer.user, password,
                 int(given["session"]) if self._is_kept else 0, 5 if given["version"] == "5" else 4, tls=tls,
             )  # fmt: skip
             self._link = Link(
-                self._peer, self._login, topics=[(self._filter, given["qos"])], on_message=self._came,
+                self._peer, self._login, topics=[(self._filter, qos)], on_message=self._came,
                 on_up=self._up, on_change=shell.bell.ring, has_room=lambda: self._inbox.has_room,
             )  # fmt: skip
         except (SecretError, ValueError) as error:

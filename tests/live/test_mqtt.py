@@ -8,8 +8,8 @@ import time
 
 import msgpack
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from support.command import read
 from support.publisher import Publisher
 from support.services import mosquitto, until
 
@@ -107,7 +107,7 @@ def test_what_no_checkpoint_covers_comes_again_and_what_one_does_never(broker, v
             assert listener.source.told()["doubled"] == 3
 
 
-def test_a_broker_that_is_killed_and_comes_back_sends_nothing_twice(broker):
+def test_nothing_comes_twice_from_a_broker_that_is_started_again(broker):
     with Listener(f"mqtt://127.0.0.1:{broker.port}/a", covers=True, qos=1) as listener:
         found = []
         for turn in range(3):
@@ -115,14 +115,13 @@ def test_a_broker_that_is_killed_and_comes_back_sends_nothing_twice(broker):
                 for v in range(20):
                     publish("a", json.dumps({"v": 20 * turn + v}), 1)
             found += listener.take(20)
-            time.sleep(1.2)  # the broker saves its sessions once a second
-            broker.kill()
+            broker.stop()  # which saves its sessions; killed, it forgets what it has not saved
             broker.start()
             listener.comes_back(turn + 2)
         assert [r["v"] for r in found] == list(range(60))
         told = listener.source.told()
         assert told["drops"] >= 3
-        assert told["doubled"] == 60, told
+        assert told["doubled"] == 20 + 40 + 60, told
 
 
 def test_a_broker_that_never_lets_in_ends_the_run_with_its_reason(tmp_path):
@@ -151,7 +150,12 @@ def test_what_cannot_be_read_is_kept_or_stops_the_run(broker):
             for payload in (b'{"v": 1}', b"\xff\xfe", b"", b'{"v": "x"}', b'{"v": 2}'):
                 publish("a/b", payload)
             arrivals = []
-            until(lambda: arrivals.extend(listener.source.take()) or sum(a.rows.num_rows for a in arrivals) == 2)
+            until(
+                lambda: (
+                    arrivals.extend(listener.source.take())
+                    or sum(a.rows.num_rows for a in arrivals) == 2
+                )
+            )
             bad = [a.rejected for a in arrivals if a.rejected is not None]
             assert sum(b.num_rows for b in bad) == 3
         with Listener(address) as listener:
@@ -164,15 +168,18 @@ PIPELINE = """
 source m (n: i64, at: time, device: key) from mqtt("mqtt://127.0.0.1:{port}/{{device}}", qos=1)
     time at
     expire key after 1 h
-    idle after 500 ms
-sink m to arrow("out/rows", roll=1 s)
+sink m to parquet("out/rows", roll=1 s)
 """
 START_MS, STEP_MS = 1_700_000_000_000, 50
 
 
 def rows_of(folder):
     """The numbers in the files that are shown, in order."""
-    return [n for path in sorted((folder / "out" / "rows").glob("*.arrow")) for n in read(path)["n"].to_pylist()]
+    return [
+        n
+        for path in sorted((folder / "out" / "rows").rglob("*.parquet"))
+        for n in pq.read_table(path)["n"].to_pylist()
+    ]
 
 
 def test_a_run_that_is_killed_again_and_again_has_each_message_once(broker, tmp_path):
@@ -193,7 +200,9 @@ def test_a_run_that_is_killed_again_and_again_has_each_message_once(broker, tmp_
             if turn < 4:
                 run.kill()
                 run.wait()
-        publish("a", json.dumps({"n": sent, "at": (START_MS + 10**7) * 10**6}), 1)  # ends the last file
+        publish(
+            "a", json.dumps({"n": sent, "at": (START_MS + 10**7) * 10**6}), 1
+        )  # ends the last file
         wanted = list(range(sent))
         until(lambda: rows_of(tmp_path)[-1:] == [wanted[-1]], 60)
         run.send_signal(signal.SIGINT)

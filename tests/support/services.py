@@ -66,28 +66,30 @@ class Service:
         return self
 
     def _listens(self):
-        assert self.process.poll() is None, f"{self.command[0]} ended with {self.process.returncode}"
+        assert self.process.poll() is None, (
+            f"{self.command[0]} ended with {self.process.returncode}"
+        )
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
         return False
 
-    def signal(self, number):
+    def send(self, number):
         """Send it a signal."""
         self.process.send_signal(number)
 
     def freeze(self):
         """Let it stand still, its connections open."""
-        self.signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def thaw(self):
         """Let it go on."""
-        self.signal(signal.SIGCONT)
+        self.send(signal.SIGCONT)
 
     def stop(self, number=signal.SIGTERM):
         """End it, SIGKILL at once."""
         if self.process is not None and self.process.poll() is None:
             self.thaw()
-            self.signal(number)
+            self.send(number)
             self.process.wait(20)
 
     def kill(self):
