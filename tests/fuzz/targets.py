@@ -203,10 +203,12 @@ def binaries() -> list[bytes]:
 
 
 def payload(data: bytes) -> None:
-    """Rows that hold, or readings turned away; a message alone, and among others."""
+    """Rows that hold, or readings turned away: the slow way alone, and by kernels among other messages."""
     from flowedge.sources.payloads import Decoder  # noqa: PLC0415
 
     decoder = Decoder(FIELDS, extra=pa.schema([("k", pa.string())]))
+    kernels = decoder._fast.kernels.copy()
+    decoder._fast.kernels.clear()
     alone = decoder.add(data, k="a")
     batch, bad = decoder.take(), list(decoder.rejected)
     batch.validate(full=True)
@@ -214,6 +216,8 @@ def payload(data: bytes) -> None:
     assert batch.num_rows == alone
     assert decoder.seen == alone + len(bad)
     decoder.rejected.clear()
+    decoder._fast.kernels |= kernels
+    decoder.prepare()
     other = _OTHERS[len(data) % len(_OTHERS)]
     counts = decoder.add_many([other, data, other] * 2, {"k": list("abc") * 2})
     several = decoder.take()

@@ -10,7 +10,7 @@ MOST_VALUES = 1 << 18
 """Values in a payload, keys included: more have to come as columns of bytes."""
 MOST_DIGITS = 1000
 """Characters of a number."""
-_TIMES, _FREE = 16, 16 << 20
+TIMES, FREE = 16, 16 << 20
 """Rows may take so many times the bytes of their payload, and so many bytes besides."""
 
 
@@ -56,7 +56,7 @@ def most_rows(size: int, width: int) -> int:
     size : of the payload [bytes]
     width : of a row, see `width_of` [bytes]
     """
-    return (_TIMES * size + _FREE) // max(1, width)
+    return (TIMES * size + FREE) // max(1, width)
 
 
 def check_rows(rows: int, size: int, width: int) -> None:

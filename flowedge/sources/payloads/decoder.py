@@ -1,6 +1,7 @@
 """What live sources use: payloads in, rows of the declared fields out, and readings turned away."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from flowedge.sources.payloads import arrow, cbor, csv, json, msgpack
 from flowedge.sources.payloads.bounds import PayloadError, check_rows, width_of
+from flowedge.sources.payloads.fast import Fast, Part
 from flowedge.sources.payloads.formats import FORMATS, Format, format_of
 from flowedge.sources.payloads.rows import Rejected, Rows
 
@@ -70,11 +72,16 @@ class Decoder:
         self._gathered = Rows(schema, width_of(self.schema))
         self._gathered.rejected = self.rejected
         self._parts: list[pa.RecordBatch] = []
+        self._fast = Fast(schema, format, self._gathered.width)
 
     @property
     def seen(self) -> int:
         """Readings that came, good or bad."""
         return self._gathered.seen
+
+    def prepare(self) -> None:
+        """Load the kernels now and not with the first payloads; where they are not in the cache, that takes seconds."""
+        self._fast.prepare()
 
     def add(self, payload: bytes, **extra: Any) -> int:  # noqa: ANN401
         """Take one payload, see `add_many`; the rows that it gave."""
@@ -94,13 +101,12 @@ class Decoder:
         -------
         counts : int64 (payloads,), the rows that each gave
         """
-        gathered, counts = self._gathered, np.zeros(len(payloads), np.int64)
-        gathered.rejected = self.rejected
-        for i, payload in enumerate(payloads):
-            before = gathered.waiting
-            self._one(payload)
-            counts[i] = gathered.waiting - before
-        parts = gathered.take()
+        self._gathered.rejected = self.rejected
+        if self._fast.is_worth_it(len(payloads)):
+            parts, counts = self._quickly(payloads)
+        else:
+            counts = np.fromiter(map(self._one, payloads), np.int64, len(payloads))
+            parts = self._gathered.take()
         if parts:
             self._parts += self._with_extra(parts, counts, extra or {})
         self.rows += int(counts.sum())
@@ -113,8 +119,31 @@ class Decoder:
             return parts[0]
         return _joined(parts, self.schema)
 
-    def _one(self, payload: bytes) -> None:
+    def _quickly(self, payloads: Sequence[bytes]) -> tuple[list[pa.RecordBatch], NDArray[np.int64]]:
+        """The rows by kernels, and of what these leave one by one; and how many each payload gave."""
+        found, left = self._fast.run(payloads)
+        gathered = self._gathered
+        if len(found) == 1 and not len(left):
+            gathered.seen += found[0].rows.num_rows
+            return [found[0].rows], found[0].counts
+        counts = np.zeros(len(payloads), np.int64)
+        for part in found:
+            counts += part.counts
+        before = gathered.seen + np.cumsum(counts)
+        slow = np.zeros(len(payloads), np.int64)
+        seen = 0
+        for i, quick in zip(left.tolist(), before[left].tolist(), strict=True):
+            gathered.seen = quick + seen
+            slow[i] = self._one(payloads[i])
+            seen = gathered.seen - quick
+        gathered.seen = seen + int(before[-1]) if len(before) else gathered.seen
+        found += [Part(_joined(gathered.take(), self._declared), slow)] if slow.any() else []
+        return _in_order(found), counts + slow
+
+    def _one(self, payload: bytes) -> int:
+        """One payload the slow way; the rows that it gave."""
         rows = self._gathered
+        before = rows.waiting
         try:
             name = format_of(payload) if self.format == "auto" else self.format
             if name in _TREES:
@@ -125,6 +154,7 @@ class Decoder:
                 self._lines(csv.unpacked(payload, self._declared), len(payload))
         except PayloadError as error:
             rows.turn_away(str(error), payload)
+        return rows.waiting - before
 
     def _lines(self, found: csv.Lines, size: int) -> None:
         """Rows and readings turned away, in the order of the lines."""
@@ -177,6 +207,16 @@ def decode(
     decoder = Decoder(schema, format)
     decoder.add(data)
     return decoder.take(), decoder.rejected
+
+
+def _in_order(parts: list[Part]) -> list[pa.RecordBatch]:
+    """Rows in the order of their messages, where each part is by itself."""
+    places = [np.repeat(np.arange(len(p.counts)), p.counts) for p in parts]
+    rows = [p.rows for p in parts]
+    if all(a[-1] < b[0] for a, b in pairwise(places)):
+        return rows
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return [_joined(rows, rows[0].schema).take(pa.array(order))]
 
 
 def _joined(parts: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
