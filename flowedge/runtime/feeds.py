@@ -33,6 +33,7 @@ class Feed:
     places : where the rows stand that the session was given
     idle_ns : a live partition without a row for so long is taken to have moved on; -1: never
     kept : what a live source said of itself in the checkpoint that the run goes on from
+    listens : a live source has begun
     """
 
     name: str
@@ -49,6 +50,7 @@ class Feed:
     places: Places = field(default_factory=Places)
     idle_ns: int = -1
     kept: dict[str, Any] | None = None
+    listens: bool = False
     _pieces: Iterator[_Read] | None = None
     _ahead: Ahead | None = None
 
@@ -88,7 +90,7 @@ class Feed:
         """Bytes that are read and not taken."""
         live = self.live
         if live is not None:
-            return live.nbytes
+            return live.nbytes if self.listens else 0
         return 0 if self._ahead is None else self._ahead.nbytes
 
     def close(self) -> None:

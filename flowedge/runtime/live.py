@@ -62,6 +62,7 @@ class Live:
                 continue
             self._partitions[feed.name] = {}
             feed.live.begin(shell, feed.kept)
+            feed.listens = True
 
     def take(self) -> Iterator[tuple[Feed, Arrival]]:
         """What has come since the last call, source by source; raises SourceError."""
