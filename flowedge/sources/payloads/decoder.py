@@ -147,7 +147,7 @@ class Decoder:
         try:
             name = format_of(payload) if self.format == "auto" else self.format
             if name in _TREES:
-                rows.tree(_TREES[name](payload), len(payload))
+                rows.tree(self._tree(name, payload), len(payload))
             elif name == "arrow":
                 rows.batch(arrow.unpacked(payload, self._declared, rows.width))
             else:
@@ -155,6 +155,16 @@ class Decoder:
         except PayloadError as error:
             rows.turn_away(str(error), payload)
         return rows.waiting - before
+
+    def _tree(self, name: str, payload: bytes) -> Any:  # noqa: ANN401
+        """The maps and lists of a payload; of what is CBOR and was taken for msgpack the reason says so."""
+        try:
+            return _TREES[name](payload)
+        except PayloadError as error:
+            if self.format != "auto" or name != "msgpack" or not _is_list_of_cbor(payload):
+                raise
+            hint = "a list of CBOR has to begin with the tag 55799, or the format to be named"
+            raise PayloadError(f"{error}; {hint}") from None
 
     def _lines(self, found: csv.Lines, size: int) -> None:
         """Rows and readings turned away, in the order of the lines."""
@@ -207,6 +217,13 @@ def decode(
     decoder = Decoder(schema, format)
     decoder.add(data)
     return decoder.take(), decoder.rejected
+
+
+def _is_list_of_cbor(payload: bytes) -> bool:
+    try:
+        return isinstance(cbor.unpacked(payload), list)
+    except PayloadError:
+        return False
 
 
 def _in_order(parts: list[Part]) -> list[pa.RecordBatch]:
