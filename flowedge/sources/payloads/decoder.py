@@ -35,6 +35,8 @@ class Decoder:
     format : of all payloads; "auto" tells that of each, see `format_of`
     extra : fields that stand behind these, of which each message has one value for all its rows, such as what
         its topic captures, or when it came; texts come as a dictionary, whatever is said here
+    fitting : of fields "reject", "null" or "clamp", for values of readings that do not fit, see
+        `flowedge.sources.contract.Source`
 
     Attributes
     ----------
@@ -51,7 +53,7 @@ class Decoder:
     >>> decoder.take().to_pylist()
     [{'v': 1.5, 'device': 'a'}, {'v': 2.0, 'device': 'b'}, {'v': None, 'device': 'b'}]
     >>> decoder.rejected
-    [Rejected(number=3, reason='`v` is not a number', text="{'v': 'x'}")]
+    [Rejected(number=3, reason='`v` is not a number', text="{'v': 'x'}", by_policy=False)]
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Decoder:
         format: Format = "auto",  # noqa: A002  # the word of the language
         *,
         extra: pa.Schema | None = None,
+        fitting: Mapping[str, str] | None = None,
     ) -> None:
         if format not in FORMATS:
             raise ValueError(f"`{format}` is no format of payloads; there are {', '.join(FORMATS)}")
@@ -69,7 +72,7 @@ class Decoder:
         self.rejected: list[Rejected] = []
         self.rows = 0
         self._declared = schema
-        self._gathered = Rows(schema, width_of(self.schema))
+        self._gathered = Rows(schema, width_of(self.schema), fitting)
         self._gathered.rejected = self.rejected
         self._parts: list[pa.RecordBatch] = []
         self._fast = Fast(schema, format, self._gathered.width)
@@ -118,6 +121,11 @@ class Decoder:
         if len(parts) == 1:
             return parts[0]
         return _joined(parts, self.schema)
+
+    def take_altered(self) -> dict[str, tuple[int, int]]:
+        """By field how many values became missing, and how many the nearest that fits, since the last call."""
+        out, self._gathered.altered = self._gathered.altered, {}
+        return out
 
     def _quickly(self, payloads: Sequence[bytes]) -> tuple[list[pa.RecordBatch], NDArray[np.int64]]:
         """The rows by kernels, and of what these leave one by one; and how many each payload gave."""
@@ -212,7 +220,7 @@ def decode(
     --------
     >>> batch, bad = decode(b'[{"v": 1.5}, {"v": "x"}]', pa.schema([("v", pa.float64())]))
     >>> batch.to_pylist(), bad
-    ([{'v': 1.5}], [Rejected(number=2, reason='`v` is not a number', text="{'v': 'x'}")])
+    ([{'v': 1.5}], [Rejected(number=2, reason='`v` is not a number', text="{'v': 'x'}", by_policy=False)])
     """
     decoder = Decoder(schema, format)
     decoder.add(data)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from flowedge.compile.builds import Builds
 from flowedge.compile.kernels.library import Run, is_ready, ready
 from flowedge.compile.memory import address, wrap
 from flowedge.compile.program import DONE
@@ -109,7 +110,12 @@ class Fast:
         self._at = ctypes.addressof(self._context)
 
     def prepare(self) -> None:
-        """Load the kernels; at the first time on a machine they are compiled, which takes some seconds."""
+        """Load the kernels; at the first time on a machine they are compiled, side by side, which takes seconds."""
+        if all(map(is_ready, self.kernels.values())):
+            return
+        with Builds() as builds:
+            builds.prepare(self.kernels.values())
+            builds.objects()
         for kernel in self.kernels.values():
             ready(kernel)
 

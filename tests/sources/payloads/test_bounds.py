@@ -11,7 +11,9 @@ import pytest
 
 from flowedge.sources.payloads import LONGEST, MOST_VALUES, Decoder
 
-WIDE = pa.schema([*((f"c{k}", pa.float64()) for k in range(200)), *((f"s{k}", pa.string()) for k in range(20))])
+WIDE = pa.schema(
+    [*((f"c{k}", pa.float64()) for k in range(200)), *((f"s{k}", pa.string()) for k in range(20))]
+)
 MIB = 1 << 20
 
 

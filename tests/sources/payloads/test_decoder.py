@@ -133,6 +133,40 @@ def test_bytes_are_values_where_bytes_are_declared():
     assert decode(b'{"d": "a"}', schema)[1][0].reason == "`d` is not bytes"
 
 
+@pytest.mark.parametrize("many", [1, 20])
+def test_values_that_do_not_fit_go_by_what_the_pipeline_says(many):
+    schema = pa.schema([("n", pa.uint8()), ("m", pa.int8()), ("v", pa.float32()), ("k", pa.int8())])
+    decoder = Decoder(schema, fitting={"n": "clamp", "m": "null", "v": "clamp", "k": "reject"})
+    readings = [
+        {"n": 300, "m": 300, "k": 1},
+        {"n": "-4.6", "v": 1e39},
+        {"n": True, "m": 1, "k": 300},
+        {"n": [1]},
+        {"n": 5},
+    ]
+    for payload in (
+        json.dumps(readings).encode(),
+        msgpack.packb(readings),
+        cbor2.dumps(readings[0]),
+    ):
+        decoder.add_many([payload] * many)
+    rows = [tuple(r.values()) for r in decoder.take().to_pylist()]
+    each = [
+        (255, None, None, 1),
+        (0, None, None, None),
+        (None, None, None, None),
+        (5, None, None, None),
+    ]
+    assert rows == each * 2 * many + each[:1] * many
+    assert [r.by_policy for r in decoder.rejected] == [True] * 2 * many
+    assert decoder.take_altered() == {
+        "n": (2 * many, 5 * many),
+        "m": (3 * many, 0),
+        "v": (2 * many, 0),
+    }
+    assert decoder.take_altered() == {}
+
+
 def test_lists_in_lists_are_values_and_columns():
     schema = pa.schema([("x", pa.list_(pa.list_(pa.int16(), 2), 2))])
     assert decode(b'{"x": [[1, 2], [3, 4]]}', schema)[0].to_pylist() == [{"x": [[1, 2], [3, 4]]}]
