@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from flowedge.sources.payloads import arrow, cbor, csv, json, msgpack
-from flowedge.sources.payloads.bounds import PayloadError, check_rows, width_of
+from flowedge.sources.payloads.bounds import PayloadError, width_of
 from flowedge.sources.payloads.fast import Fast, Part
 from flowedge.sources.payloads.formats import FORMATS, Format, format_of
 from flowedge.sources.payloads.rows import Rejected, Rows
@@ -21,6 +21,8 @@ _TREES: Mapping[str, Callable[[bytes], Any]] = {
 }
 """Formats of maps, lists and values."""
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+_MOST_AT_ONCE, _MOST_TAKEN = 256 << 20, 1 << 30
+"""Bytes of payloads, and of rows, that become one batch: a column of text holds 2 GiB at most."""
 
 
 class Decoder:
@@ -105,22 +107,34 @@ class Decoder:
         counts : int64 (payloads,), the rows that each gave
         """
         self._gathered.rejected = self.rejected
+        if len(payloads) > 1 and sum(map(len, payloads)) > _MOST_AT_ONCE:
+            half = len(payloads) // 2
+            halves = (slice(half), slice(half, None))
+            return np.concatenate([
+                self.add_many(payloads[one], {k: v[one] for k, v in (extra or {}).items()})
+                for one in halves
+            ])  # fmt: skip
         if self._fast.is_worth_it(len(payloads)):
             parts, counts = self._quickly(payloads)
         else:
             counts = np.fromiter(map(self._one, payloads), np.int64, len(payloads))
             parts = self._gathered.take()
-        if parts:
+        if counts.any():
             self._parts += self._with_extra(parts, counts, extra or {})
         self.rows += int(counts.sum())
         return counts
 
     def take(self) -> pa.RecordBatch:
-        """The rows since the last call."""
-        parts, self._parts, self.rows = self._parts, [], 0
-        if len(parts) == 1:
-            return parts[0]
-        return _joined(parts, self.schema)
+        """The rows since the last call; of more than 1 GiB the first, and `rows` says how many still wait."""
+        count, size = 0, 0
+        for part in self._parts:
+            size += part.nbytes
+            if count and size > _MOST_TAKEN:
+                break
+            count += 1
+        parts, self._parts = self._parts[:count], self._parts[count:]
+        self.rows = sum(part.num_rows for part in self._parts)
+        return parts[0] if count == 1 else _joined(parts, self.schema)
 
     def take_altered(self) -> dict[str, tuple[int, int]]:
         """By field how many values became missing, and how many the nearest that fits, since the last call."""
@@ -159,7 +173,7 @@ class Decoder:
             elif name == "arrow":
                 rows.batch(arrow.unpacked(payload, self._declared, rows.width))
             else:
-                self._lines(csv.unpacked(payload, self._declared), len(payload))
+                self._lines(csv.unpacked(payload, self._declared, rows.width))
         except PayloadError as error:
             rows.turn_away(str(error), payload)
         return rows.waiting - before
@@ -174,11 +188,9 @@ class Decoder:
             hint = "a list of CBOR has to begin with the tag 55799, or the format to be named"
             raise PayloadError(f"{error}; {hint}") from None
 
-    def _lines(self, found: csv.Lines, size: int) -> None:
+    def _lines(self, found: csv.Lines) -> None:
         """Rows and readings turned away, in the order of the lines."""
-        rows, at = self._gathered, 0
-        check_rows(len(found.lines), size, rows.width)
-        taken = 0
+        rows, at, taken = self._gathered, 0, 0
         for place, reason in enumerate(found.lines):
             if reason is None:
                 continue

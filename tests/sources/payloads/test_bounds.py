@@ -45,6 +45,7 @@ HOSTILE = {
     "csv of commas": b"1" + b"," * (8 * MIB),
     "csv of line ends": b"1" + b"\n" * (8 * MIB),
     "csv of empty rows": (b"1" + b"," * 279 + b"\n") * 900,
+    "csv of one column of many": b"c0\n" + b"1\n" * (MOST_VALUES // 2),
     "arrow of nulls": stream(pa.table({"c0": pa.nulls(MIB)})),
     "arrow that unpacks": stream(pa.table({"c0": np.zeros(7 * MIB)}), compression="zstd"),
 }  # fmt: skip

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from flowedge.sources.payloads import Decoder, PayloadError, decode, format_of
+from flowedge.sources.payloads import decoder as decoder_module
 
 SCHEMA = pa.schema([("t", pa.timestamp("ns")), ("v", pa.float32()), ("s", pa.string())])
 EXTRA = pa.schema([("device", pa.string()), ("received", pa.timestamp("ns", "UTC"))])
@@ -115,6 +116,31 @@ def test_rows_stand_in_the_order_of_their_messages_with_what_these_have_besides(
     assert batch["s"].to_pylist() == ["a", "é"] * 4 + [None, "a", "é"]
     assert (decoder.take().num_rows, decoder.rows) == (0, 0)
     assert decoder.take().schema.equals(decoder.schema)
+
+
+def test_messages_without_declared_fields_have_what_is_known_besides():
+    decoder = Decoder(pa.schema([]), extra=EXTRA)
+    assert decoder.add_many(
+        [b"{}", b"[{}, 1]", b"x"], {"device": ["a", "b", "c"], "received": [1, 2, 3]}
+    ).tolist() == [1, 1, 0]
+    assert decoder.take()["device"].to_pylist() == ["a", "b"]
+
+
+def test_what_is_too_much_for_one_batch_is_several(monkeypatch):
+    monkeypatch.setattr(decoder_module, "_MOST_AT_ONCE", 500)
+    monkeypatch.setattr(decoder_module, "_MOST_TAKEN", 1000)
+    decoder = Decoder(SCHEMA, extra=EXTRA)
+    payloads = [json.dumps({"s": "x" * k}).encode() for k in range(100)]
+    counts = decoder.add_many(
+        payloads, {"device": [f"d{k}" for k in range(100)], "received": np.arange(100)}
+    )
+    assert (counts.tolist(), decoder.rows) == ([1] * 100, 100)
+    batches = []
+    while decoder.rows:
+        batches.append(decoder.take())
+    assert len(batches) > 3
+    assert [len(s) for b in batches for s in b["s"].to_pylist()] == list(range(100))
+    assert [s for b in batches for s in b["device"].to_pylist()] == [f"d{k}" for k in range(100)]
 
 
 def test_an_unknown_format_is_refused():
