@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from flowedge.sources.payloads.bounds import MOST_VALUES, PayloadError, check_size, too_many
+from flowedge.sources.payloads.bounds import (
+    MOST_VALUES,
+    PayloadError,
+    check_rows,
+    check_size,
+    too_many,
+)
 from flowedge.sources.payloads.values import F32_MOST, described
 from flowedge.sources.text import convert
 
@@ -29,11 +35,16 @@ class Lines(NamedTuple):
     cells: list[list[str]]
 
 
-def unpacked(payload: bytes, schema: pa.Schema) -> Lines:
+def unpacked(payload: bytes, schema: pa.Schema, width: int) -> Lines:
     """The lines of a payload; empty cells are missing, blank lines are nothing.
 
     A list takes as many cells as it is long: ``x_0, x_1, …`` under names. A first line in which a cell is the
     name of a declared field (or of a cell of a list), and none is a number, holds names.
+
+    Parameters
+    ----------
+    schema : declared fields
+    width : bytes of a row, see `flowedge.sources.payloads.bounds.width_of`
 
     Raises
     ------
@@ -57,6 +68,7 @@ def unpacked(payload: bytes, schema: pa.Schema) -> Lines:
         twice = next((n for n in names if names.count(n) > 1), None) if len(names) < 1000 else ""
         if twice is not None:
             raise PayloadError(f"the name `{twice[:40]}` is there twice")
+    check_rows(len(found), len(payload), width)
     return _typed(found, names, schema)
 
 
