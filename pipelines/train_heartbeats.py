@@ -49,7 +49,7 @@ source found (time, patient: key i32, early: i32) from arrow("FOLDER/found.arrow
 stream rhythm = found | beats.rhythm()
 sink found | join rhythm within 1 ms to arrow("FOLDER/rhythm.arrow")
 """
-LEANING = (0.0, -2.0, -1.4, 0.0)
+LEANING = (0.0, -1.9, -1.6, 0.0)
 """Added to the logits of N, S, V and F: weights and made-up beats let rare ones be told too often without."""
 LEADS = ("lead", "second")
 RATE_HZ, SAMPLES, BEFORE_MS = 60, 54, 400
@@ -58,11 +58,13 @@ PARTS_MS = ((-400, -240), (-240, -70), (-70, 90), (90, 200), (200, 420))
 RHYTHM, DIFFERENCES = 34, 5 * len(PARTS_MS) + 3
 """Numbers that tell of the rhythm (`r1` to `r34` of the pipeline), and of how a beat differs from the usual one."""
 MEMBERS = 6
-FIBRILLATING = {"N": 0.2, "V": 0.1}
+FIBRILLATING = {"N": 0.2, "V": 0.2}
 """Shares of the beats of these classes that are put, in each round, into a rhythm of atrial fibrillation."""
-STEADY, EARLY, EARLIER = 0.2, 0.02, 0.3
-"""Shares of the N that are put, in each round, among the steady beats of a made-up patient, or as S into the place of an
-early one, and of the S that come into the place of another early one."""
+STEADY, ON_TIME, EARLY, EARLIER = 0.2, 0.15, 0.02, 0.3
+"""Shares of the N and of the V that are put, in each round, among the steady beats of a made-up patient, of the N that come
+as S into the place of an early one, and of the S that come into the place of another early one."""
+JUNCTIONAL, P_WAVE = 0.3, slice(9, 19)
+"""The share of the S whose P wave, from 250 to 85 ms before the beat, is taken away or turned over."""
 ROUNDS, BATCH, KEPT = 8, 256, 1 / 3
 """A round sees a third of the beats of class N, and all others."""
 
@@ -299,12 +301,22 @@ def train(parts: Sequence[Beats]) -> Heartbeats:
     rhythms = made_up()
     scale = (mean[:RHYTHM], std[:RHYTHM])
     rhythms = MadeUp(*((x - scale[0]) / scale[1] for x in vars(rhythms).values()))
-    members = [_member(whole, scaled, rhythms, seed) for seed in range(MEMBERS)]
+    scale = (mean[RHYTHM:], std[RHYTHM:])
+    members = [_member(whole, scaled, rhythms, scale, seed) for seed in range(MEMBERS)]
     return Heartbeats(members, mean, std).eval()
 
 
-def _member(beats: Beats, scaled: torch.Tensor, rhythms: MadeUp, seed: int) -> Member:
-    """One network, from one seed; `scaled` are rhythm and differences (beats, 2, 62) of both leads."""
+def _member(
+    beats: Beats,
+    scaled: torch.Tensor,
+    rhythms: MadeUp,
+    scale: tuple[torch.Tensor, torch.Tensor],
+    seed: int,
+) -> Member:
+    """One network, from one seed; `scaled` are rhythm and differences (beats, 2, 62) of both leads.
+
+    `scale` is what the differences were scaled by, their mean and their standard deviation.
+    """
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
     label, seen = beats.label.numpy(), scaled.numpy()
@@ -323,9 +335,11 @@ def _member(beats: Beats, scaled: torch.Tensor, rhythms: MadeUp, seed: int) -> M
     for _ in range(ROUNDS):
         chosen = draw.permutation(np.concatenate([draw.choice(normal, kept, replace=False), rare]))
         which = (draw.random(len(chosen)) < 0.4).astype(int)
-        x, t = _varied(shape[chosen, which], usual[chosen, which], draw)
+        x, t = shape[chosen, which], usual[chosen, which]
         r, wanted = seen[chosen, which], label[chosen]
         _put_into(r, wanted, rhythms, draw)
+        _without_p_wave(x, t, r, wanted, scale, draw)
+        x, t = _varied(x, t, draw)
         r = r + draw.normal(0, 0.1, r.shape)
         given = [torch.from_numpy(v.astype(np.float32)) for v in (x, t, r)]
         answers = torch.from_numpy(wanted)
@@ -353,8 +367,26 @@ def _put_into(r: np.ndarray, label: np.ndarray, rhythms: MadeUp, draw: np.random
     for name, share in FIBRILLATING.items():
         put(LABELS.index(name), share, rhythms.fibrillating)
     put(n, STEADY, rhythms.steady)
+    put(LABELS.index("V"), ON_TIME, rhythms.steady)
     put(s, EARLIER, rhythms.early)
     label[put(n, EARLY, rhythms.early)] = s
+
+
+def _without_p_wave(
+    x: np.ndarray,
+    usual: np.ndarray,
+    r: np.ndarray,
+    label: np.ndarray,
+    scale: tuple[torch.Tensor, torch.Tensor],
+    draw: np.random.Generator,
+) -> None:
+    """Make some S junctional: a line, or the half of it upside down, in the place of the P wave; `r` tells so, too."""
+    rows = np.flatnonzero((label == LABELS.index("S")) & (draw.random(len(label)) < JUNCTIONAL))
+    wave = x[rows, P_WAVE]
+    line = np.linspace(wave[:, 0], wave[:, -1], wave.shape[1], axis=1)
+    x[rows, P_WAVE] = line + draw.uniform(-0.5, 0, (len(rows), 1)) * (wave - line)
+    now = differences(torch.from_numpy(x[rows]), torch.from_numpy(usual[rows]))
+    r[rows, RHYTHM:] = ((now - scale[0]) / scale[1]).numpy()
 
 
 def _varied(

@@ -160,6 +160,17 @@ def _fold(typingctx: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
     return types.int64(a, b), code
 
 
+@_intrinsic
+def _high(typingctx: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
+        a, b = _cast(context, builder, signature, args, types.int64, types.int64)
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(a, wide), builder.zext(b, wide))
+        return builder.trunc(builder.lshr(product, wide(64)), _I64)
+
+    return types.int64(a, b), code
+
+
 _FLOAT = types.float64
 _INT = types.int64
 
@@ -188,6 +199,9 @@ NAMES: dict[str, Any] = {
     "half": _unary(_INT, _INT, _unaligned(_I32)),
     "swap": _unary(_INT, _INT, lambda b, v: b.bswap(v)),
     "fold": _fold,
+    "high": _high,
+    "wrap": _unary(_INT, _INT, lambda _, v: v),
+    "zeros": _unary(_INT, _INT, lambda b, v: b.ctlz(v, ir.IntType(1)(0))),
     "bits": _unary(_FLOAT, _INT, lambda b, v: b.bitcast(v, _I64)),
     "real": _unary(_INT, _FLOAT, lambda b, v: b.bitcast(v, _F64)),
     "prefetch": _unary(_INT, types.void, _prefetch),

@@ -102,6 +102,39 @@ def fold(a: int, b: int) -> int:
     return _signed(product ^ (product >> 64))
 
 
+def high(a: int, b: int) -> int:
+    """The upper half of the 128-bit product of two words without signs.
+
+    Examples
+    --------
+    >>> high(1 << 62, 8), high(-1, -1)
+    (2, -2)
+    """
+    return _signed(((a & _WORD) * (b & _WORD)) >> 64)
+
+
+def wrap(value: int) -> int:
+    """What 64 bits keep of a whole number; compiled, nothing else is possible.
+
+    Examples
+    --------
+    >>> wrap(2**63), wrap(-5)
+    (-9223372036854775808, -5)
+    """
+    return _signed(value)
+
+
+def zeros(value: int) -> int:
+    """How many of the 64 bits of a word are zero before the first that is one.
+
+    Examples
+    --------
+    >>> zeros(1), zeros(-1), zeros(0)
+    (63, 0, 64)
+    """
+    return 64 - (value & _WORD).bit_length()
+
+
 def bits(value: float) -> int:
     """The bit pattern of a float64.
 
@@ -175,7 +208,7 @@ LOADS = ("f64", "f32", "i64", "u64", "i32", "i16", "i8", "u32", "u16", "u8")
 NAMES: dict[str, Callable[..., Any]] = {
     name: globals()[name]
     for name in (
-        *LOADS, *(f"set_{x}" for x in LOADS), "word", "half", "swap", "fold", "bits", "real", "prefetch",
+        *LOADS, *(f"set_{x}" for x in LOADS), "word", "half", "swap", "fold", "high", "wrap", "zeros", "bits", "real", "prefetch",
         "array_f64", "array_i64", "copy", "cascade",
     )
 }  # fmt: skip

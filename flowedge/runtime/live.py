@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowedge.compile.program import FOREVER, NEVER
 from flowedge.runtime.clock import Clock
 from flowedge.runtime.feeds import Feed, Feeds
-from flowedge.sources.live import Arrival, Bell
+from flowedge.sources.live import Arrival, Bell, Shell
 
 if TYPE_CHECKING:
     from flowedge.session.session import Session
@@ -42,10 +42,12 @@ class Live:
     ----------
     feeds : all sources; those that are recordings are left alone
     clock : says how much time has passed, and what time of day it is
+    covers : the run keeps checkpoints
     """
 
     feeds: Feeds
     clock: Clock
+    covers: bool = False
     bell: Bell = field(default_factory=Bell)
     _partitions: dict[str, dict[str, _Partition]] = field(default_factory=dict)
     _next_mark: int = 0
@@ -54,11 +56,12 @@ class Live:
     def begin(self) -> None:
         """Start to listen; raises SourceError."""
         self._began = self.clock.ns()
+        shell = Shell(self.bell, self.clock.wall_ns, self.covers)
         for feed in self.feeds.live:
             if feed.done or feed.live is None:
                 continue
             self._partitions[feed.name] = {}
-            feed.live.begin(self.bell, self.clock.wall_ns, feed.kept)
+            feed.live.begin(shell, feed.kept)
 
     def take(self) -> Iterator[tuple[Feed, Arrival]]:
         """What has come since the last call, source by source; raises SourceError."""
@@ -126,10 +129,10 @@ class Live:
         return any(f.live.is_pressing for f in self.feeds.live if f.live is not None)
 
 
-def listen(feeds: Feeds, clock: Clock) -> Live | None:
+def listen(feeds: Feeds, clock: Clock, *, covers: bool) -> Live | None:
     """The live sources of a run, begun; None if there are none; raises SourceError."""
     if not feeds.live:
         return None
-    live = Live(feeds, clock)
+    live = Live(feeds, clock, covers)
     live.begin()
     return live

@@ -239,7 +239,7 @@ class Run:
                     most_bytes=self._memory.queue_bytes,
                     workers=self.workers,
                 )
-        live = listen(feeds, self.clock)
+        live = listen(feeds, self.clock, covers=self._state is not None)
         while not feeds.are_done:
             if stop():
                 self._stop(session, feeds, outlets)

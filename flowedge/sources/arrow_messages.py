@@ -79,10 +79,14 @@ class Piece:
     ----------
     is_batch : else a dictionary, which comes before the batches that use it
     is_compressed : its buffers are not those of the file
+    unpacked : bytes that its compressed buffers unpack to
+    rows : as it says
     """
 
     is_batch: bool
     is_compressed: bool
+    unpacked: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +175,14 @@ class Messages:
             raise ValueError("a batch without a header")
         what = "a batch" if kind == _BATCH else "a dictionary"
         is_compressed = batch.place(3) is not None or _PREVIEW in message.data
+        rows, unpacked = batch.value(0, "<q"), 0
         if not self.trusted:
-            check_rows(self.path, what, batch.value(0, "<q"))
+            check_rows(self.path, what, rows)
             if is_compressed:
                 stored = min(message.value(3, "<q"), len(self.data) - begin)
-                check_ratio(self.path, what, stored, self._unpacked(batch, begin, stored))
-        return Piece(kind == _BATCH, is_compressed)
+                unpacked = self._unpacked(batch, begin, stored)
+                check_ratio(self.path, what, stored, unpacked)
+        return Piece(kind == _BATCH, is_compressed, unpacked, rows)
 
     def _unpacked(self, batch: _Table, begin: int, stored: int) -> int:
         """Bytes that Arrow would allocate for the buffers of a compressed batch."""

@@ -3,7 +3,7 @@
 from flowedge.sources.contract import connector
 from flowedge.types.connectors import ConnectorInfo
 
-PLANNED = ("mqtt", "nats", "http", "tcp", "udp", "unix", "serial", "video", "edgex", "dir")
+PLANNED = ("nats", "http", "tcp", "udp", "unix", "serial", "video", "edgex", "dir")
 """Part of the language, but this version has no such connector yet."""
 
 
@@ -27,6 +27,7 @@ def catalogue() -> dict[str, ConnectorInfo]:
             is_live=source.is_live,
             converts=source.converts,
             describes_itself=source.describes_itself,
+            received=source.received,
         )
     for name in PLANNED:
         out.setdefault(

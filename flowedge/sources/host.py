@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import connector
-from flowedge.sources.live import Arrival, Bell, LiveSource, Wall
+from flowedge.sources.live import Arrival, LiveSource, Shell
 from flowedge.types.connectors import Option, Signature
 from flowedge.types.metadata import UNIT
 
@@ -55,7 +55,7 @@ class Host(LiveSource):
         ]
         return pa.schema([stamp, *values])
 
-    def begin(self, bell: Bell, wall: Wall, state: Mapping[str, Any] | None) -> None:
+    def begin(self, shell: Shell, state: Mapping[str, Any] | None) -> None:
         """Start to measure; raises SourceError."""
         del state
         every = float(self.given["every"])
@@ -66,7 +66,7 @@ class Host(LiveSource):
         except ImportError:
             raise SourceError("`host` needs psutil; `pip install 'flowedge[host]'`") from None
         self._meter = _Meter(psutil)
-        self._bell, self._wall, self._every = bell, wall, every
+        self._shell, self._every = shell, every
         self._waiting: list[tuple[int, list[float]]] = []
         self._lost = 0
         self._is_over = threading.Event()
@@ -76,8 +76,8 @@ class Host(LiveSource):
     def _measure(self) -> None:
         while not self._is_over.wait(self._every):
             if len(self._waiting) < _MOST_WAITING:
-                self._waiting.append((self._wall(), self._meter.read()))
-                self._bell.ring()
+                self._waiting.append((self._shell.wall(), self._meter.read()))
+                self._shell.bell.ring()
             else:
                 self._lost += 1
 

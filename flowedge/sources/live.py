@@ -53,6 +53,22 @@ class Bell:
         return has_rung
 
 
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """What a run lends its live sources.
+
+    Attributes
+    ----------
+    bell : to be rung, from any thread, when there is something to take
+    wall : the time of day
+    covers : the run keeps checkpoints, and `LiveSource.covered` will be called
+    """
+
+    bell: Bell
+    wall: Wall
+    covers: bool = False
+
+
 class LiveSource(Source):
     """Rows that come by themselves, until the run ends.
 
@@ -70,13 +86,12 @@ class LiveSource(Source):
     """What was not `covered` comes again after a restart."""
 
     @abstractmethod
-    def begin(self, bell: Bell, wall: Wall, state: Mapping[str, Any] | None) -> None:
+    def begin(self, shell: Shell, state: Mapping[str, Any] | None) -> None:
         """Start to listen.
 
         Parameters
         ----------
-        bell : to be rung, from any thread, when there is something to take
-        wall : the time of day
+        shell : what the run lends it
         state : what `state` gave, to go on from; None: start afresh
 
         Raises

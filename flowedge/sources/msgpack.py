@@ -7,11 +7,14 @@ import pyarrow as pa
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import BATCH_ROWS, Predicate, connector
 from flowedge.sources.files import FileSource
-from flowedge.sources.payload import LONGEST, CutShortError, Decoder, PayloadError, end_of
+from flowedge.sources.payloads import LONGEST, CutShortError, Decoder, PayloadError
+from flowedge.sources.payloads.msgpack import end_of
 
 _BLOCK = 1 << 20
 _MOST_BYTES = 4 << 20
 """Bytes read at once, at first; and bytes of payloads gathered for a batch, at most one more."""
+_MOST_PAYLOADS = 16_384
+"""Payloads decoded at once."""
 
 
 @connector("msgpack")
@@ -43,11 +46,11 @@ class Msgpack(FileSource):
     ) -> Iterator[pa.RecordBatch]:
         """Batches of about `BATCH_ROWS` rows, or of 4 MiB of payloads."""
         schema = self.schema_of(path)
-        decoder = Decoder(schema)
+        decoder = Decoder(schema, "msgpack")
         passed = size = 0
-        for payload in _payloads(path):
-            decoder.add(payload)
-            size += len(payload)
+        for payloads in _groups(_payloads(path)):
+            decoder.add_many(payloads)
+            size += sum(map(len, payloads))
             if decoder.rejected and self.on_error == "stop":
                 number, reason, shown = decoder.rejected[0]
                 raise SourceError(
@@ -76,6 +79,20 @@ class Msgpack(FileSource):
         if behind > skip:
             rest = batch.slice(max(0, batch.num_rows - (behind - skip)))
             yield rest if columns is None else rest.select(columns)
+
+
+def _groups(payloads: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Payloads that are decoded at once: about a mebibyte of them."""
+    group: list[bytes] = []
+    size = 0
+    for payload in payloads:
+        group.append(payload)
+        size += len(payload)
+        if size >= _BLOCK or len(group) >= _MOST_PAYLOADS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _payloads(path: str) -> Iterator[bytes]:

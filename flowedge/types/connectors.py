@@ -185,6 +185,7 @@ class ConnectorInfo:
     describes_itself : it can say its columns and types before the run
     writes_files : its address is a path on this machine
     converts : reads text, so that each field comes as the type that is declared
+    received : the raw field that says when a row came, which is its time where none is declared; empty: none
     promises : of a sink whose rows go to a peer that may be away: from its options to ``exactly once``, ``at least once`` or
         ``at most once``
     """
@@ -200,4 +201,5 @@ class ConnectorInfo:
     describes_itself: bool = True
     writes_files: bool = True
     converts: bool = False
+    received: str = ""
     promises: Callable[[Mapping[str, Any]], str] | None = None

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fuzz.mutate import forged, mutated
+from support.identical import identical
 
 from flowedge.lang.diagnostics import FlowError
 from flowedge.lang.errors import FlowEdgeError, InternalError
@@ -120,53 +121,113 @@ FIELDS = pa.schema(
 
 
 def payloads() -> list[bytes]:
-    """Each form, each type."""
-    row = {
-        "time": 5,
-        "v": 1.5,
-        "f": 2,
-        "n": -3,
-        "s": "é",
-        "b": True,
-        "x": [1.0, None],
-        "more": {"a": [1]},
-    }
-    columns = {
-        "time": bytes(16),
-        "v": bytes(16),
-        "f": bytes(8),
-        "n": bytes(4),
-        "s": ["a", None],
-        "b": b"\0\1",
-        "x": bytes(32),
-    }
+    """Each form, each type, as msgpack."""
     return [
         msgpack.packb(v)
         for v in (
-            row,
-            [row, {}, row],
-            columns,
+            _ROW,
+            [_ROW, {}, _ROW],
+            _COLUMNS,
             {"time": "2024-01-01T00:00:00Z"},
             {"time": msgpack.Timestamp(1, 2)},
         )
     ]
 
 
-def payload(data: bytes) -> None:
-    """Rows that hold, or readings turned away."""
-    from flowedge.sources.payload import decode  # noqa: PLC0415
+_ROW = {
+    "time": 5,
+    "v": 1.5,
+    "f": 2,
+    "n": -3,
+    "s": "é",
+    "b": True,
+    "x": [1.0, None],
+    "more": {"a": [1]},
+}
+_COLUMNS = {
+    "time": bytes(16),
+    "v": bytes(16),
+    "f": bytes(8),
+    "n": bytes(4),
+    "s": ["a", None],
+    "b": b"\0\1",
+    "x": bytes(32),
+}
 
-    batch, bad = decode(data, FIELDS)
-    batch.validate(full=True)
-    assert batch.schema.equals(FIELDS)
-    assert (
-        batch.num_rows
-        or bad
-        or data[:1] in {b"\x90", b"\xdc", b"\xdd"}
-        or b"\xc4" in data
-        or b"\xc5" in data
-        or b"\xc6" in data
+
+def texts() -> list[bytes]:
+    """The same as JSON, and lines of CSV."""
+    lists = {
+        "time": [1, None],
+        "v": [1, 2.5],
+        "f": [1e9, -0.0],
+        "s": ["a", "\u00e9"],
+        "x": [[1, 2], [3, 4]],
+    }
+    return [
+        json.dumps(_ROW).encode(), json.dumps([_ROW, {}, _ROW], ensure_ascii=False).encode(), json.dumps(lists).encode(),
+        b'{"time": "2024-01-01T00:00:00.25Z", "v": 1.7976931348623157e308, "n": -32768}', b'\xef\xbb\xbf [ {"s":"a\\n\\ud83d\\ude00"} ]',
+        b"2024-01-01T00:00:00Z,1.5,2,-3,a,true,1,2\n5,,,,,,,\n", b'v,x_0,x_1,s\n1,2,3,"a ""b"""\n4,5,6,\n',
+    ]  # fmt: skip
+
+
+def binaries() -> list[bytes]:
+    """The same as CBOR, with tags and without lengths, and as streams of Arrow."""
+    import cbor2  # noqa: PLC0415
+
+    arrays = {
+        "time": cbor2.CBORTag(79, bytes(16)), "v": cbor2.CBORTag(84, bytes(4)), "f": cbor2.CBORTag(82, bytes(16)),
+        "n": cbor2.CBORTag(72, b"\1\xff"), "s": ["a", None], "b": b"\0\1", "x": cbor2.CBORTag(86, bytes(32)),
+    }  # fmt: skip
+    out = [
+        cbor2.dumps(v)
+        for v in (
+            _ROW,
+            cbor2.CBORTag(55799, [_ROW, {}, _ROW]),
+            _COLUMNS,
+            arrays,
+            {"time": cbor2.CBORTag(1, 5.5), "v": 2**70},
+        )
+    ]
+    out.append(
+        bytes.fromhex("bf61739f7f6161ff6162ff6176f93c0061625f41004101ff6474696d65c074")
+        + b"2013-03-21T20:04:00Z\xff"
     )
+    for compression in (None, "zstd"):
+        sink = io.BytesIO()
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        with pa.ipc.new_stream(sink, _table().schema, options=options) as writer:
+            writer.write_table(_table(), 25)
+        out.append(sink.getvalue())
+    return out
+
+
+def payload(data: bytes) -> None:
+    """Rows that hold, or readings turned away: the slow way alone, and by kernels among other messages."""
+    from flowedge.sources.payloads import Decoder  # noqa: PLC0415
+
+    decoder = Decoder(FIELDS, extra=pa.schema([("k", pa.string())]))
+    kernels = decoder._fast.kernels.copy()
+    decoder._fast.kernels.clear()
+    alone = decoder.add(data, k="a")
+    batch, bad = decoder.take(), list(decoder.rejected)
+    batch.validate(full=True)
+    assert batch.schema.equals(decoder.schema)
+    assert batch.num_rows == alone
+    assert decoder.seen == alone + len(bad)
+    decoder.rejected.clear()
+    decoder._fast.kernels |= kernels
+    decoder.prepare()
+    other = _OTHERS[len(data) % len(_OTHERS)]
+    counts = decoder.add_many([other, data, other] * 2, {"k": list("abc") * 2})
+    several = decoder.take()
+    several.validate(full=True)
+    assert counts.tolist() == [1, alone, 1] * 2
+    assert [r[1:] for r in decoder.rejected] == [r[1:] for r in bad] * 2
+    assert identical(several.slice(1, alone).drop_columns(["k"]), batch.drop_columns(["k"]))
+
+
+_OTHERS = (b'{"v": 2, "s": "x"}', msgpack.packb({"v": 2.5, "s": "y"}))
 
 
 # ---- files
@@ -419,7 +480,9 @@ TARGETS = {
     "grammar": Target(pipelines, grammar, _LANGUAGE),
     "checker": Target(pipelines, checker, ("flowedge.lang", "flowedge.graph")),
     "format": Target(pipelines, layout, _LANGUAGE),
-    "payload": Target(payloads, payload, ("flowedge.sources.payload",)),
+    "payload": Target(payloads, payload, ("flowedge.sources.payloads",)),
+    "payload_text": Target(texts, payload, ("flowedge.sources.payloads",)),
+    "payload_binary": Target(binaries, payload, ("flowedge.sources.payloads",)),
     "checkpoint": Target(checkpoints, checkpoint, ("flowedge.session",)),
     "state": Target(checkpoints, checkpoint, make=forged),
     "arrow": Target(arrows, lambda d: _read("arrow", d)),

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from flowedge.compile.program import KernelSpec
 from flowedge.lang.errors import CheckpointError, InternalError, SourceError
 from flowedge.session.snapshot import SNAPSHOT, VERSION, unseal
-from flowedge.sources.payload import decode
+from flowedge.sources.payloads import decode
 
 FAST = {
-    "grammar": 1000, "checker": 500, "format": 300, "payload": 4000, "checkpoint": 750, "state": 750, "arrow": 1500, "parquet": 1500, "csv": 600,
+    "grammar": 1000, "checker": 500, "format": 300, "payload": 4000, "payload_text": 3000, "payload_binary": 3000, "checkpoint": 750, "state": 750, "arrow": 1500, "parquet": 1500, "csv": 600,
     "csv_declared": 400, "jsonl": 100, "jsonl_declared": 100, "msgpack": 1000, "npz": 1000, "wav": 750,
     "onnx": 500, "manifest": 2500,
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """Sources: from the statement to a node that says what is read, when it happened, and how long to wait."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
 
@@ -104,7 +105,7 @@ def source(c: Checker, decl: Decl) -> Flow:
     described, unknown = _schema(c, tree, opening)
     if described is not None:
         d.fields.update(dict(described.columns))
-    captures = tuple(n for n in placeholders(opening.address) if n in key_names) if opening else ()
+    captures = _captures(opening, key_names) if opening else ()
     for name in captures:
         d.fields.setdefault(name, TEXT)
     wild = tree.columns is None and described is None
@@ -125,6 +126,7 @@ def source(c: Checker, decl: Decl) -> Flow:
         rate_hz,
         decl,
         at_most=tree.at_most,
+        received=opening.info.received if opening and opening.info else "",
     )
     is_signal = rate_hz is not None and not tree.at_most
     live = bool(opening and opening.info and opening.info.is_live)
@@ -151,6 +153,12 @@ def source(c: Checker, decl: Decl) -> Flow:
                      start_ns=d.start_ns, valid=valid, **d.rest)  # fmt: skip
     return Flow(node, out if not wild else replace(WILD, has_time=out.has_time, shape=out.shape, rate_hz=out.rate_hz, is_live=live, keys=out.keys),
                 decl.name, frozenset(d.broken), wild, per_key, rate_at=rate_at)  # fmt: skip
+
+
+def _captures(opening: Opened, key_names: Collection[str]) -> tuple[str, ...]:
+    """Keys that the address of a source names, or its topic."""
+    places = [opening.address, str(opening.options.get("topic") or "")]
+    return tuple(name for text in places for name in placeholders(text) if name in key_names)
 
 
 def _needed(d: Draft) -> set[str]:

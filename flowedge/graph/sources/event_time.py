@@ -40,8 +40,8 @@ class NoTime(Rule):
 
 
 def event_time(c: Checker, tree: st.Source, clause: st.Clause | None, scope: Scope, d: Draft, described: Described | None, unknown: bool,
-          rate: float | None, decl: Decl, *, at_most: bool) -> None:  # fmt: skip
-    """Where the event time comes from."""
+          rate: float | None, decl: Decl, *, at_most: bool, received: str = "") -> None:  # fmt: skip
+    """Where the event time comes from; `received`: the raw field that says when a row came."""
     listed = next((x for x in tree.columns or () if x.name.name == "time"), None)
     expr = clause.exprs[0] if clause is not None else None
     if expr is None and listed is not None:
@@ -68,6 +68,10 @@ def event_time(c: Checker, tree: st.Source, clause: st.Clause | None, scope: Sco
             return
         if rate is not None and not at_most:
             d.start_ns = (described.start_ns or 0) if described is not None else 0
+            return
+        if received:
+            d.fields.setdefault(received, TIME)
+            _time_of(c, q.settle(Read(received, d.fields[received])), tree.name.span, d, decl)
             return
         if not unknown:
             c.report(NoTime.at(tree.name.span, f"`{decl.name}` has no event time", why="windows, joins and order rest on it",

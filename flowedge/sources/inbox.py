@@ -1,0 +1,49 @@
+"""Messages on their way from the thread of a client to the run, bounded in bytes."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Message = TypeVar("Message")
+
+MOST_BYTES = 64 << 20
+"""Of the messages that wait."""
+
+
+class Inbox(Generic[Message]):
+    """First in, first out; one thread puts, another takes.
+
+    Parameters
+    ----------
+    ring : tells the run that something has come
+    most_bytes : bound of what waits, which the last message may exceed
+
+    Attributes
+    ----------
+    nbytes : of what waits
+    """
+
+    def __init__(self, ring: Callable[[], None], most_bytes: int = MOST_BYTES) -> None:
+        self._ring, self._most_bytes = ring, most_bytes
+        self._lock = threading.Lock()
+        self._waiting: list[Message] = []
+        self.nbytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be put."""
+        return self.nbytes < self._most_bytes
+
+    def put(self, message: Message, size: int) -> None:
+        """Let a message of `size` bytes wait."""
+        with self._lock:
+            self._waiting.append(message)
+            self.nbytes += size
+        self._ring()
+
+    def take(self) -> list[Message]:
+        """All that waits; makes room."""
+        with self._lock:
+            found, self._waiting = self._waiting, []
+            self.nbytes = 0
+        return found
