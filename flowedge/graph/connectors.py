@@ -168,6 +168,9 @@ def opened(
             address = resolve(c, first, scope, columns, wild=wild)
         else:
             address = k.text(c, first, place, "an address")
+        if address is not None and _has_password(address):
+            c.report(PlainSecret.at(first.span, "a password in the address", why="whoever reads the pipeline reads it too",
+                                    fix='leave it out and write `password=secret("env:NAME")`'))  # fmt: skip
     _secrets(c, call)
     if address is None:
         return None
@@ -226,6 +229,13 @@ def _known(c: Checker, side: str) -> list[str]:
         for n in c.catalog.connectors()
     ]
     return [n for n, info in every if info is not None and not info.planned]
+
+
+def _has_password(address: str) -> bool:
+    """Whether an address says ``user:password@host``."""
+    _, scheme, rest = address.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    return bool(scheme and at) and ":" in user
 
 
 def _secrets(c: Checker, call: t.Call) -> None:
