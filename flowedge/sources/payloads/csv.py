@@ -15,9 +15,11 @@ from flowedge.sources.payloads.bounds import (
     too_many,
 )
 from flowedge.sources.payloads.values import F32_MOST, described
-from flowedge.sources.text import convert
+from flowedge.sources.text import TooManyError, convert
 
 _BOM = "\ufeff"
+_MOST_BAD = 256
+"""Cells that do not fit, of which each is named; beyond, the payload is refused as a whole."""
 
 
 class Lines(NamedTuple):
@@ -116,6 +118,7 @@ def _typed(found: list[list[str]], names: list[str], schema: pa.Schema) -> Lines
             reasons[place] = f"it has {len(cells)} cells, where {len(names)} are named"
     places = {name.strip(): k for k, name in enumerate(names)}
     arrays: list[Any] = []
+    misfits = 0
     for field in schema:
         parts = []
         kind = field.type
@@ -127,7 +130,11 @@ def _typed(found: list[list[str]], names: list[str], schema: pa.Schema) -> Lines
                 continue
             k = places[cell]
             texts = pa.array([found[place][k] or None for place in good], pa.string())
-            values, bad = _converted(texts, kind)
+            try:
+                values, bad = _converted(texts, kind, _MOST_BAD - misfits)
+            except TooManyError:
+                raise PayloadError(f"more than {_MOST_BAD} of its cells do not fit") from None
+            misfits += len(bad)
             for b in bad:
                 reasons[good[b]] = reasons[good[b]] or f"`{field.name}` is not {described(kind)}"
             parts.append(values)
@@ -141,10 +148,10 @@ def _typed(found: list[list[str]], names: list[str], schema: pa.Schema) -> Lines
     return Lines(pa.RecordBatch.from_arrays(columns, schema=schema), reasons, found)
 
 
-def _converted(texts: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
-    values, bad = convert(texts, kind)
+def _converted(texts: pa.Array, kind: pa.DataType, most: int) -> tuple[pa.Array, list[int]]:
+    values, bad = convert(texts, kind, most=most)
     if pa.types.is_float32(kind):
-        wide, _ = convert(texts, pa.float64())
+        wide, _ = convert(texts, pa.float64(), most=most)
         plain = np.abs(wide.fill_null(0.0).to_numpy(zero_copy_only=False))
         beyond = np.isfinite(plain) & (plain > F32_MOST)
         if beyond.any():

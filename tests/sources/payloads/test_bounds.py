@@ -46,6 +46,7 @@ HOSTILE = {
     "csv of line ends": b"1" + b"\n" * (8 * MIB),
     "csv of empty rows": (b"1" + b"," * 279 + b"\n") * 900,
     "csv of one column of many": b"c0\n" + b"1\n" * (MOST_VALUES // 2),
+    "csv of what does not fit": b"c0\n" + b"x\n" * 50_000,
     "arrow of nulls": stream(pa.table({"c0": pa.nulls(MIB)})),
     "arrow that unpacks": stream(pa.table({"c0": np.zeros(7 * MIB)}), compression="zstd"),
 }  # fmt: skip
