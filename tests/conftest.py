@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def cluster():
     """A PostgreSQL of the tests' own; tests that harm it start it again."""
-    from support import postgres
+    from support import postgres  # noqa: PLC0415  # most tests need neither it nor its library
 
     postgres.needed()
     server = postgres.Cluster()
@@ -46,7 +46,7 @@ def cluster():
 @pytest.fixture(params=["sqlite", "duckdb", "postgres"])
 def database(request, tmp_path):
     """Each database that sinks fill, empty."""
-    from support import databases
+    from support import databases  # noqa: PLC0415
 
     if request.param == "postgres":
         return databases.Postgres(request.getfixturevalue("cluster"))

@@ -86,6 +86,12 @@ class LiveSource(Source):
     asks_again: ClassVar[bool] = False
     """What was not `covered` comes again after a restart."""
 
+    @classmethod
+    def comes_again(cls, options: Mapping[str, Any]) -> bool:
+        """Whether that holds with these options, as given."""
+        del options
+        return cls.asks_again
+
     @abstractmethod
     def begin(self, shell: Shell, state: Mapping[str, Any] | None) -> None:
         """Start to listen.

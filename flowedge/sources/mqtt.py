@@ -71,6 +71,11 @@ class Mqtt(MessageSource):
         except ValueError as error:
             raise SourceError(f"`mqtt`: {error}") from None
 
+    @classmethod
+    def comes_again(cls, options: Mapping[str, Any]) -> bool:
+        """Whether the broker keeps what was not acknowledged."""
+        return bool(options.get("qos", 0))
+
     @property
     def captures(self) -> tuple[str, ...]:
         """Key columns captured from the topic."""

@@ -182,6 +182,7 @@ class ConnectorInfo:
     planned : part of the language, but this version has no such connector yet
     needs_address : whether the first argument is an address (``console`` and ``simulate`` have none)
     is_live : its rows do not end
+    comes_again : of a live source, from its options to whether what was not safe comes again after a restart
     describes_itself : it can say its columns and types before the run
     writes_files : its address is a path on this machine
     converts : reads text, so that each field comes as the type that is declared
@@ -202,4 +203,5 @@ class ConnectorInfo:
     writes_files: bool = True
     converts: bool = False
     received: str = ""
+    comes_again: Callable[[Mapping[str, Any]], bool] | None = None
     promises: Callable[[Mapping[str, Any]], str] | None = None

@@ -35,7 +35,7 @@ def life(plan, state):
     try:
         Run(plan, checkpoint=state, every_s=0.0)()
     except FlowEdgeError as error:
-        print(f"refused: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"refused: {error}\n")
         os._exit(3)
     os._exit(0)
 
@@ -60,7 +60,8 @@ def main(root, seed, rounds, quiet_s):
             is_over = Path("done").exists() and not list(Path("state").glob("checkpoint-*"))
             if is_over:
                 break
-        print(json.dumps([killed, os.waitstatus_to_exitcode(status), is_over]), flush=True)
+        sys.stdout.write(json.dumps([killed, os.waitstatus_to_exitcode(status), is_over]) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

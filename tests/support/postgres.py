@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import adbc_driver_postgresql.dbapi as driver
 import psutil
-import pytest
+from support.services import free_port, require
 
 
 def programs():
@@ -25,15 +24,10 @@ def programs():
 
 def needed():
     """Skip, or fail where all is required, without the programs."""
-    why = None
-    if programs() is None:
-        why = "PostgreSQL is not installed"
-    elif os.geteuid() == 0 and "postgres" not in {u.pw_name for u in pwd.getpwall()}:
-        why = "PostgreSQL refuses root, and there is no user postgres"
-    if why and os.environ.get("FLOWEDGE_REQUIRE_ALL"):
-        pytest.fail(why)
-    if why:
-        pytest.skip(why)
+    require("PostgreSQL", programs() is not None)
+    is_root = os.geteuid() == 0
+    users = {u.pw_name for u in pwd.getpwall()}
+    require("a user `postgres` (PostgreSQL refuses root)", not is_root or "postgres" in users)
 
 
 class Cluster:
@@ -45,8 +39,7 @@ class Cluster:
         self.user = "postgres" if os.geteuid() == 0 else None
         if self.user:
             shutil.chown(self.root, self.user)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._do("initdb", "-D", self.root / "data", "-U", "flow", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")  # fmt: skip
         # A process that is killed loses nothing that the system has; the tests do not cut the power of the server.
         with (self.root / "data/postgresql.conf").open("a") as file:
