@@ -126,6 +126,7 @@ class Mqtt(MessageSource):
             raise SourceError(f"`mqtt` {self._peer}: {error}") from None
         except ImportError:
             raise SourceError("`mqtt` needs paho-mqtt; `pip install 'flowedge[mqtt]'`") from None
+        self._decoder.prepare()
         self._link.start()
 
     @property

@@ -383,7 +383,9 @@ def test_a_peer_that_cannot_say_where_it_stands_gets_every_row_at_least_once(
     ask = databases.Sqlite  # a database in their place: what came can be counted
     monkeypatch.setattr("flowedge.sinks.sqlite.Sqlite.guarantee", "at least once")
     place_of = sqlite.Sqlite.place
-    monkeypatch.setattr("flowedge.sinks.sqlite.Sqlite.place", lambda self: (place_of(self), None)[1])
+    monkeypatch.setattr(
+        "flowedge.sinks.sqlite.Sqlite.place", lambda self: (place_of(self), None)[1]
+    )
     monkeypatch.chdir(tmp_path)
     place = Place(tmp_path, ask(tmp_path))
     counter = FaultyDisk(tmp_path / "aside")
