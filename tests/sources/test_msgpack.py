@@ -61,7 +61,9 @@ def test_values_that_do_not_fit_go_by_what_the_pipeline_says(tmp_path):
     one = source(path, schema, fitting={"n": "clamp", "k": "reject"})
     assert [r for b, _ in one.batches() for r in b.to_pylist()] == [{"n": 255, "k": 1}]
     assert one.rejects.take_altered() == {"n": (0, 1)}
-    assert one.rejects.take()["reason"].to_pylist() == ["`k` is not a whole number that fits into int8"]
+    assert one.rejects.take()["reason"].to_pylist() == [
+        "`k` is not a whole number that fits into int8"
+    ]
 
 
 def test_a_file_that_cannot_be_cut_into_payloads_is_said(tmp_path):
