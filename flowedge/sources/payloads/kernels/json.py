@@ -44,7 +44,7 @@ from flowedge.sources.payloads.kernels.messages import place_of, settle
 
 _QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _MAP, _END = 34, 44, 58, 91, 93, 123, 125
 _BLANKS = 1 << 32 | 1 << 13 | 1 << 10 | 1 << 9
-_FALSE = int.from_bytes(b"fals", "little")
+_FALSE = int.from_bytes(b"false"[:4], "little")
 _TRUE = int.from_bytes(b"true", "little")
 _NULL = int.from_bytes(b"null", "little")
 _MOST_DIGITS = 19
