@@ -1,6 +1,6 @@
 """The sources of a run, each read when its turn comes, or ahead on a thread of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,12 +73,16 @@ class Feed:
         """What comes next; without rows at the end."""
         assert self._pieces is not None, "start before next"
         rows, position, rejected, altered = next(self._pieces)
-        for name, counts in altered.items():
-            before = self.altered.get(name, [0, 0])
-            self.altered[name] = [a + b for a, b in zip(before, counts, strict=True)]
+        self.note_altered(altered)
         self.position = position
         self.done = rows is None
         return rows, position, rejected
+
+    def note_altered(self, altered: Mapping[str, tuple[int, int]]) -> None:
+        """Count values that the connector made missing, and put to the nearest."""
+        for name, counts in altered.items():
+            before = self.altered.get(name, [0, 0])
+            self.altered[name] = [a + b for a, b in zip(before, counts, strict=True)]
 
     def file(self, number: int) -> str:
         """What the file of this number is called, or what is no file."""

@@ -330,6 +330,7 @@ class Run:
             has_come = True
             received = self.clock.ns()
             self._keep_rejected(outlets, feed, arrival.rejected)
+            feed.note_altered(feed.source.rejects.take_altered())
             rows, partition = arrival.rows, arrival.partition
             if rows.num_rows:
                 feed.report.rows_in += rows.num_rows
