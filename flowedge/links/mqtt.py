@@ -133,6 +133,7 @@ class Link:
             client.tls_set_context(login.tls)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
+        client.on_subscribe = self._subscribed
         return client
 
     def start(self) -> None:
@@ -263,6 +264,22 @@ class Link:
             client.subscribe(self._topics)
         self.is_up = True
         self._on_change()
+
+    def _subscribed(
+        self,
+        _client: object,
+        _data: object,
+        _mid: int,
+        reasons: "list[ReasonCode]",
+        _properties: object,
+    ) -> None:
+        refused = [
+            topic
+            for (topic, _), told in zip(self._topics, reasons, strict=False)
+            if told.is_failure
+        ]
+        if refused:
+            self._say(f"it does not let this client listen to `{refused[0]}`", is_final=True)
 
     def _disconnected(
         self, _client: object, _data: object, _flags: object, reason: object, _properties: object
