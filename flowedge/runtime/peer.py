@@ -75,6 +75,7 @@ class PeerOutlet(Outlet):
             memory_bytes=memory_bytes,
             workers=workers,
         )
+        self._known_safe = 0
         self._delivery: Delivery | None = None
 
     @property
@@ -138,7 +139,7 @@ class PeerOutlet(Outlet):
 
     def prepare(self) -> dict[str, Any]:
         """Make all rows so far last; what the checkpoint says. Raises SinkError."""
-        safe = self.waiting.safe
+        safe = self._known_safe = self.waiting.safe
         self._mark = self.waiting.mark()
         state = {"stream": self.peer.stream}
         told = {"log": self._mark, "committed": 0, "print": self.print, "ready": []}
@@ -151,6 +152,11 @@ class PeerOutlet(Outlet):
     def forget(self, before: int) -> None:
         """No checkpoint needs rows before this one; raises SinkError."""
         self.waiting.forget(before)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether only this run knows what the peer has: `prepare` did not, and the peer does not say."""
+        return self.peer.promised != "exactly once" and self.waiting.safe > self._known_safe
 
     # ---- the end
 

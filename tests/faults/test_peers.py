@@ -383,7 +383,9 @@ def test_a_peer_that_cannot_say_where_it_stands_gets_every_row_at_least_once(
     ask = databases.Sqlite  # a database in their place: what came can be counted
     monkeypatch.setattr("flowedge.sinks.sqlite.Sqlite.guarantee", "at least once")
     place_of = sqlite.Sqlite.place
-    monkeypatch.setattr("flowedge.sinks.sqlite.Sqlite.place", lambda self: (place_of(self), None)[1])
+    monkeypatch.setattr(
+        "flowedge.sinks.sqlite.Sqlite.place", lambda self: (place_of(self), None)[1]
+    )
     monkeypatch.chdir(tmp_path)
     place = Place(tmp_path, ask(tmp_path))
     counter = FaultyDisk(tmp_path / "aside")
@@ -398,3 +400,49 @@ def test_a_peer_that_cannot_say_where_it_stands_gets_every_row_at_least_once(
         place.run()
         assert sorted(set(place.rows()), key=repr) == sorted(set(place.wanted), key=repr)
         assert len(place.rows()) >= len(place.wanted)
+
+
+# ---- rows that come live
+
+
+LIVE = "source h from host(every=10 ms)\nsink h to {} as s\n"
+
+
+class Stop:
+    """Asks a run to stop once so many rows are there; what is to be done before comes first."""
+
+    def __init__(self, rows, trouble=None):
+        self.rows, self.trouble = rows, trouble
+
+    def __call__(self, report):
+        peer = report.sinks["s"].peer
+        if self.trouble is not None:
+            self.trouble(report)
+        if peer.delivered >= self.rows:
+            self.rows = 1 << 60
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("kept", ["state", None])
+def test_live_rows_outlive_their_database(tmp_path, monkeypatch, small, cluster, kept):
+    """Each row that was taken is there once: the database killed in between, the run stopped, and gone on from."""
+
+    def again():
+        cluster.kill()
+        cluster.start()
+
+    monkeypatch.chdir(tmp_path)
+    told_often = {"every_s": paced(monkeypatch)["every_s"]}
+    database = databases.Postgres(cluster)
+    (tmp_path / "p.flow").write_text(LIVE.format(database.sink()))
+    plan = compile_flow(tmp_path / "p.flow")
+    made = 0
+    for _ in range(2):
+        task = Run(plan, checkpoint=kept and tmp_path / kept, progress=Stop(80, Trouble(again, each=30)), **told_often)  # fmt: skip
+        with pytest.raises(Interrupted) as told:
+            task()
+        assert "not delivered" not in str(told.value)
+        made = task.report.sinks["s"].rows + (0 if kept else made)
+        assert task.report.sinks["s"].peer.outages >= 1
+    times = [t for (t,) in database.rows('select "time" from imu')]
+    assert len(times) == len(set(times)) == made
