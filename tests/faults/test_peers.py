@@ -309,7 +309,6 @@ def test_a_buffer_on_the_disk_carries_a_run_over_an_outage(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
     sink = f'postgres("{cluster.at(proxy.port)}", table="imu")'
     place = Place(tmp_path, databases.Postgres(cluster), sink, " buffer 1 [MB] on disk")
     monkeypatch.setattr(memory, "MOST_BYTES", 2_000)
