@@ -340,6 +340,11 @@ class Outlets:
             if now != before:
                 moved_at, before = self._clock.s(), now
 
+    @property
+    def have_moved(self) -> bool:
+        """Whether peers that cannot say so themselves have more rows than the last checkpoint knows of."""
+        return any(o.has_moved for o in self._peers)
+
     def farewell(self) -> None:
         """All is done, and no state is left: peers may forget the place of their stream."""
         for outlet in self._peers:

@@ -503,6 +503,9 @@ class Run:
         """End the run as asked, between two batches."""
         if self._state is not None:
             self._save(session, feeds, outlets)
+            outlets.linger()
+            if outlets.have_moved:  # or what they have taken since would be sent again
+                self._save(session, feeds, outlets)
         elif feeds.live:
             told = self._end_here(session, outlets)
             raise Interrupted(f"interrupted; {told}")

@@ -309,7 +309,6 @@ def test_a_buffer_on_the_disk_carries_a_run_over_an_outage(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
     sink = f'postgres("{cluster.at(proxy.port)}", table="imu")'
     place = Place(tmp_path, databases.Postgres(cluster), sink, " buffer 1 [MB] on disk")
     monkeypatch.setattr(memory, "MOST_BYTES", 2_000)
@@ -400,3 +399,49 @@ def test_a_peer_that_cannot_say_where_it_stands_gets_every_row_at_least_once(
         place.run()
         assert sorted(set(place.rows()), key=repr) == sorted(set(place.wanted), key=repr)
         assert len(place.rows()) >= len(place.wanted)
+
+
+# ---- rows that come live
+
+
+LIVE = "source h from host(every=10 ms)\nsink h to {} as s\n"
+
+
+class Stop:
+    """Asks a run to stop once so many rows are there; what is to be done before comes first."""
+
+    def __init__(self, rows, trouble=None):
+        self.rows, self.trouble = rows, trouble
+
+    def __call__(self, report):
+        peer = report.sinks["s"].peer
+        if self.trouble is not None:
+            self.trouble(report)
+        if peer.delivered >= self.rows:
+            self.rows = 1 << 60
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("kept", ["state", None])
+def test_live_rows_outlive_their_database(tmp_path, monkeypatch, small, cluster, kept):
+    """Each row that was taken is there once: the database killed in between, the run stopped, and gone on from."""
+
+    def again():
+        cluster.kill()
+        cluster.start()
+
+    monkeypatch.chdir(tmp_path)
+    told_often = {"every_s": paced(monkeypatch)["every_s"]}
+    database = databases.Postgres(cluster)
+    (tmp_path / "p.flow").write_text(LIVE.format(database.sink()))
+    plan = compile_flow(tmp_path / "p.flow")
+    made = 0
+    for _ in range(2):
+        task = Run(plan, checkpoint=kept and tmp_path / kept, progress=Stop(80, Trouble(again, each=30)), **told_often)  # fmt: skip
+        with pytest.raises(Interrupted) as told:
+            task()
+        assert "not delivered" not in str(told.value)
+        made = task.report.sinks["s"].rows + (0 if kept else made)
+        assert task.report.sinks["s"].peer.outages >= 1
+    times = [t for (t,) in database.rows('select "time" from imu')]
+    assert len(times) == len(set(times)) == made
