@@ -104,7 +104,9 @@ class Live:
                     continue
                 there = source.partitions.get(name)
                 newest = NEVER if there is None else there.newest
-                if name == _NOBODY and newest == NEVER:  # all that came is of others, which have ended
+                if (
+                    name == _NOBODY and newest == NEVER
+                ):  # all that came is of others, which have ended
                     newest = source.newest
                 if newest != NEVER:
                     time = newest + elapsed - least

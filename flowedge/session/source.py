@@ -410,7 +410,11 @@ class SourceNode(Node):
         else:
             ordered = [part for _, part in sorted(parts.items(), key=lambda i: i[0].encode())]
             watermark = self._reached if all_over else min(part.watermark for part in ordered)
-            limits = [watermark - 1] * len(ordered) if all_over else turns([p.watermark for p in ordered])
+            limits = (
+                [watermark - 1] * len(ordered)
+                if all_over
+                else turns([p.watermark for p in ordered])
+            )
             out = []
             for part, limit in zip(ordered, limits, strict=True):
                 free = part.release(limit)
@@ -442,7 +446,9 @@ class SourceNode(Node):
     def _reached(self) -> int:
         """The watermark of a source whose partitions have all ended."""
         newest = max((p.newest for p in self.partitions.values()), default=NEVER)
-        return self._passed_on if newest == NEVER else max(self._passed_on, newest - self.spec.late_ns)
+        return (
+            self._passed_on if newest == NEVER else max(self._passed_on, newest - self.spec.late_ns)
+        )
 
     def _between(self, batch: Batch, stop: int) -> int:
         """The watermark after the rows before `stop`, while the next ones are about to come."""

@@ -186,6 +186,7 @@ class ConnectorInfo:
     writes_files : its address is a path on this machine
     converts : reads text, so that each field comes as the type that is declared
     received : the raw field that says when a row came, which is its time where none is declared; empty: none
+    mistakes : what becomes of rows that cannot be read, where ``on error`` does not say it
     promises : of a sink whose rows go to a peer that may be away: from its options to ``exactly once``, ``at least once`` or
         ``at most once``
     """
@@ -202,4 +203,5 @@ class ConnectorInfo:
     writes_files: bool = True
     converts: bool = False
     received: str = ""
+    mistakes: str = "stop"
     promises: Callable[[Mapping[str, Any]], str] | None = None
