@@ -1,7 +1,7 @@
 """CSV payloads: lines of cells (RFC 4180), in the order of the declared fields or under names of their own."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +74,20 @@ def unpacked(payload: bytes, schema: pa.Schema, width: int) -> Lines:
     return _typed(found, names, schema)
 
 
+def is_header(line: bytes, wanted: frozenset[str]) -> bool:
+    """Whether a first line holds names; `wanted`: those of `cells_of`."""
+    try:
+        cells = next(csv.reader([line.decode()], strict=True), [])
+    except (UnicodeDecodeError, csv.Error):
+        return False
+    return _is_header(cells, wanted)
+
+
+def cells_of(schema: pa.Schema) -> frozenset[str]:
+    """The names that the cells of the declared fields may have."""
+    return frozenset(cell for field in schema for cell in _cells(field))
+
+
 def _ended(text: str) -> Iterator[str]:
     """Lines with their ends."""
     return iter(text.splitlines(keepends=True)) if "\r" in text else iter(_at_newlines(text))
@@ -95,7 +109,7 @@ def _cells(field: pa.Field) -> list[str]:
     return [f"{field.name}_{k}" for k in range(size)]
 
 
-def _is_header(cells: list[str], wanted: set[str]) -> bool:
+def _is_header(cells: list[str], wanted: Set[str]) -> bool:
     return any(c.strip() in wanted for c in cells) and not any(_is_number(c) for c in cells)
 
 
@@ -175,4 +189,4 @@ def _joined(parts: list[Any], kind: pa.DataType, rows: int) -> pa.Array:
     return values
 
 
-__all__ = ["Lines", "unpacked"]
+__all__ = ["Lines", "cells_of", "is_header", "unpacked"]

@@ -124,6 +124,11 @@ class Decoder:
         self.rows += int(counts.sum())
         return counts
 
+    def turn_away(self, reason: str, what: str) -> None:
+        """Count a reading that came past this."""
+        self._gathered.rejected = self.rejected
+        self._gathered.turn_away(reason, what)
+
     def take(self) -> pa.RecordBatch:
         """The rows since the last call; of more than 1 GiB the first, and `rows` says how many still wait."""
         count, size = 0, 0
