@@ -371,8 +371,10 @@ def test_over_tls_only_devices_with_a_certificate_are_let_in(certificates):
     files = {"cert": str(certificates / "server.pem"), "key": str(certificates / "server.key")}
     client = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     with Tcp(tls=True, ca=str(certificates / "ca.pem"), **files) as found:
-        with contextlib.suppress(OSError), found.connect() as plain:
-            sock = client.wrap_socket(plain, server_hostname="127.0.0.1")
+        with (
+            contextlib.suppress(OSError),
+            client.wrap_socket(found.connect(), server_hostname="127.0.0.1") as sock,
+        ):
             sock.sendall(b'{"v": 1}\n')
             sock.recv(1)
         found.connect(b'{"v": 2}\n' * 10).close()
