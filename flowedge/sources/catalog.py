@@ -4,7 +4,7 @@ from flowedge.sources.contract import connector
 from flowedge.sources.live import LiveSource
 from flowedge.types.connectors import ConnectorInfo
 
-PLANNED = ("nats", "http", "tcp", "udp", "unix", "serial", "video", "edgex", "dir")
+PLANNED = ("nats", "http", "serial", "video", "edgex", "dir")
 """Part of the language, but this version has no such connector yet."""
 
 
@@ -30,6 +30,7 @@ def catalogue() -> dict[str, ConnectorInfo]:
             converts=source.converts,
             describes_itself=source.describes_itself,
             received=source.received,
+            mistakes=source.mistakes,
         )
     for name in PLANNED:
         out.setdefault(

@@ -42,7 +42,8 @@ class Bell:
 
     def ring(self) -> None:
         """Something has come."""
-        self._event.set()
+        if not self._event.is_set():
+            self._event.set()
 
     def wait(self, most_s: float) -> bool:
         """Wait until it rings, so many seconds at most; whether it has rung since the last call."""

@@ -187,6 +187,7 @@ class ConnectorInfo:
     writes_files : its address is a path on this machine
     converts : reads text, so that each field comes as the type that is declared
     received : the raw field that says when a row came, which is its time where none is declared; empty: none
+    mistakes : what becomes of rows that cannot be read, where ``on error`` does not say it
     promises : of a sink whose rows go to a peer that may be away: from its options to ``exactly once``, ``at least once`` or
         ``at most once``
     """
@@ -204,4 +205,5 @@ class ConnectorInfo:
     converts: bool = False
     received: str = ""
     comes_again: Callable[[Mapping[str, Any]], bool] | None = None
+    mistakes: str = "stop"
     promises: Callable[[Mapping[str, Any]], str] | None = None

@@ -131,6 +131,8 @@ def source(c: Checker, decl: Decl) -> Flow:
     is_signal = rate_hz is not None and not tree.at_most
     live = bool(opening and opening.info and opening.info.is_live)
     settings(c, clauses, scope, d, is_signal, live, tree)
+    if opening is not None and opening.info is not None:
+        d.rest.setdefault("on_error", opening.info.mistakes)
     valid = validity(c, tree, scope, d, decl, wild=wild)
     out = Stream(columns=tuple(d.columns), keys=tuple(d.keys), shape="signal" if is_signal else "rows", rate_hz=rate_hz, has_time=not d.always,
                  in_order=not (d.rest.get("late_per_key") and d.keys), wait_s=_wait(d), is_live=live)  # fmt: skip
