@@ -11,7 +11,7 @@ class Proxy:
     """Forwards connections to a server on this machine.
 
     `cut` ends all connections with a reset and refuses others until `mend`; `hang` keeps them open and lets no byte through
-    until `mend`; `cut_after` cuts once so many more bytes have gone to the server, in the middle of whatever they are.
+    until `mend`; `mute` swallows what the server says; `cut_after` cuts once so many more bytes have gone to the server, in the middle of whatever they are.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Proxy:
         self.target = target
         self._lock = threading.Condition()
         self._pairs = set()
-        self._is_hanging = self._is_closed = False
+        self._is_hanging = self._is_mute = self._is_closed = False
         self._left = None
         self.cuts = 0
         self._listen(0)
@@ -60,7 +60,9 @@ class Proxy:
                         data = data[: self._left]
                         self._left -= len(data)
                         is_due = self._left <= 0
-                far.sendall(data)
+                    is_swallowed = self._is_mute and not is_out
+                if not is_swallowed:
+                    far.sendall(data)
                 if is_due:
                     self.cut()
                     return
@@ -100,10 +102,15 @@ class Proxy:
         with self._lock:
             self._is_hanging = True
 
+    def mute(self):
+        """The server hears all, and nobody hears the server."""
+        with self._lock:
+            self._is_mute = True
+
     def mend(self):
         """All is well again."""
         with self._lock:
-            self._is_hanging = False
+            self._is_hanging = self._is_mute = False
             self._lock.notify_all()
         if self._server.fileno() < 0:
             self._listen(self.port)
