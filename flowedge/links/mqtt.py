@@ -1,17 +1,20 @@
 """A connection to an MQTT broker that comes back by itself, by Eclipse Paho.
 
 Paho's own loop asks the system for every byte of a packet's head, and looks for a callback by each message's topic. Here a thread
-of ours waits for the socket, reads what is there at once, lets Paho take packets out of it, and hands all of them over together.
+of ours waits for the socket, reads what is there at once, lets Paho take packets out of it, and hands all of them over together. What Paho
+writes is gathered and sent at once, too.
 """
 
 import contextlib
 import os
 import select
+import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowedge.links.address import Address
 from flowedge.links.backoff import Backoff
@@ -34,6 +37,35 @@ _FOR_EVER = frozenset({
 })  # fmt: skip
 """Refusals that no further attempt mends (MQTT 5, table 3-1)."""
 _MOST_INFLIGHT = 65_535
+_MOST_OUT = 1000
+"""Messages of ours that are sent and not answered."""
+_FAILURE = 0x80
+"""Reasons from here on are refusals (MQTT 5, 2.4)."""
+
+
+class Outgoing(NamedTuple):
+    """A message to be published; `number` is what `Link` calls it by."""
+
+    number: int
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a broker says that it takes (MQTT 5, 3.2.2.3).
+
+    Attributes
+    ----------
+    packet_bytes : of the longest message; 0: it does not say
+    """
+
+    qos: int = 2
+    retain: bool = True
+    packet_bytes: int = 0
+    unanswered: int = _MOST_INFLIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +101,14 @@ class Link:
     on_change : called in the thread when `is_up` or `refused` has changed
     has_room : while it says no, nothing is read, and the broker has to wait
     topics : (filter, QoS) to subscribe to
+    on_published : called in the thread with the number of a message that the broker has (of QoS 0: that was written to the socket), and
+        the broker's code and reason where it refuses it, else 0
+    comes_back : connects again when it has lost the connection or gets none; else it is over then
 
     Attributes
     ----------
+    is_over : the thread has ended
+    allowed : what the broker takes, once it is up
     is_up : whether the broker has let it in
     refused : why no attempt will ever succeed; empty: none of this kind
     trouble : why the last attempt did not succeed
@@ -89,12 +126,20 @@ class Link:
         on_up: Callable[[bool], None] | None = None,
         on_change: Callable[[], None] | None = None,
         has_room: Callable[[], bool] | None = None,
+        on_published: Callable[[int, int, str], None] | None = None,
+        comes_back: bool = True,
     ) -> None:
         self._address, self._login, self._topics = address, login, list(topics)
         self._on_up, self._on_change = on_up or (lambda _: None), on_change or (lambda: None)
         self._on_drained = on_drained or (lambda: None)
         self._has_room = has_room or (lambda: True)
-        self.is_up = False
+        self._on_published = on_published or (lambda _number, _code, _reason: None)
+        self._comes_back = comes_back
+        self.is_up = self.is_over = False
+        self.allowed = Allowed()
+        self._out: deque[Outgoing] = deque()
+        self._written: deque[int] = deque()
+        self._unanswered: dict[int, int] = {}
         self.refused = self.trouble = ""
         self.connects = self.drops = 0
         self._acks: deque[tuple[int, int]] = deque()
@@ -109,17 +154,31 @@ class Link:
         from paho.mqtt.client import Client, MQTTv5, MQTTv311  # noqa: PLC0415  # an extra
         from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
 
+        login, host = self._login, self._address.host
+
         class Buffered(Client):
             """Reads what is there at once."""
 
             def _create_socket(self) -> Any:  # noqa: ANN401
-                return _Buffer(super()._create_socket())
+                sock: Any = super()._create_socket()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return _Buffer(sock)
+
+            def _ssl_wrap_socket(self, tcp_sock: Any) -> Any:  # noqa: ANN401
+                """Paho's own leaves the socket of a handshake open that fails."""
+                made = login.tls.wrap_socket(tcp_sock, server_hostname=host, do_handshake_on_connect=False)  # fmt: skip
+                try:
+                    made.settimeout(_WAIT_S)
+                    made.do_handshake()
+                except BaseException:
+                    made.close()
+                    raise
+                return made
 
             def _handle_on_message(self, message: Any) -> None:  # noqa: ANN401
                 if on_message is not None:
                     on_message(message)
 
-        login = self._login
         five = login.version == 5
         client = Buffered(
             CallbackAPIVersion.VERSION2, client_id=login.client_id, protocol=MQTTv5 if five else MQTTv311,
@@ -134,6 +193,7 @@ class Link:
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscribed
+        client.on_publish = self._was_published
         return client
 
     def start(self) -> None:
@@ -143,6 +203,11 @@ class Link:
     def ack(self, messages: Sequence[tuple[int, int]]) -> None:
         """Acknowledge messages: (packet identifier, QoS) of each, in the order in which they came."""
         self._acks.extend(messages)
+        self._wake()
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages, in their order; `on_published` tells of each. Those that a connection loses are lost."""
+        self._out.extend(messages)
         self._wake()
 
     def wake(self) -> None:
@@ -177,11 +242,18 @@ class Link:
                 self._say(str(error) or type(error).__name__)
             if self.connects > before:
                 waits.reset()
+            if not self._comes_back:
+                break
             if not self.refused:
                 self._closing.wait(waits.next_s())
         with contextlib.suppress(Exception):
+            sock = self.client.socket()
             self.client.disconnect()
             self.client.loop_write()
+            if sock is not None:
+                sock.flush()
+        self.is_up, self.is_over = False, True
+        self._on_change()
 
     def _connect(self) -> None:
         from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415
@@ -205,7 +277,9 @@ class Link:
             sock = client.socket()
             if sock is None:
                 return
-            wanted = (select.POLLIN if self._has_room() else 0) | (select.POLLOUT if client.want_write() else 0)  # fmt: skip
+            wanted = (select.POLLIN if self._has_room() else 0) | (
+                select.POLLOUT if sock.unsent else 0
+            )
             if known < 0:
                 known = sock.fileno()
                 poll.register(known, wanted)
@@ -216,15 +290,21 @@ class Link:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_out, 4096)
             self._send_acks()
+            self._send_out()
             if wanted & select.POLLIN and (found.get(known) or sock.pending()):
                 is_up = self._read(sock)
                 self._on_drained()
                 if not is_up:
                     return
+                self._send_out()
             if client.want_write() and client.loop_write():
                 return
             if client.loop_misc():
                 return
+            if client.socket() is sock:
+                sock.flush()
+                if not sock.unsent:
+                    self._tell_written()
 
     def _read(self, sock: Any) -> bool:  # noqa: ANN401
         """Take the packets that are there, not too many; whether the connection is still there."""
@@ -240,7 +320,42 @@ class Link:
         while self._acks:
             self.client.ack(*self._acks.popleft())
 
+    def _send_out(self) -> None:
+        """As much as the socket and the broker take now."""
+        client, most = self.client, min(_MOST_OUT, self.allowed.unanswered)
+        sock = client.socket()
+        while (
+            self._out
+            and self.is_up
+            and len(self._unanswered) < most
+            and sock is not None
+            and len(sock.unsent) < _BLOCK
+        ):
+            one = self._out.popleft()
+            if one.qos:
+                told = client.publish(one.topic, one.payload, one.qos, one.retain)
+                self._unanswered[told.mid] = one.number
+            else:
+                self._written.append(one.number)
+                client.publish(one.topic, one.payload, 0, one.retain)
+
+    def _tell_written(self) -> None:
+        """All of QoS 0 is in the hands of the system."""
+        while self._written:
+            self._on_published(self._written.popleft(), 0, "")
+
     # ---- what Paho calls
+
+    def _was_published(
+        self, _client: object, _data: object, mid: int, reason: "ReasonCode", _properties: object
+    ) -> None:
+        number = self._unanswered.pop(mid, None)
+        if number is None:
+            return  # of QoS 0: see `_tell_written`
+        if reason.value >= _FAILURE:
+            self._on_published(number, reason.value, str(reason))
+        else:
+            self._on_published(number, 0, "")
 
     def _connected(
         self,
@@ -248,7 +363,7 @@ class Link:
         _data: object,
         flags: "ConnectFlags",
         reason: "ReasonCode",
-        _properties: object,
+        properties: Any,  # noqa: ANN401
     ) -> None:
         if reason.is_failure:
             told = str(reason)
@@ -256,6 +371,10 @@ class Link:
             return
         self.connects += 1
         self.trouble = ""
+        self.allowed = Allowed(
+            getattr(properties, "MaximumQoS", 2), bool(getattr(properties, "RetainAvailable", 1)),
+            getattr(properties, "MaximumPacketSize", 0), getattr(properties, "ReceiveMaximum", _MOST_INFLIGHT),
+        )  # fmt: skip
         has_session = bool(flags.session_present)
         if not has_session:
             self._acks.clear()
@@ -288,6 +407,9 @@ class Link:
             self.is_up = False
             self.drops += 1
             self._acks.clear()  # the broker sends again what was not acknowledged
+            self._unanswered.clear()
+            self._written.clear()
+            self._out.clear()
             self._say(str(reason))
 
     def _say(self, why: str, *, is_final: bool = False) -> None:
@@ -298,16 +420,21 @@ class Link:
 
 
 class _Buffer:
-    """A socket that is read by large blocks.
+    """A socket that is read and written by large blocks.
 
     Parameters
     ----------
     sock : the socket, or its TLS
+
+    Attributes
+    ----------
+    unsent : what waits for `flush`
     """
 
     def __init__(self, sock: Any) -> None:  # noqa: ANN401
         self._sock = sock
         self._held, self._at = b"", 0
+        self.unsent = bytearray()
 
     def recv(self, size: int) -> bytes:
         """As a socket does, but from what is held."""
@@ -316,6 +443,20 @@ class _Buffer:
         found = self._held[self._at : self._at + size]
         self._at += len(found)
         return found
+
+    def send(self, data: bytes) -> int:
+        """Keep bytes for `flush`."""
+        self.unsent += data
+        return len(data)
+
+    def flush(self) -> None:
+        """Send as much as the system takes; raises OSError."""
+        while self.unsent:
+            try:
+                sent = self._sock.send(self.unsent[:_BLOCK])
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            del self.unsent[:sent]
 
     def pending(self) -> int:
         """Bytes that need no reading."""

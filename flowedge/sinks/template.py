@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,12 +60,15 @@ class Template:
                     + ", ".join(f"`{n}`" for n in schema.names)
                 )
 
-    def fill(self, values: Sequence[str | None]) -> str:
-        """The address of the rows with these values."""
+    def fill(
+        self, values: Sequence[str | None], part: Callable[[str | None], str] | None = None
+    ) -> str:
+        """The address of the rows with these values; `part` makes a value a part of it, `safe` if None."""
         by_name = dict(zip(self.names, values, strict=True))
+        made = part or safe
 
         def put(match: re.Match[str]) -> str:
-            return safe(by_name[match[1]]) if match[1] in by_name else match[0]
+            return made(by_name[match[1]]) if match[1] in by_name else match[0]
 
         return _NAME.sub(put, self.text)
 

@@ -10,15 +10,14 @@ import pyarrow as pa
 
 from flowedge.lang.errors import SecretError, SourceError
 from flowedge.links.address import Address, parse
-from flowedge.links.mqtt import PORTS, Link, Login
-from flowedge.links.tls import context
+from flowedge.links.login import LOGIN, login_of
+from flowedge.links.mqtt import PORTS, Link
 from flowedge.sources.contract import connector
 from flowedge.sources.inbox import Inbox
 from flowedge.sources.live import Arrival, Shell
 from flowedge.sources.messages import FORMAT, RECEIVED, MessageSource
 from flowedge.sources.text import convert
 from flowedge.types.connectors import Option, Signature
-from flowedge.types.secrets import resolve
 
 _Message = tuple[str, bytes, int, int, int, bool, bool]
 """Topic, payload, when it came, packet identifier, QoS, whether it comes again, whether the broker had kept it."""
@@ -50,14 +49,9 @@ class Mqtt(MessageSource):
         Option("topic", "text", "", "the filter, where it is not in the address"),
         Option("qos", "integer", 0, "0: at most once, 1: at least once, 2: exactly once"),
         FORMAT,
-        Option("user", "text", "", "who logs in"),
-        Option("password", "secret", "", "of the user"),
-        Option("ca", "text", "", "PEM file of the authorities that are trusted; those of the system"),
-        Option("cert", "text", "", "PEM file of this client's certificate"),
-        Option("key", "text", "", "PEM file of its key"),
         Option("client_id", "text", "", "name of the session; one of its own for each state"),
         Option("session", "duration", 86_400.0, "so long the broker keeps the session of a run with checkpoints [s]"),
-        Option("version", "text", "auto", "of MQTT; 5 where QoS 1 or 2 is asked for, else 3.1.1", choices=("auto", "5", "3.1.1")),
+        *LOGIN,
     ))  # fmt: skip
 
     def __init__(self, address: str = "", **given: Any) -> None:  # noqa: ANN401
@@ -106,18 +100,10 @@ class Mqtt(MessageSource):
             self._known = {int(mid): int(check) for mid, check in state["known"]}
             self._last = list(self._known)
         try:
-            password = None
-            if given["password"]:
-                password = resolve(given["password"]).decode().rstrip("\r\n")
-            tls = None
-            if self._peer.scheme == "mqtts":
-                tls = context(given["ca"], given["cert"], given["key"])
             # Of QoS 2, Paho answers the first step at once, after which the broker may forget what is safe nowhere yet.
             self._qos = min(given["qos"], 1) if self._is_kept else given["qos"]
-            self._login = Login(
-                name, given["user"] or self._peer.user, password,
-                int(given["session"]) if self._is_kept else 0, self._version, tls=tls,
-            )  # fmt: skip
+            kept_s = int(given["session"]) if self._is_kept else 0
+            self._login = login_of(given, self._peer, name, kept_s)
             self._link = Link(
                 self._peer, self._login, topics=[(self._filter, self._qos)], on_message=self._came, on_drained=self._drained,
                 on_up=self._up, on_change=shell.bell.ring, has_room=lambda: self._inbox.has_room,
@@ -128,12 +114,6 @@ class Mqtt(MessageSource):
             raise SourceError("`mqtt` needs paho-mqtt; `pip install 'flowedge[mqtt]'`") from None
         self._decoder.prepare()
         self._link.start()
-
-    @property
-    def _version(self) -> int:
-        """As Paho has it. MQTT 5 costs a third more for each message, and gives QoS 0 nothing."""
-        told = self.given["version"]
-        return 5 if told == "5" or (told == "auto" and self.given["qos"]) else 4
 
     def _came(self, message: Any) -> None:  # noqa: ANN401  # in the thread of the client
         try:
