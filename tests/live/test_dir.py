@@ -1,5 +1,6 @@
 """Files that are dropped into a folder: each is read once, when it is complete, kill or not."""
 
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -164,6 +165,12 @@ sink d to parquet("out/rows", roll=1 s)
 """
 
 
+def at(n):
+    """Ten rows a second."""
+    seconds = dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=n / 10)
+    return seconds.isoformat()
+
+
 def rows_of(folder):
     return [
         n
@@ -182,7 +189,7 @@ def test_a_run_that_is_killed_again_and_again_has_each_row_once(tmp_path):
         if not turn:
             until(lambda: any((tmp_path / "state").glob("checkpoint-*")), 60)
         for _ in range(4):
-            lines = [f"{n},{1_700_000_000_000_000_000 + n * 10**8}" for n in range(sent, sent + 30)]
+            lines = [f"{n},{at(n)}" for n in range(sent, sent + 30)]
             sent += 30
             drop(tmp_path / "in" / f"a-{sent:06d}.csv", "\n".join(("n,at", *lines)) + "\n")
             time.sleep(0.1)
@@ -190,7 +197,7 @@ def test_a_run_that_is_killed_again_and_again_has_each_row_once(tmp_path):
         if turn < 3:
             run.kill()
             run.wait()
-    drop(tmp_path / "in" / "a-999999.csv", f"n,at\n{sent},{1_700_000_900_000_000_000}\n")
+    drop(tmp_path / "in" / "a-999999.csv", f"n,at\n{sent},{at(10 * sent)}\n")
     until(
         lambda: rows_of(tmp_path)[-1:] == [sent - 1], 60
     )  # the last one only ends the file before
