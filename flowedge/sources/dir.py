@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import REJECTED, Position, connector
-from flowedge.sources.drops import Drops, place_in, stamp_of
+from flowedge.sources.drops import Drops, stamp_of
 from flowedge.sources.files import FileSource
 from flowedge.sources.inbox import Inbox
 from flowedge.sources.live import Arrival, LiveSource, Shell
@@ -103,7 +103,12 @@ class Dir(LiveSource):
         if state:
             self._done = {str(path): list(stamp) for path, stamp in state["done"].items()}
             self._at = None if state["at"] is None else tuple(state["at"])
-        self._to_clear = dict(self._done) if self.given["each"] != "read" else {}
+        self._to_clear: dict[str, list[int]] = {}
+        if self.given["each"] != "read":
+            there = Path(self.given["to"]).resolve() if self.given["to"] else None
+            for path, stamp in self._done.items():
+                if there is None or Path(path).resolve().parent != there:
+                    self._to_clear[path] = stamp
         wanted = self.wanted_captures
         self._drops = Drops(self._pattern, wanted, float(self.given["settle"]), dict(self._done))
         self._closing = threading.Event()
@@ -233,11 +238,7 @@ class Dir(LiveSource):
                 if self.given["each"] == "delete":
                     Path(path).unlink()
                     continue
-                place = place_in(self.given["to"], path)
-                self._done[str(place)] = self._drops.done[str(place)] = (
-                    stamp  # it may lie where files are looked for
-                )
-                Path(path).rename(place)
+                self._done[self._drops.move(path, self.given["to"])] = self._done.pop(path)
             except OSError:
                 self._counts["not_cleared"] += 1
 

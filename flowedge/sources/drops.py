@@ -1,5 +1,6 @@
 """Files that are dropped into a folder: which of them are complete, and in which order they are read."""
 
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +33,22 @@ class Drops:
     done: dict[str, list[int]] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     _seen: dict[str, tuple[list[int], float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def complete(self) -> list[Found]:
         """Files that are complete and not read, in the order of their names."""
+        with self._lock:
+            return self._complete()
+
+    def move(self, path: str, folder: str) -> str:
+        """Move a file that is read into a folder, where it may be looked for; raises OSError."""
+        with self._lock:
+            place = place_in(folder, path)
+            Path(path).rename(place)
+            self.done[str(place)] = self.done.pop(path)
+        return str(place)
+
+    def _complete(self) -> list[Found]:
         now = time.monotonic()
         seen: dict[str, tuple[list[int], float]] = {}
         out = []
