@@ -3,7 +3,7 @@
 from flowedge.sources.contract import connector
 from flowedge.types.connectors import ConnectorInfo
 
-PLANNED = ("nats", "http", "tcp", "udp", "unix", "serial", "video", "edgex", "dir")
+PLANNED = ("nats", "http", "tcp", "udp", "unix", "serial", "video", "dir")
 """Part of the language, but this version has no such connector yet."""
 
 
