@@ -30,3 +30,24 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(leave)
     place = {name: number for number, name in enumerate(FIRST)}
     items.sort(key=lambda item: place.get(item.path.name, len(FIRST)))
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A PostgreSQL of the tests' own; tests that harm it start it again."""
+    from support import postgres  # noqa: PLC0415  # most tests need neither it nor its library
+
+    postgres.needed()
+    server = postgres.Cluster()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "postgres"])
+def database(request, tmp_path):
+    """Each database that sinks fill, empty."""
+    from support import databases  # noqa: PLC0415
+
+    if request.param == "postgres":
+        return databases.Postgres(request.getfixturevalue("cluster"))
+    return {"sqlite": databases.Sqlite, "duckdb": databases.Duckdb}[request.param](tmp_path)

@@ -167,6 +167,20 @@ def run(
     every: Annotated[
         str, typer.Option(help="Time between checkpoints, such as `10 s` or `1 min`.")
     ] = "10 s",
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Note all that enters in this file, so that a live run can be done again.",
+            metavar="FILE",
+        ),
+    ] = None,
+    as_recorded: Annotated[
+        Path | None,
+        typer.Option(
+            help="Do a run again as `--record` noted it, in the place of its sources: the same rows.",
+            metavar="FILE",
+        ),
+    ] = None,
     threads: Annotated[
         int,
         typer.Option(
@@ -232,7 +246,7 @@ def run(
     task = Run(
         plan, allowed(trust_model or (), allow_class or (), wanted), shown.update if shown else None, speed=pace, threads=threads,
         checkpoint=checkpoint, every_s=every_s, key=key, discard=tuple(discard_state or ()),
-        max_memory=most, name=str(flow),
+        max_memory=most, name=str(flow), record=record, as_recorded=as_recorded,
     )  # fmt: skip
     try:
         found = task()

@@ -1,8 +1,10 @@
 """Connectors: which one is meant, its address, and its options as plain values."""
 
+import ipaddress
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from flowedge.graph import constants as k
 from flowedge.graph.checker import Checker
@@ -83,6 +85,24 @@ class PlainSecret(Rule):
     """
 
     code = "FE704"
+
+
+class SecretInTheOpen(Rule):
+    """A secret over a link without encryption is read by whoever is between the two machines.
+
+    Wrong::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to vault("mqtt://broker.example/out", password=secret("env:VAULT_PASSWORD"))
+
+    Right::
+
+        source s (time, v: f64) from arrow("in.arrow")
+        sink s to vault("mqtts://broker.example/out", password=secret("env:VAULT_PASSWORD"))
+    """
+
+    code = "FE710"
+    severity = "warning"
 
 
 class SourceUnreadable(Rule):
@@ -168,9 +188,13 @@ def opened(
             address = resolve(c, first, scope, columns, wild=wild)
         else:
             address = k.text(c, first, place, "an address")
+        if address is not None and _has_password(address):
+            c.report(PlainSecret.at(first.span, "a password in the address", why="whoever reads the pipeline reads it too",
+                                    fix='leave it out and write `password=secret("env:NAME")`'))  # fmt: skip
     _secrets(c, call)
     if address is None:
         return None
+    _in_the_open(c, call, address)
     if info is None or info.planned:
         _read_parameters(c, call, scope)
         return Opened(name, address, {}, info, runs=False)
@@ -228,11 +252,42 @@ def _known(c: Checker, side: str) -> list[str]:
     return [n for n, info in every if info is not None and not info.planned]
 
 
+def _has_password(address: str) -> bool:
+    """Whether an address says ``user:password@host``."""
+    _, scheme, rest = address.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    return bool(scheme and at) and ":" in user
+
+
 def _secrets(c: Checker, call: t.Call) -> None:
     for a in call.arguments:
         if a.keyword is not None and a.keyword.name in SECRETS and isinstance(a.value, t.Text):
             c.report(PlainSecret.at(a.value.span, f"a plain text as `{a.keyword}`", why="whoever reads the pipeline reads it too",
                                     fix=f'write `{a.keyword}=secret("env:NAME")`'))  # fmt: skip
+
+
+_OPEN = {"mqtt": "mqtts", "nats": "tls", "http": "https", "ws": "wss"}
+"""Schemes without encryption, and those that have it."""
+
+
+def _in_the_open(c: Checker, call: t.Call, address: str) -> None:
+    """Warn of a secret that is sent to another machine as it is."""
+    scheme, found, rest = address.partition("://")
+    if not found or scheme not in _OPEN or _is_local(rest):
+        return
+    for a in call.arguments:
+        if a.keyword is not None and a.keyword.name in SECRETS:
+            c.report(SecretInTheOpen.at(a.span, f"`{a.keyword}` goes over the network as it is", why=f"`{scheme}://` has no encryption",
+                                        fix=f"write `{_OPEN[scheme]}://`, if the peer speaks it"))  # fmt: skip
+
+
+def _is_local(place: str) -> bool:
+    """Whether an address behind its scheme is on this machine."""
+    try:
+        host = urlsplit(f"//{place}").hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _read_parameters(c: Checker, call: t.Call, scope: Scope) -> None:

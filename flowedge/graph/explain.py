@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from flowedge.graph import nodes as g
 from flowedge.graph.floors import floors
-from flowedge.graph.guarantees import durable, guarantees
+from flowedge.graph.guarantees import durable, guarantees, waits
 from flowedge.types.schema import Stream
 from flowedge.types.spelling import seconds
 
@@ -136,6 +136,8 @@ def _sink(graph: g.Graph, node: g.Sink, floor: float | None, more: More | None) 
         lines.append(f"    asked    {seconds(node.deadline_s)}, else {node.otherwise[0]}")
     if node.writes_files:
         lines.append(f"    durable  {durable(node)}")
+    if node.guarantee:
+        lines.append(f"    waits    {waits(node)}")
     return lines + [f"    {line}" for line in (more(node) if more is not None else ())]
 
 

@@ -104,6 +104,8 @@ class Source(Node):
     max_keys: int | None = None
     predicate: tuple[tuple[str, str, Any], ...] = ()
     valid: tuple[Valid, ...] = ()
+    comes_again: bool = True
+    """What was not safe yet comes again after a restart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """A connection to an MQTT broker that comes back by itself, by Eclipse Paho.
 
-Paho's own loop asks the system for every byte of a packet's head; here a thread of ours waits for the socket, reads what is
-there at once, and lets Paho take packets out of it, which is three times as fast. What Paho writes is gathered and sent at once, too.
+Paho's own loop asks the system for every byte of a packet's head, and looks for a callback by each message's topic. Here a thread
+of ours waits for the socket, reads what is there at once, lets Paho take packets out of it, and hands all of them over together. What Paho
+writes is gathered and sent at once, too.
 """
 
 import contextlib
@@ -95,6 +96,7 @@ class Link:
     ----------
     on_message : called in the thread for each message that comes, with Paho's `MQTTMessage`; those above QoS 0 are acknowledged
         by `ack` alone
+    on_drained : called in the thread behind the last of the messages that came together
     on_up : called in the thread after each connection, with whether the broker still had the session
     on_change : called in the thread when `is_up` or `refused` has changed
     has_room : while it says no, nothing is read, and the broker has to wait
@@ -120,6 +122,7 @@ class Link:
         *,
         topics: Sequence[tuple[str, int]] = (),
         on_message: Callable[[Any], None] | None = None,
+        on_drained: Callable[[], None] | None = None,
         on_up: Callable[[bool], None] | None = None,
         on_change: Callable[[], None] | None = None,
         has_room: Callable[[], bool] | None = None,
@@ -128,6 +131,7 @@ class Link:
     ) -> None:
         self._address, self._login, self._topics = address, login, list(topics)
         self._on_up, self._on_change = on_up or (lambda _: None), on_change or (lambda: None)
+        self._on_drained = on_drained or (lambda: None)
         self._has_room = has_room or (lambda: True)
         self._on_published = on_published or (lambda _number, _code, _reason: None)
         self._comes_back = comes_back
@@ -171,6 +175,10 @@ class Link:
                     raise
                 return made
 
+            def _handle_on_message(self, message: Any) -> None:  # noqa: ANN401
+                if on_message is not None:
+                    on_message(message)
+
         five = login.version == 5
         client = Buffered(
             CallbackAPIVersion.VERSION2, client_id=login.client_id, protocol=MQTTv5 if five else MQTTv311,
@@ -184,9 +192,8 @@ class Link:
             client.tls_set_context(login.tls)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
+        client.on_subscribe = self._subscribed
         client.on_publish = self._was_published
-        if on_message is not None:
-            client.on_message = lambda _client, _data, message: on_message(message)
         return client
 
     def start(self) -> None:
@@ -285,11 +292,10 @@ class Link:
             self._send_acks()
             self._send_out()
             if wanted & select.POLLIN and (found.get(known) or sock.pending()):
-                for _ in range(_PACKETS):
-                    if client.loop_read() or client.socket() is None:
-                        return
-                    if not sock.pending():
-                        break
+                is_up = self._read(sock)
+                self._on_drained()
+                if not is_up:
+                    return
                 self._send_out()
             if client.want_write() and client.loop_write():
                 return
@@ -299,6 +305,16 @@ class Link:
                 sock.flush()
                 if not sock.unsent:
                     self._tell_written()
+
+    def _read(self, sock: Any) -> bool:  # noqa: ANN401
+        """Take the packets that are there, not too many; whether the connection is still there."""
+        client = self.client
+        for _ in range(_PACKETS):
+            if client.loop_read() or client.socket() is None:
+                return False
+            if not sock.pending():
+                break
+        return True
 
     def _send_acks(self) -> None:
         while self._acks:
@@ -367,6 +383,22 @@ class Link:
             client.subscribe(self._topics)
         self.is_up = True
         self._on_change()
+
+    def _subscribed(
+        self,
+        _client: object,
+        _data: object,
+        _mid: int,
+        reasons: "list[ReasonCode]",
+        _properties: object,
+    ) -> None:
+        refused = [
+            topic
+            for (topic, _), told in zip(self._topics, reasons, strict=False)
+            if told.is_failure
+        ]
+        if refused:
+            self._say(f"it does not let this client listen to `{refused[0]}`", is_final=True)
 
     def _disconnected(
         self, _client: object, _data: object, _flags: object, reason: object, _properties: object

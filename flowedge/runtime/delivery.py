@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from flowedge.lang.errors import CheckpointError, SinkError
-from flowedge.runtime.backoff import Backoff
+from flowedge.links.backoff import Backoff
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.report import PeerReport
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS

@@ -1,6 +1,6 @@
 """The sources of a run, each read when its turn comes, or ahead on a thread of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ class Feed:
     places : where the rows stand that the session was given
     idle_ns : a live partition without a row for so long is taken to have moved on; -1: never
     kept : what a live source said of itself in the checkpoint that the run goes on from
+    listens : a live source has begun
     """
 
     name: str
@@ -49,6 +50,7 @@ class Feed:
     places: Places = field(default_factory=Places)
     idle_ns: int = -1
     kept: dict[str, Any] | None = None
+    listens: bool = False
     _pieces: Iterator[_Read] | None = None
     _ahead: Ahead | None = None
 
@@ -71,12 +73,16 @@ class Feed:
         """What comes next; without rows at the end."""
         assert self._pieces is not None, "start before next"
         rows, position, rejected, altered = next(self._pieces)
-        for name, counts in altered.items():
-            before = self.altered.get(name, [0, 0])
-            self.altered[name] = [a + b for a, b in zip(before, counts, strict=True)]
+        self.note_altered(altered)
         self.position = position
         self.done = rows is None
         return rows, position, rejected
+
+    def note_altered(self, altered: Mapping[str, tuple[int, int]]) -> None:
+        """Count values that the connector made missing, and put to the nearest."""
+        for name, counts in altered.items():
+            before = self.altered.get(name, [0, 0])
+            self.altered[name] = [a + b for a, b in zip(before, counts, strict=True)]
 
     def file(self, number: int) -> str:
         """What the file of this number is called, or what is no file."""
@@ -88,7 +94,7 @@ class Feed:
         """Bytes that are read and not taken."""
         live = self.live
         if live is not None:
-            return live.nbytes
+            return live.nbytes if self.listens else 0
         return 0 if self._ahead is None else self._ahead.nbytes
 
     def close(self) -> None:

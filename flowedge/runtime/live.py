@@ -62,6 +62,7 @@ class Live:
                 continue
             self._partitions[feed.name] = {}
             feed.live.begin(shell, feed.kept)
+            feed.listens = True
 
     def take(self) -> Iterator[tuple[Feed, Arrival]]:
         """What has come since the last call, source by source; raises SourceError."""
@@ -72,6 +73,8 @@ class Live:
             for arrival in feed.live.take():
                 if arrival.ends:
                     known.pop(arrival.partition, None)
+                    if not known:  # until another begins
+                        known[_NOBODY] = _Partition(self.clock.ns())
                 else:
                     known[arrival.partition] = _Partition(self.clock.ns())
                 yield feed, arrival
@@ -101,8 +104,13 @@ class Live:
                 if elapsed < feed.idle_ns:
                     continue
                 there = source.partitions.get(name)
-                if there is not None and there.newest != NEVER:
-                    time = there.newest + elapsed - least
+                newest = NEVER if there is None else there.newest
+                if (
+                    name == _NOBODY and newest == NEVER
+                ):  # all that came is of others, which have ended
+                    newest = source.newest
+                if newest != NEVER:
+                    time = newest + elapsed - least
                 else:
                     others = [s.watermark for n, s in session.sources.items() if n != feed.name]
                     time = max((w for w in others if w != FOREVER), default=NEVER) - least

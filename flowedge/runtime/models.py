@@ -1,7 +1,8 @@
 """Models of a pipeline, loaded and verified before the first row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,9 @@ class Models:
 
     Parameters
     ----------
-    deadlines : those of nodes act: in live and paced runs
+    deadlines : those of nodes act: in live and paced runs, and where one is done again as it was recorded
+    again : by name, the numbers of the calls that were late then; None: the clock says which are
+    on_late : hears the name and the number of each call that is
 
     Attributes
     ----------
@@ -135,23 +138,54 @@ class Models:
     """
 
     def __init__(
-        self, program: p.Program, trusted: Allowed, clock: Clock = SYSTEM, *, deadlines: bool
+        self,
+        program: p.Program,
+        trusted: Allowed,
+        clock: Clock = SYSTEM,
+        *,
+        deadlines: bool,
+        again: Mapping[str, Set[int]] | None = None,
+        on_late: Callable[[str, int], None] | None = None,
     ) -> None:
         self._clock, self._deadlines = clock, deadlines
+        self._again, self._on_late = again, on_late
         self._timed: dict[int, Timed] = {}
+        self._names: dict[str, Timed] = {}
+        self._calls: dict[str, int] = {}
         self._loaded: dict[Any, Any] = dict(load_models(program, trusted))
-        self.by_name = {name: self.asked(model) for name, model in self._loaded.items()}
+        self.by_name = {name: self.asked(model, name) for name, model in self._loaded.items()}
 
     def add(self, name: str, model: Any) -> None:  # noqa: ANN401
         """Another model in the place of one."""
         self._loaded[name, id(model)] = model
-        self.by_name[name] = self.asked(model)
+        self.by_name[name] = self.asked(model, name)
 
-    def asked(self, model: Any) -> Any:  # noqa: ANN401
+    def asked(self, model: Any, name: str) -> Any:  # noqa: ANN401
         """What a session asks: the model, or one that keeps time."""
         if not self._deadlines:
             return model
-        return self._timed.setdefault(id(model), Timed(model, self._clock))
+        found = self._timed.get(id(model))
+        if found is None:
+            late = None if self._again is None else self._again.get(name, frozenset())
+            found = self._timed[id(model)] = Timed(
+                model, self._clock,
+                None if late is None else late.__contains__,
+                None if self._on_late is None else partial(self._on_late, name),
+            )  # fmt: skip
+            before = self._names.get(name)
+            found.calls = self._calls.get(name, 0) if before is None else before.calls
+            self._names[name] = found
+        return found
+
+    def calls(self) -> dict[str, int]:
+        """By name, calls with a deadline so far, for a checkpoint."""
+        return {name: timed.calls for name, timed in self._names.items()}
+
+    def go_on(self, calls: Mapping[str, int]) -> None:
+        """Count on from a checkpoint."""
+        self._calls = dict(calls)
+        for name, timed in self._names.items():
+            timed.calls = self._calls.get(name, 0)
 
     def came(self, now_ns: int) -> None:
         """Rows have come, at a time of the clock [ns]: from here on deadlines run."""

@@ -69,8 +69,10 @@ class Outlets:
         self._quarantines: dict[str, Outlet] = {}
         self._sources = {name: _sources_of(program, name) for name in schemas}
         self._pipeline = program.digest
-        self._is_live = {
-            name for name, connector, *_ in program.connectors if _comes_live(connector)
+        self._gone = {
+            name
+            for name, connector, _, options, _ in program.connectors
+            if not _comes_again(connector, options)
         }
         self._latencies = {name: Latencies() for name in schemas}
         self._behind: Behind | None = None
@@ -94,7 +96,7 @@ class Outlets:
             every_s = {"commit": 0.0, "interval": node.sync_ns / 1e9}.get(
                 node.durability, float("inf")
             )
-        mark = "" if node is None else _print(node, self._schemas[name])
+        mark = "" if node is None else _print(node, sink, self._schemas[name])
         if isinstance(sink, RemoteSink):
             assert node is not None
             return self._peer(name, sink, node, mark, every_s)
@@ -113,7 +115,7 @@ class Outlets:
         return PeerOutlet(
             name, sink, told, None if self._state is None else self._state.log(name, every_s), mark,
             buffer_bytes=node.buffer_bytes, memory_bytes=self._most_bytes, delivered=partial(self._measure, name),
-            asks_again=not self._is_live & set(self._sources[name]), clock=self._clock, workers=self._workers,
+            asks_again=not self._gone & set(self._sources[name]), clock=self._clock, workers=self._workers,
         )  # fmt: skip
 
     @property
@@ -338,6 +340,11 @@ class Outlets:
             if now != before:
                 moved_at, before = self._clock.s(), now
 
+    @property
+    def have_moved(self) -> bool:
+        """Whether peers that cannot say so themselves have more rows than the last checkpoint knows of."""
+        return any(o.has_moved for o in self._peers)
+
     def farewell(self) -> None:
         """All is done, and no state is left: peers may forget the place of their stream."""
         for outlet in self._peers:
@@ -389,9 +396,12 @@ def _given_up(name: str) -> str:
     return f"sink {name}"
 
 
-def _print(node: p.SinkSpec, schema: pa.Schema) -> str:
+def _print(node: p.SinkSpec, sink: Sink, schema: pa.Schema) -> str:
+    """A digest of what a sink writes and where; how a peer is reached and who asks may change from life to life."""
     columns = [(f.name, str(f.type), (f.metadata or {}).get(UNIT)) for f in schema]
-    told = [node.connector, node.address, sorted(node.options.items()), columns]
+    ways = sink.ways if isinstance(sink, RemoteSink) else ()
+    options = sorted((name, value) for name, value in node.options.items() if name not in ways)
+    told = [node.connector, node.address, options, columns]
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
@@ -404,11 +414,13 @@ def _sink(node: p.SinkSpec) -> Sink:
     return found(node.address, **node.options)
 
 
-def _comes_live(connector: str) -> bool:
+def _comes_again(connector: str, options: Mapping[str, Any]) -> bool:
+    """Whether a source gives the same rows again after a kill."""
     from flowedge.sources.catalog import get  # noqa: PLC0415
+    from flowedge.sources.live import LiveSource  # noqa: PLC0415
 
     found = get(connector)
-    return found is not None and found.is_live
+    return found is None or not issubclass(found, LiveSource) or found.comes_again(options)
 
 
 def _sources_of(program: p.Program, sink: str) -> tuple[str, ...]:

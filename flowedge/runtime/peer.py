@@ -1,10 +1,7 @@
 """One output of a run whose rows go to a peer that may be away."""
 
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +12,7 @@ from flowedge.runtime.delivery import Delivery
 from flowedge.runtime.outlet import Outlet
 from flowedge.runtime.report import PeerReport
 from flowedge.runtime.rowlog import RowLog
+from flowedge.runtime.spool import Spool
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.runtime.threads import Workers
 from flowedge.runtime.waiting import Waiting
@@ -64,7 +62,7 @@ class PeerOutlet(Outlet):
         self.peer = sink
         self._told, self._delivered = told, delivered
         self._asks_again, self._clock, self._workers = asks_again, clock, workers
-        self._spool = ""
+        self._spool: Spool | None = None
         self._buffer_bytes = buffer_bytes
         sink.stream = f"{name}-{secrets.token_hex(8)}"
         self.waiting = Waiting(
@@ -75,6 +73,7 @@ class PeerOutlet(Outlet):
             memory_bytes=memory_bytes,
             workers=workers,
         )
+        self._known_safe = 0
         self._delivery: Delivery | None = None
 
     @property
@@ -111,11 +110,11 @@ class PeerOutlet(Outlet):
     def _spooled(self) -> RowLog:
         """A log for the rows that memory has no room for, which ends with the run."""
         try:
-            self._spool = tempfile.mkdtemp(prefix="flowedge-buffer-")
+            self._spool = Spool()
         except OSError as error:
             raise SinkError(f"cannot make a buffer for `{self.name}`: {error.strerror}") from None
         segment = max(_LEAST_SEGMENT, self._buffer_bytes // _SEGMENTS)
-        return RowLog(Path(self._spool), float("inf"), segment_bytes=segment)
+        return RowLog(self._spool.folder, float("inf"), segment_bytes=segment)
 
     # ---- rows
 
@@ -137,8 +136,9 @@ class PeerOutlet(Outlet):
     # ---- checkpoints
 
     def prepare(self) -> dict[str, Any]:
-        """Make all rows so far last; what the checkpoint says. Raises SinkError."""
-        safe = self.waiting.safe
+        """Make all rows so far last; what the checkpoint says. Raises SinkError, CheckpointError."""
+        self.check()
+        safe = self._known_safe = self.waiting.safe
         self._mark = self.waiting.mark()
         state = {"stream": self.peer.stream}
         told = {"log": self._mark, "committed": 0, "print": self.print, "ready": []}
@@ -151,6 +151,11 @@ class PeerOutlet(Outlet):
     def forget(self, before: int) -> None:
         """No checkpoint needs rows before this one; raises SinkError."""
         self.waiting.forget(before)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether only this run knows what the peer has: `prepare` did not, and the peer does not say."""
+        return self.peer.promised != "exactly once" and self.waiting.safe > self._known_safe
 
     # ---- the end
 
@@ -172,6 +177,6 @@ class PeerOutlet(Outlet):
         if delivery is not None:
             delivery.close(forget=forget)
         self.waiting.clear()
-        if self._spool:
-            shutil.rmtree(self._spool, ignore_errors=True)
-            self._spool = ""
+        if self._spool is not None:
+            self._spool.remove()
+            self._spool = None

@@ -66,6 +66,7 @@ class RowLog:
         self._segment = 0
         self._bytes = 0
         self._is_new = False
+        self._failure: SinkError | None = None
         self._synced_at = self._clock.s()
 
     @property
@@ -122,6 +123,8 @@ class RowLog:
         return told
 
     def _write(self) -> None:
+        if self._failure is not None:
+            raise self._failure  # rows are missing from it; another thread may not have heard of that
         if not self._waiting:
             return
         first = self.rows - sum(b.num_rows for b in self._waiting)
@@ -147,7 +150,8 @@ class RowLog:
             disk.write_all(self._descriptor, head)
             disk.write_all(self._descriptor, rows)
         except OSError as error:
-            raise explained(self._path(self._segment), error) from None
+            self._failure = explained(self._path(self._segment), error)
+            raise self._failure from None
         self._bytes += len(head) + len(rows)
         if self._bytes >= self._segment_bytes and self._sync_every_s == float("inf"):
             self._leave()  # nobody syncs it, so that no mark need speak of it

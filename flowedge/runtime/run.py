@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pyarrow as pa
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import FlowEdgeError
+from flowedge.lang.errors import FlowEdgeError, RunError, SinkError
 from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.feeds import Feed, Feeds, open_feeds
+from flowedge.runtime.intake import Intake
 from flowedge.runtime.latency import Receipts
 from flowedge.runtime.live import Live, listen
 from flowedge.runtime.memory import Memory
@@ -24,6 +25,7 @@ from flowedge.runtime.pace import Pace
 from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.quarantine import turned_away
+from flowedge.runtime.recording import Player, Recorder
 from flowedge.runtime.report import Report
 from flowedge.runtime.signals import Asked, stop_signals
 from flowedge.runtime.swap import Swaps
@@ -71,6 +73,8 @@ class Run:
     name : what others are told that want the same state
     discard : nodes, streams or sinks whose state is given up where the pipeline has changed; "*" for all
     models : what answers for models, by name, besides those that the pipeline names files of
+    record : where all that enters the session is noted, so that it can be done again; None: nowhere
+    as_recorded : the recording of a run that is done again, in the place of its sources; None: they are read
     clock : all that the run knows of time
     workers : whose threads it uses
     """
@@ -88,12 +92,18 @@ class Run:
     max_memory: int | None = None
     name: str = ""
     models: Mapping[str, Any] = field(default_factory=dict)
+    record: Path | None = None
+    as_recorded: Path | None = None
     clock: Clock = SYSTEM
     workers: Workers = SYSTEM_THREADS
     _state: State | None = None
     _told: float = 0.0
     _saved_at: float = 0.0
     _taken: int = 0
+    _played: int = 0
+    _recorder: Recorder | None = None
+    _player: Player | None = None
+    _intake: Intake = field(init=False)
     _memory: Memory = field(default_factory=Memory)
     _positions: list[dict[str, Position | None]] = field(default_factory=list)
     _covered: list[dict[str, Any]] = field(default_factory=list)
@@ -108,14 +118,18 @@ class Run:
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(stop_signals(reloads=self._reloads))
+            feeds = open_feeds(self.plan.program)
+            stack.callback(feeds.close)
+            if self.as_recorded is not None:
+                self._player = Player(self.as_recorded)
             self._models = Models(
-                self.plan.program, self.trusted, self.clock, deadlines=self.speed is not None
-            )
+                self.plan.program, self.trusted, self.clock,
+                deadlines=self.speed is not None or bool(feeds.live) or self._player is not None,
+                again=None if self._player is None else self._player.late, on_late=self._note_late,
+            )  # fmt: skip
             stack.callback(self._models.close)
             self._models.by_name.update(self.models)
             models = self._models.by_name
-            feeds = open_feeds(self.plan.program)
-            stack.callback(feeds.close)
             if self.checkpoint is not None:
                 self._state = State(
                     self.checkpoint,
@@ -149,9 +163,17 @@ class Run:
                     self.report.hints += notes
                 if saved is None or not saved.is_finished:
                     session.warm_up()
+                    self._begin_recording(saved)
+                    self._intake = Intake(session, self._recorder)
                     outlets.open()
-                    self._read(session, feeds, outlets, stop)
-                    self._finish(session, feeds, outlets, stop)
+                    if self._player is None:
+                        self._read(session, feeds, outlets, stop)
+                    if self._player is None or self._play(
+                        self._player, session, feeds, outlets, stop
+                    ):
+                        self._finish(session, feeds, outlets, stop)
+                    else:
+                        self.report.hints.append(self._end_here(session, outlets))
                 else:
                     outlets.open_peers()
                 self._deliver(session, outlets, stop)
@@ -162,6 +184,8 @@ class Run:
                     self._state.clear()
                 outlets.farewell()
                 self.report.is_complete = True
+                if self._recorder is not None:
+                    self._recorder.close()
             except BaseException:
                 self._cut_short(session, feeds, outlets)
                 raise
@@ -280,7 +304,7 @@ class Run:
         note_place(feed, rejected, position)
         if batch is None:
             self._models.came(self.clock.ns())
-            outlets.write(session.end(feed.name))
+            outlets.write(self._intake.end(feed.name))
             none = pa.RecordBatch.from_arrays([], names=[])
             self._turned_away(session, outlets, feed, none)
             return
@@ -289,7 +313,7 @@ class Run:
         receipts = outlets.receipts.setdefault(feed.name, Receipts())
         for piece in pace.pieces(batch):
             self._models.came(self.clock.ns())
-            out = session.push(feed.name, piece)
+            out = self._intake.push(feed.name, piece)
             feed.newest = session.sources[feed.name].watermark
             receipts.add(feed.newest, received)
             pace.wait(feed.newest, stop)
@@ -306,25 +330,88 @@ class Run:
             has_come = True
             received = self.clock.ns()
             self._keep_rejected(outlets, feed, arrival.rejected)
+            feed.note_altered(feed.source.rejects.take_altered())
             rows, partition = arrival.rows, arrival.partition
             if rows.num_rows:
                 feed.report.rows_in += rows.num_rows
                 self._taken += rows.nbytes
                 self._models.came(received)
-                out = session.push(feed.name, rows, partition, received_ns=arrival.received_ns)
+                out = self._intake.push(feed.name, rows, partition, arrival.received_ns)
                 feed.newest = session.sources[feed.name].watermark
                 outlets.receipts.setdefault(feed.name, Receipts()).add(feed.newest, received)
                 outlets.write(out)
             if arrival.ends:
-                outlets.write(session.end(feed.name, partition))
+                outlets.write(self._intake.end(feed.name, partition))
             self._turned_away(session, outlets, feed, rows)
         for feed, partition, time in live.marks(session):
-            outlets.write(session.mark(feed.name, time, partition))
+            outlets.write(self._intake.mark(feed.name, time, partition))
             feed.newest = session.sources[feed.name].watermark
         for feed in live.over():
-            outlets.write(session.end(feed.name))
+            outlets.write(self._intake.end(feed.name))
         self._tell(session, outlets)
         return has_come
+
+    # ---- recordings of runs
+
+    def _note_late(self, model: str, call: int) -> None:
+        if self._recorder is not None:
+            self._recorder.late(model, call)
+
+    def _begin_recording(self, saved: Saved | None) -> None:
+        """Open the file that all is noted in, and count on from a checkpoint; raises SinkError."""
+        told = {} if saved is None else saved.report
+        self._models.go_on(told.get("calls", {}))
+        self._played = told.get("played", 0)
+        if self.record is not None:
+            self._recorder = Recorder(self.record, self._pipeline, told.get("recorded"))
+
+    def _play(
+        self, player: Player, session: "Session", feeds: Feeds, outlets: Outlets, stop: Asked
+    ) -> bool:
+        """Let all enter that was recorded, in its order; whether the sources had come to their end."""
+        if player.pipeline != self._pipeline:
+            self.report.hints.append(f"`{player.path}` was recorded with another pipeline")
+        self._saved_at = self.clock.s()
+        for number, (kind, name, partition, *more) in player.play(self._played):
+            feed = feeds.by_name.get(name)
+            if feed is None:
+                raise RunError(
+                    f"`{player.path}` has rows of `{name}`, and the pipeline has no such source"
+                )
+            if stop():
+                self._stop(session, feeds, outlets)
+            received = self.clock.ns()
+            if kind == "rows":
+                received_ns, rows = more
+                feed.report.rows_in += rows.num_rows
+                self._taken += rows.nbytes
+                outlets.write(self._intake.push(name, rows, partition, received_ns))
+                self._turned_away(session, outlets, feed, rows)
+            elif kind == "mark":
+                outlets.write(self._intake.mark(name, more[0], partition))
+            else:
+                outlets.write(self._intake.end(name, partition))
+                feed.done = feed.done or partition is None
+            feed.newest = session.sources[name].watermark
+            outlets.receipts.setdefault(name, Receipts()).add(feed.newest, received)
+            self._played = number + 1
+            self._look_after(session, feeds, outlets, None)
+        if player.is_cut_short:
+            self.report.hints.append(
+                f"`{player.path}` ends in the middle of an entry; all before was done again"
+            )
+        return feeds.are_done
+
+    def _look_after(
+        self, session: "Session", feeds: Feeds, outlets: Outlets, live: Live | None
+    ) -> None:
+        """What is due between two pushes: a look at the memory, a checkpoint, word for the terminal."""
+        if self._memory.is_due(self._taken):
+            self._look_at_memory(session, feeds, outlets)
+        self._taken = 0
+        if self._state is not None and self._is_save_due(live, outlets):
+            self._save(session, feeds, outlets)
+        self._tell(session, outlets)
 
     def _is_save_due(self, live: Live | None, outlets: Outlets) -> bool:
         """Whether the state is to be kept now: it is time, or a source or a peer waits for it."""
@@ -416,12 +503,16 @@ class Run:
         """End the run as asked, between two batches."""
         if self._state is not None:
             self._save(session, feeds, outlets)
+            outlets.linger()
+            if outlets.have_moved:  # or what they have taken since would be sent again
+                self._save(session, feeds, outlets)
         elif feeds.live:
-            self._end_here(session, outlets)
+            told = self._end_here(session, outlets)
+            raise Interrupted(f"interrupted; {told}")
         self._interrupted(outlets)
 
-    def _end_here(self, session: "Session", outlets: Outlets) -> NoReturn:
-        """Finish the files of a live run with what is final: nobody sends it again."""
+    def _end_here(self, session: "Session", outlets: Outlets) -> str:
+        """Finish the files of a live run with what is final, for nobody sends it again; what there is to say."""
         self.report.streams = session.ledger()
         if outlets.finish(lambda: False):
             outlets.prepare()
@@ -432,7 +523,7 @@ class Run:
         rows = f"{held:,} rows were" if held != 1 else "1 row was"
         what = f"; {rows} not final yet, and are in none" if held else ""
         lost = self._undelivered(outlets)
-        raise Interrupted(f"interrupted; the outputs are complete up to here{what}{lost}")
+        return f"the outputs are complete up to here{what}{lost}"
 
     def _interrupted(self, outlets: Outlets) -> NoReturn:
         outlets.linger()
@@ -461,6 +552,9 @@ class Run:
     ) -> None:
         outlets.abort()
         feeds.close()
+        if self._recorder is not None:
+            with contextlib.suppress(SinkError):
+                self._recorder.close()
         with contextlib.suppress(FlowEdgeError):  # the counts of a run cut short need not add up
             self.report.streams = session.ledger()
         self.report.models = session.models_told()
@@ -479,12 +573,13 @@ class Run:
         assert self._state is not None
         began = self.clock.s()
         outputs = outlets.prepare()
+        recorded = None if self._recorder is None else self._recorder.sync()
         self.report.streams = session.ledger()  # and it adds up, or this is no state to keep
         sources = {
             name: {
                 "position": None if f.position is None else [f.position.file, f.position.row],
                 "pushed": f.pushed, "done": f.done, "newest": f.newest, "altered": f.altered,
-                "places": f.places.state(), "live": None if f.live is None else f.live.state(),
+                "places": f.places.state(), "live": f.live.state() if f.live is not None and f.listens else f.kept,
             }
             for name, f in feeds.by_name.items()
         }  # fmt: skip
@@ -498,6 +593,9 @@ class Run:
                     "streams": self.report.streams,
                     "models": session.models_told(),
                     "swapped": {} if self._swaps is None else self._swaps.state(),
+                    "calls": self._models.calls(),
+                    "played": self._played,
+                    "recorded": recorded,
                 },
                 is_finished=is_finished,
             )
@@ -511,7 +609,7 @@ class Run:
         self._covered.append({name: one["live"] for name, one in sources.items()})
         del self._covered[:-KEPT]
         for feed in feeds.live if len(self._covered) == KEPT else ():
-            if feed.live is not None:
+            if feed.live is not None and feed.listens:
                 feed.live.covered(self._covered[0][feed.name])
         self.report.checkpoints += 1
         self.report.checkpoint_s += self.clock.s() - began

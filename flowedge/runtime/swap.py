@@ -179,7 +179,7 @@ class Swaps:
         """The model that is asked for, which has answered frames of zeros; raises ModelError."""
         model = self.load(request)
         try:
-            session.try_model(request.name, models.asked(model))
+            session.try_model(request.name, models.asked(model, request.name))
         except ModelError:
             close_models([model])
             raise

@@ -7,6 +7,9 @@ from typing import Any
 from flowedge.lang.errors import LateError
 from flowedge.runtime.clock import SYSTEM, Clock
 
+Acts = Callable[[int], bool]
+"""Whether the call of this number, from 0, is late: as it was in the run that is done again."""
+
 _left_behind: set[int] = set()
 """Calls that nobody waits for any more, and that have not come back."""
 
@@ -26,14 +29,25 @@ class Timed:
     ----------
     model : whom to ask: has ``infer``, and ``infer_within`` where it can end a call
     clock : of the run
+    again : which calls are late, in the place of the clock
+    on_late : hears the numbers of those that were
 
     Attributes
     ----------
     came_ns : when the rows came that are being worked on, by the clock
+    calls : calls with a deadline so far
     """
 
-    def __init__(self, model: Any, clock: Clock = SYSTEM) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401
+        clock: Clock = SYSTEM,
+        again: Acts | None = None,
+        on_late: Callable[[int], None] | None = None,
+    ) -> None:
         self.model, self.clock = model, clock
+        self.again, self._on_late = again, on_late
+        self.calls = 0
         self.came_ns = clock.ns()
         self._calls: _Calls | None = None
 
@@ -53,6 +67,32 @@ class Timed:
     def within(self, limit_ns: int, *, waits: bool) -> "_Bound":
         """The same model with a deadline; `waits`: the answer is waited for, and `was_late` says so."""
         return _Bound(self, limit_ns, waits=waits)
+
+    def bounded(
+        self, inputs: Sequence[Any], limit_ns: int, *, waits: bool
+    ) -> tuple[list[Any], bool]:
+        """Answers, and whether they came too late; raises LateError where nobody waits for them."""
+        number, self.calls = self.calls, self.calls + 1
+        if self.again is not None:
+            is_late = self.again(number)
+            if is_late and not waits:
+                raise LateError("it was late when this was recorded")
+            return self.infer(inputs), is_late
+        until = self.came_ns + limit_ns
+        try:
+            if waits:
+                answers, is_late = self.infer(inputs), self.clock.ns() > until
+                if is_late and self._on_late is not None:
+                    self._on_late(number)
+                return answers, is_late
+            left_s = (until - self.clock.ns()) * 1e-9
+            if left_s <= 0:
+                raise LateError(f"no time is left of its {limit_ns * 1e-6:.4g} ms")
+            return self.call(inputs, left_s), False
+        except LateError:
+            if self._on_late is not None:
+                self._on_late(number)
+            raise
 
     def call(self, inputs: Sequence[Any], left_s: float) -> list[Any]:
         """An answer within so many seconds; raises LateError."""
@@ -77,15 +117,8 @@ class _Bound:
 
     def infer(self, inputs: Sequence[Any]) -> list[Any]:
         """Answers, in time or marked as late; raises LateError."""
-        clock, until = self._timed.clock, self._timed.came_ns + self._limit_ns
-        if self._waits:
-            answers = self._timed.infer(inputs)
-            self.was_late = clock.ns() > until
-            return answers
-        left_s = (until - clock.ns()) * 1e-9
-        if left_s <= 0:
-            raise LateError(f"no time is left of its {self._limit_ns * 1e-6:.4g} ms")
-        return self._timed.call(inputs, left_s)
+        answers, self.was_late = self._timed.bounded(inputs, self._limit_ns, waits=self._waits)
+        return answers
 
 
 class _Calls:

@@ -45,6 +45,11 @@ class Partition:
         """No row before this time will come."""
         self.marked = max(self.marked, time)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no row will come."""
+        return self.marked == FOREVER
+
     def late(self, batch: Batch, is_ordered: bool) -> NDArray[np.bool_] | None:
         """Which rows are late, None if none is; the newest time moves on."""
         time, before = batch.time, self.watermark

@@ -125,12 +125,17 @@ class SourceNode(Node):
             self._block(block, partition, part, received_ns)
 
     def mark(self, time: int, partition: str) -> None:
-        """No row of this partition before `time` will come."""
+        """No row of this partition before `time` will come; one that has ended is forgotten."""
         self.partition(partition).mark(time)
         self._advance(None)
+        if time == FOREVER:
+            self._forget_ended()
 
     def end(self, partition: str | None) -> None:
-        """No row at all will come, of one partition or of any."""
+        """No row at all will come, of one partition or of any.
+
+        Once all have ended, others may still begin: the watermark stays where the newest row has brought it.
+        """
         if partition is not None:
             self.mark(FOREVER, partition)
             return
@@ -152,6 +157,19 @@ class SourceNode(Node):
         if found is None:
             found = self.partitions[name] = self._new_partition()
         return found
+
+    def _forget_ended(self) -> None:
+        """Let go of partitions of which no row waits: connections come and go without end."""
+        if self.has_ended or self.settle.notes_refused:  # which notes partitions by their place
+            return
+        over = [n for n, part in self.partitions.items() if part.has_ended and not part.waiting]
+        for name in over:
+            del self.partitions[name]
+
+    @property
+    def newest(self) -> int:
+        """The newest time of any row so far [ns]."""
+        return max(self._newest, *(part.newest for part in self.partitions.values()), NEVER)
 
     # ---- the short way, for `flowedge.session.express`
 
@@ -384,15 +402,21 @@ class SourceNode(Node):
     def _advance(self, ready: Batch | None) -> None:
         """Let go what the watermarks allow, in the order (time, partition, sequence)."""
         parts = self.partitions
-        if len(parts) == 1:
+        all_over = not self.has_ended and self._may_go_on
+        if len(parts) == 1 and not all_over:
             (part,) = parts.values()
             batch = ready if ready is not None else part.release(FOREVER)
             watermark = part.watermark
         else:
             ordered = [part for _, part in sorted(parts.items(), key=lambda i: i[0].encode())]
-            watermark = min(part.watermark for part in ordered)
+            watermark = self._reached if all_over else min(part.watermark for part in ordered)
+            limits = (
+                [watermark - 1] * len(ordered)
+                if all_over
+                else turns([p.watermark for p in ordered])
+            )
             out = []
-            for part, limit in zip(ordered, turns([p.watermark for p in ordered]), strict=True):
+            for part, limit in zip(ordered, limits, strict=True):
                 free = part.release(limit)
                 if free is not None:
                     out.append(free)
@@ -410,6 +434,21 @@ class SourceNode(Node):
             # Between the blocks of a large release the watermark is that of the rows passed on.
             here = watermark if stop == batch.n else min(watermark, self._between(batch, stop))
             self._settled(batch.slice(start, stop), here)
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether all partitions have ended, and the order of their rows is not that of the whole."""
+        if self.spec.sort_first or self.spec.always:
+            return False
+        return all(part.has_ended for part in self.partitions.values())
+
+    @property
+    def _reached(self) -> int:
+        """The watermark of a source whose partitions have all ended."""
+        newest = max((p.newest for p in self.partitions.values()), default=NEVER)
+        return (
+            self._passed_on if newest == NEVER else max(self._passed_on, newest - self.spec.late_ns)
+        )
 
     def _between(self, batch: Batch, stop: int) -> int:
         """The watermark after the rows before `stop`, while the next ones are about to come."""

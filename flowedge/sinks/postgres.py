@@ -25,6 +25,8 @@ _NEVER = (
     "is not permitted to log in", "permission denied", "invalid percent-encoded", "unexpected character", "missing key",
 )  # fmt: skip
 """Words of a server in English that say of a connection that it will never come; the driver hands no code on."""
+_IO = 10
+"""The driver's status of an error between it and the server (ADBC_STATUS_IO)."""
 _PASSES = ("08000", "08003", "08006", "40", "53", "55006", "55P03", "57", "58", "25006")
 """Classes of SQLSTATE that may pass: connections, conflicts, a full disk, shutting down, a lock, a standby."""
 
@@ -202,6 +204,8 @@ class Postgres(TableSink):
         except self._error as error:
             raise self._told(error) from None
 
+    # There is no `interrupt`: asking a server that stands still to cancel (PQcancel) waits for it as well.
+
     # ---- what the server says
 
     _error: Any = ()
@@ -224,7 +228,7 @@ class Postgres(TableSink):
     def _told(self, error: Any, *, is_making: bool = False) -> Exception:  # noqa: ANN401  # of the driver
         """What an error of a statement means: it may pass, or not."""
         code, said = error.sqlstate or "", _said(error)
-        is_gone = not code and "[libpq]" in str(error)
+        is_gone = not code and int(error.status_code) == _IO
         if is_gone or code.startswith(_PASSES) or (is_making and code == "23505"):
             return Unreachable(said)
         return SinkError(f"{self.where} refuses the rows: {said}")

@@ -44,12 +44,14 @@ class RemoteSink(Sink):
         as the rows; it is then given only rows that a checkpoint on the disk covers, so that no row of it is ever computed another
         time. ``at least once``: rows whose fate is not known are delivered again. ``at most once``: they are not.
     most_rows : of one `deliver`; what waits is joined up to it, so that batches grow by themselves under load
+    ways : options that say how the peer is reached, and not what goes where: a state can be gone on from with others
     stream : names this stream of rows at the peer, and no other one ever: random, kept in the checkpoints
     pipeline : digest of the pipeline, for people who look there
     """
 
     guarantee: ClassVar[Guarantee] = "at least once"
     most_rows: ClassVar[int] = 65_536
+    ways: ClassVar[frozenset[str]] = frozenset({"user", "password", "ca", "cert", "key", "sslmode"})
     writes_files = False
     stream = ""
     pipeline = ""

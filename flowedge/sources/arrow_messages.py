@@ -101,7 +101,7 @@ class Messages:
     """
 
     path: str
-    data: mmap.mmap | bytes
+    data: mmap.mmap | bytes | memoryview
     trusted: bool
 
     def pieces(self, *, is_file: bool) -> Iterator[Piece]:
@@ -113,6 +113,37 @@ class Messages:
         ValueError : no such metadata
         """
         return self._of_file() if is_file else self._of_stream()
+
+    def body(self) -> int:
+        """Bytes of the body behind the metadata, which is all that is there; raises SourceError, ValueError."""
+        message, _ = self._message(0)
+        body = 0 if message is None else message.value(3, "<q")
+        if body < 0:
+            raise ValueError("a body of negative length")
+        return body
+
+    def only(self) -> tuple[int, Piece | None, tuple[int, bool]]:
+        """What the one message that is there says, with its body.
+
+        Returns
+        -------
+        kind : 1 a schema, 2 a dictionary, 3 a batch
+        piece : of a dictionary or a batch
+        dictionary : its number, and whether it goes on with what is known of it
+
+        Raises
+        ------
+        SourceError : more than `LIMITS`
+        ValueError : no such metadata
+        """
+        message, begin = self._message(0)
+        if message is None:
+            raise ValueError("it has no message")
+        kind, header = message.value(1, "<B"), message.table(2)
+        number = (0, False)
+        if kind == _DICTIONARY and header is not None:
+            number = (header.value(0, "<q"), bool(header.value(2, "<B")))
+        return kind, self._piece(message, begin), number
 
     def _of_stream(self) -> Iterator[Piece]:
         at = 0
@@ -134,7 +165,7 @@ class Messages:
         size = int.from_bytes(data[-_TAIL:-6], "little", signed=True)
         if not 0 < size <= len(data) - _TAIL:
             raise ValueError("its footer has no such length")
-        raw = data[-_TAIL - size : -_TAIL]
+        raw = bytes(data[-_TAIL - size : -_TAIL])
         footer = _Table(raw, int.from_bytes(raw[:4], "little"))
         blocks = [footer.structs(field, _BLOCK_BYTES) for field in (2, 3)]
         self._check_metadata(size - sum(map(len, blocks)))
@@ -160,7 +191,7 @@ class Messages:
         if not 0 < length <= len(self.data) - at:
             raise ValueError("a message ends outside it")
         self._check_metadata(length)
-        raw = self.data[at : at + length]
+        raw = bytes(self.data[at : at + length])
         return _Table(raw, int.from_bytes(raw[:4], "little")), at + length
 
     def _piece(self, message: _Table, begin: int) -> Piece | None:

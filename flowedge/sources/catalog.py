@@ -1,9 +1,10 @@
 """Which sources there are: found by walking the folder, imported only when asked for."""
 
 from flowedge.sources.contract import connector
+from flowedge.sources.live import LiveSource
 from flowedge.types.connectors import ConnectorInfo
 
-PLANNED = ("nats", "http", "tcp", "udp", "unix", "serial", "video", "dir")
+PLANNED = ("nats", "http", "video")
 """Part of the language, but this version has no such connector yet."""
 
 
@@ -25,9 +26,11 @@ def catalogue() -> dict[str, ConnectorInfo]:
             source.extra,
             needs_address=source.needs_address,
             is_live=source.is_live,
+            comes_again=source.comes_again if issubclass(source, LiveSource) else None,
             converts=source.converts,
             describes_itself=source.describes_itself,
             received=source.received,
+            mistakes=source.mistakes,
         )
     for name in PLANNED:
         out.setdefault(

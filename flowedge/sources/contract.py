@@ -140,6 +140,8 @@ class Source(ABC):
     """Says its columns and types before the run; of others the pipeline has to declare them."""
     converts: ClassVar[bool] = False
     """Reads text, and gives each field the type that is declared."""
+    mistakes: ClassVar[OnError] = "stop"
+    """What becomes of rows that cannot be read, where ``on error`` does not say it."""
     received: ClassVar[str] = ""
     """The raw field that says when a row came; empty: none."""
 

@@ -14,7 +14,7 @@ from flowedge.sources.mqtt import Mqtt
 from flowedge.sources.payloads import PayloadError, Rejected
 from flowedge.sources.payloads.columns import array_of
 from flowedge.sources.payloads.rows import shown
-from flowedge.sources.payloads.values import MisfitError
+from flowedge.sources.payloads.values import MisfitError, nearest_of
 from flowedge.types.connectors import Option, Signature
 
 _STAMP = pa.timestamp("ns", "UTC")
@@ -89,7 +89,9 @@ class Edgex(Mqtt):
             raise SourceError(
                 f"`edgex`: a reading has no `{wrong}`; it has {', '.join(READINGS.names)}"
             )
-        self._events = _Events(schema, beside, self.given["device"], by_reading=rows == "readings")
+        self._events = _Events(
+            schema, beside, self.given["device"], self.fitting, by_reading=rows == "readings"
+        )
         return self._events
 
     def told(self) -> dict[str, int]:
@@ -108,12 +110,19 @@ class _Events:
     """
 
     def __init__(
-        self, schema: pa.Schema, beside: set[str], device: str, *, by_reading: bool
+        self,
+        schema: pa.Schema,
+        beside: set[str],
+        device: str,
+        fitting: Mapping[str, str],
+        *,
+        by_reading: bool,
     ) -> None:
         self.schema = schema
         self.rejected: list[Rejected] = []
         self.others = 0
-        self._beside, self._device, self._by_reading = beside, device, by_reading
+        self._fitting, self._device, self._by_reading = fitting, device, by_reading
+        self._altered: dict[str, tuple[int, int]] = {}
         self._columns: list[list[Any]] = [[] for _ in schema]
         self._seen = 0
         apart = {*beside, *_EVENT, Edgex.received}
@@ -130,15 +139,23 @@ class _Events:
             except PayloadError as error:
                 self._turn_away(str(error), payload)
 
+    def prepare(self) -> None:
+        """Nothing has to be loaded."""
+
+    def take_altered(self) -> dict[str, tuple[int, int]]:
+        """By field how many values became missing, and how many the nearest that fits, since the last call."""
+        found, self._altered = self._altered, {}
+        return found
+
     def take(self) -> pa.RecordBatch:
         """The rows since the last call."""
         arrays = [array_of(v, f.type) for v, f in zip(self._columns, self.schema, strict=True)]
         self._columns = [[] for _ in self.schema]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def _turn_away(self, reason: str, what: Any) -> None:  # noqa: ANN401
+    def _turn_away(self, reason: str, what: Any, *, by_policy: bool = False) -> None:  # noqa: ANN401
         self._seen += 1
-        self.rejected.append(Rejected(self._seen, reason, shown(what)))
+        self.rejected.append(Rejected(self._seen, reason, shown(what), by_policy))
 
     def _event(self, event: Event, about: dict[str, Any]) -> None:
         if self._device and event.device != self._device:
@@ -165,6 +182,7 @@ class _Events:
             **about,
             **{name: tell(event) for name, tell in _EVENT.items() if name in self.schema.names},
         }
+        changed: list[tuple[str, bool]] = []
         first = wanted[0] if wanted else event.readings[0] if event.readings else None
         row[Edgex.received] = event.origin_ns if first is None else first.origin_ns
         for reading in wanted:
@@ -176,8 +194,17 @@ class _Events:
             try:
                 row[name] = fitted(reading, self._resources[name])
             except MisfitError as error:
-                self._turn_away(f"`{name}` is not {error}", reading._asdict())
-                return
+                policy = self._fitting.get(name)
+                if policy not in ("null", "clamp"):
+                    told, by_policy = f"`{name}` is not {error}", policy == "reject"
+                    self._turn_away(told, reading._asdict(), by_policy=by_policy)
+                    return
+                kind = self._resources[name]
+                row[name] = nearest_of(reading.value, kind) if policy == "clamp" else None
+                changed.append((name, row[name] is not None))
+        for name, is_near in changed:
+            nulled, clamped = self._altered.get(name, (0, 0))
+            self._altered[name] = (nulled + (not is_near), clamped + is_near)
         self._add(row)
 
     def _add(self, row: Mapping[str, Any]) -> None:

@@ -36,8 +36,12 @@ class Inbox(Generic[Message]):
 
     def put(self, message: Message, size: int) -> None:
         """Let a message of `size` bytes wait."""
+        self.put_all([message], size)
+
+    def put_all(self, messages: list[Message], size: int) -> None:
+        """Let messages of `size` bytes together wait."""
         with self._lock:
-            self._waiting.append(message)
+            self._waiting += messages
             self.nbytes += size
         self._ring()
 

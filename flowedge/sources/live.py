@@ -42,7 +42,8 @@ class Bell:
 
     def ring(self) -> None:
         """Something has come."""
-        self._event.set()
+        if not self._event.is_set():
+            self._event.set()
 
     def wait(self, most_s: float) -> bool:
         """Wait until it rings, so many seconds at most; whether it has rung since the last call."""
@@ -84,6 +85,12 @@ class LiveSource(Source):
     describes_itself: ClassVar[bool] = False
     asks_again: ClassVar[bool] = False
     """What was not `covered` comes again after a restart."""
+
+    @classmethod
+    def comes_again(cls, options: Mapping[str, Any]) -> bool:
+        """Whether that holds with these options, as given."""
+        del options
+        return cls.asks_again
 
     @abstractmethod
     def begin(self, shell: Shell, state: Mapping[str, Any] | None) -> None:

@@ -52,11 +52,14 @@ class MessageSource(LiveSource):
             raise SourceError(f"`{self.name}` has no `{unknown[0]}`; of a message it knows {known}")
         inside = pa.schema([f for f in declared if f.name not in beside])
         return Decoder(
-            inside, self.given["format"], extra=pa.schema([f for f in declared if f.name in beside])
-        )
+            inside, self.given["format"], extra=pa.schema([f for f in declared if f.name in beside]),
+            fitting={name: policy for name, policy in self.fitting.items() if name in inside.names},
+        )  # fmt: skip
 
     def turned_away(self, decoder: Decoder, where: Sequence[str] | str) -> pa.RecordBatch | None:
         """What the decoder turned away, for the quarantine; raises SourceError under ``on error stop``."""
+        for name, (nulled, clamped) in decoder.take_altered().items():
+            self.rejects.alter(name, nulled=nulled, clamped=clamped)
         rejected = decoder.rejected
         if not rejected:
             return None

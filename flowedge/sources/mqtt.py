@@ -31,7 +31,7 @@ class Mqtt(MessageSource):
     """Listen to an MQTT broker: ``mqtt("mqtts://host/{site}/{device}/imu", qos=1)``.
 
     Behind the host stands the filter of topics, with ``+`` and ``#`` of MQTT; a level in braces matches any and becomes
-    the text of the declared key column. MQTT 5, or 3.1.1 with ``version="3.1.1"``. Each payload is a reading, a list of them, or
+    the text of the declared key column. MQTT 5 or 3.1.1. Each payload is a reading, a list of them, or
     columns (``docs/payloads.md``). Of the message itself there are the raw fields ``_topic``, ``_received`` (the time of a row, where
     the source declares none), ``_qos`` and ``_retained``.
 
@@ -65,6 +65,11 @@ class Mqtt(MessageSource):
         except ValueError as error:
             raise SourceError(f"`mqtt`: {error}") from None
 
+    @classmethod
+    def comes_again(cls, options: Mapping[str, Any]) -> bool:
+        """Whether the broker keeps what was not acknowledged."""
+        return bool(options.get("qos", 0))
+
     @property
     def captures(self) -> tuple[str, ...]:
         """Key columns captured from the topic."""
@@ -81,6 +86,8 @@ class Mqtt(MessageSource):
         ]
         self._inbox: Inbox[_Message | bool] = Inbox(shell.bell.ring)
         self._wall = shell.wall
+        self._fresh: list[_Message | bool] = []
+        self._fresh_bytes = 0
         self._number = self._doubled = self._lost_sessions = 0
         self._waiting: deque[tuple[int, int, int]] = deque()
         self._known: dict[int, int] = {}
@@ -94,30 +101,38 @@ class Mqtt(MessageSource):
             self._last = list(self._known)
         try:
             # Of QoS 2, Paho answers the first step at once, after which the broker may forget what is safe nowhere yet.
-            qos = min(given["qos"], 1) if self._is_kept else given["qos"]
+            self._qos = min(given["qos"], 1) if self._is_kept else given["qos"]
             kept_s = int(given["session"]) if self._is_kept else 0
             self._login = login_of(given, self._peer, name, kept_s)
             self._link = Link(
-                self._peer, self._login, topics=[(self._filter, qos)], on_message=self._came,
+                self._peer, self._login, topics=[(self._filter, self._qos)], on_message=self._came, on_drained=self._drained,
                 on_up=self._up, on_change=shell.bell.ring, has_room=lambda: self._inbox.has_room,
             )  # fmt: skip
         except (SecretError, ValueError) as error:
             raise SourceError(f"`mqtt` {self._peer}: {error}") from None
         except ImportError:
             raise SourceError("`mqtt` needs paho-mqtt; `pip install 'flowedge[mqtt]'`") from None
+        self._decoder.prepare()
         self._link.start()
 
     def _came(self, message: Any) -> None:  # noqa: ANN401  # in the thread of the client
-        payload = bytes(message.payload)
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        about = (self._wall(), message.mid, message.qos, message.dup, message.retain)
-        self._inbox.put((topic, payload, *about), len(payload) + _OVERHEAD)
+        payload = bytes(message.payload)
+        self._fresh.append((topic, payload, self._wall(), message.mid, message.qos, message.dup, message.retain))  # fmt: skip
+        self._fresh_bytes += len(payload) + _OVERHEAD
+
+    def _drained(self) -> None:  # in the thread of the client
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            size, self._fresh_bytes = self._fresh_bytes, 0
+            self._inbox.put_all(fresh, size)
 
     def _up(self, has_session: bool) -> None:  # in the thread of the client
-        self._inbox.put(has_session, 0)
+        if self._qos:
+            self._inbox.put(has_session, 0)
 
     def take(self) -> list[Arrival]:
         """The rows of the messages that have come; raises SourceError."""
@@ -126,7 +141,9 @@ class Mqtt(MessageSource):
         if link.refused:
             raise SourceError(f"`mqtt` {self._peer}: the broker refuses: {link.refused}")
         had_room = self._inbox.has_room
-        found = [m for m in self._inbox.take() if self._is_new(m)]
+        found = self._inbox.take()
+        if self._qos:
+            found = [m for m in found if self._is_new(m)]
         if not had_room:
             link.wake()
         if not found:
@@ -149,9 +166,15 @@ class Mqtt(MessageSource):
         """A level of each topic, as the type that is declared; missing where it does not fit."""
         assert self.declared is not None
         level = self._levels[name]
-        texts = [t.split("/", level + 1)[level] if t.count("/") >= level else None for t in topics]
+        packed = pa.array(topics, pa.string()).dictionary_encode()
+        found = [
+            t.split("/", level + 1)[level] if t.count("/") >= level else None
+            for t in packed.dictionary.to_pylist()
+        ]
         kind = self.declared.field(name).type
-        return texts if pa.types.is_string(kind) else convert(pa.array(texts, pa.string()), kind)[0]
+        texts = pa.array(found, pa.string())
+        values = texts if pa.types.is_string(kind) else convert(texts, kind)[0]
+        return values.take(packed.indices)
 
     def _is_new(self, message: _Message | bool) -> bool:
         """Whether a message has not been taken before; of those above QoS 0 it is noted that they are."""

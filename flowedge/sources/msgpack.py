@@ -46,15 +46,15 @@ class Msgpack(FileSource):
     ) -> Iterator[pa.RecordBatch]:
         """Batches of about `BATCH_ROWS` rows, or of 4 MiB of payloads."""
         schema = self.schema_of(path)
-        decoder = Decoder(schema, "msgpack")
+        decoder = Decoder(schema, "msgpack", fitting=self.fitting)
         passed = size = 0
         for payloads in _groups(_payloads(path)):
             decoder.add_many(payloads)
             size += sum(map(len, payloads))
-            if decoder.rejected and self.on_error == "stop":
-                number, reason, shown = decoder.rejected[0]
+            bad = next((r for r in decoder.rejected if not r.by_policy), None)
+            if bad is not None and self.on_error == "stop":
                 raise SourceError(
-                    f"`{path}` reading {number}: {reason}: `{shown}`; mend it, or add `on error skip` to the source"
+                    f"`{path}` reading {bad.number}: {bad.reason}: `{bad.text}`; mend it, or add `on error skip` to the source"
                 )
             if decoder.rows >= BATCH_ROWS or size >= _MOST_BYTES:
                 yield from self._rest(path, decoder, passed, skip, columns)
@@ -70,9 +70,11 @@ class Msgpack(FileSource):
         """What the decoder holds, without rows that were read before."""
         batch = decoder.take()
         self._taken = batch.num_rows
-        for rejected in decoder.rejected:
-            self.rejects.add(path, *rejected)
+        for bad in decoder.rejected:
+            self.rejects.add(path, bad.number, bad.reason, bad.text)
         decoder.rejected = []
+        for name, (nulled, clamped) in decoder.take_altered().items():
+            self.rejects.alter(name, nulled=nulled, clamped=clamped)
         behind = passed + batch.num_rows
         if passed < skip:
             self.rejects.forget()

@@ -72,6 +72,12 @@ def find(
     return found
 
 
+def matches(address: str, wanted: Sequence[str] | None = None) -> list[Found]:
+    """As `find`, of whatever is there: nothing is refused, and nothing may match."""
+    names = captured_names(address, wanted)
+    return sorted(_walk(address, names, directories=False), key=lambda f: os.fsencode(f.path))
+
+
 def check_file(path: str, *, directories: bool = False) -> None:
     """Refuse what cannot be read: nothing there, a directory, no permission, an empty file.
 

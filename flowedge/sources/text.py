@@ -15,8 +15,17 @@ _WORDS = {
 }  # fmt: skip
 
 
+class TooManyError(Exception):
+    """More cells would not go than the caller wants to hear of: each takes some 100 µs to find."""
+
+
 def convert(
-    cells: pa.Array, kind: pa.DataType, *, time_format: str = "", decimal: str = "."
+    cells: pa.Array,
+    kind: pa.DataType,
+    *,
+    time_format: str = "",
+    decimal: str = ".",
+    most: int | None = None,
 ) -> tuple[pa.Array, list[int]]:
     """Cells of text or bytes as values of a type.
 
@@ -26,11 +35,16 @@ def convert(
     kind : what they become; times are read as ISO 8601, with or without a zone
     time_format : of `strptime`, in the place of ISO 8601
     decimal : the sign between whole and fraction
+    most : cells that may not go; None: any number
 
     Returns
     -------
     values : of the type `kind`; null where the cell is missing or would not go
     bad : places of the cells that would not go, in order
+
+    Raises
+    ------
+    TooManyError : more than `most`
     """
     bad: list[int] = []
 
@@ -41,6 +55,8 @@ def convert(
         except (pa.ArrowException, ValueError):
             if len(part) == 1:
                 bad.append(at)
+                if most is not None and len(bad) > most:
+                    raise TooManyError from None
                 return [pa.nulls(1, kind)]
         middle = len(part) // 2
         return go(part.slice(0, middle), at) + go(part.slice(middle), at + middle)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flowedge.runtime.report import Report, SourceReport
+from flowedge.runtime.report import Report, SinkReport, SourceReport
 
 
 class Bar:
@@ -54,6 +54,11 @@ def progress(report: Report, seconds: float) -> str:
             f"latency p50 {milliseconds(slowest['p50_ms'])}, p99 {milliseconds(slowest['p99_ms'])}"
         )
     words += [f"{_count(n)} {fate}" for fate, n in losses(report).items() if n]
+    words += [
+        f"`{name}` is away ({s.peer.away}), {_count(s.peer.waiting)} rows wait"
+        for name, s in report.sinks.items()
+        if s.peer is not None and s.peer.away
+    ]
     return " · ".join(words)
 
 
@@ -114,6 +119,7 @@ def summary(report: Report) -> str:
         if sink.latency:
             late = f", latency p50 {milliseconds(sink.latency['p50_ms'])}, p99 {milliseconds(sink.latency['p99_ms'])}"
         lines.append(f"sink {name}: {_rows(sink.rows)} to {where}{size}{many}{late}")
+        lines += _peer(sink)
     lines += model_lines(report)
     lines += report.hints
     if report.resumed_from:
@@ -165,6 +171,22 @@ def _shadow(told: dict[str, Any] | None) -> list[str]:
             words.append(f"`{name}` apart by {one['mean_difference']:.3g} on average, {one['largest_difference']:.3g} at most")  # fmt: skip
     failed = f", {told['failed']:,} failed" if told["failed"] else ""
     return [f"shadow {told['model']}: {told['frames']:,} frames{failed}: {'; '.join(words) or 'nothing to compare'}"]  # fmt: skip
+
+
+def _peer(sink: SinkReport) -> list[str]:
+    """How often a peer was away, and what that cost; nothing where all went well."""
+    peer = sink.peer
+    if peer is None or not (peer.outages or peer.lost or peer.waiting):
+        return []
+    words = []
+    if peer.outages:
+        times = "once" if peer.outages == 1 else f"{peer.outages:,} times"
+        words.append(f"was away {times}, tried {peer.attempts:,} times")
+    if peer.lost:
+        words.append(f"{_rows(peer.lost)} may be lost")
+    if peer.waiting:
+        words.append(f"{_rows(peer.waiting)} not delivered" + (f": {peer.away}" if peer.away else ""))  # fmt: skip
+    return [f"  {sink.connector}: {', '.join(words)}"]
 
 
 FATES = {

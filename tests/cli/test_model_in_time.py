@@ -142,3 +142,14 @@ def test_a_model_that_cannot_answer_at_all_is_told_before_the_first_row(place, t
         in shown
     )
     assert not (tmp_path / "out.arrow").exists()
+
+
+def test_a_run_done_again_is_late_where_it_was(place, tmp_path):
+    code, shown, _, labels = place(NO, "isolated", "--speed", "1x", "--record", "r.rec")
+    assert code == 0, shown
+    assert labels[3] == "no"
+    code, shown, report, again = place(NO, "isolated", "--as-recorded", "r.rec")
+    assert code == 0, shown
+    assert again == labels
+    (told,) = report["models"].values()
+    assert told["missed"] == 1

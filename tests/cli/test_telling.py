@@ -2,6 +2,7 @@
 
 import io
 import json
+import sqlite3
 import time
 
 import numpy as np
@@ -11,10 +12,10 @@ from rich.console import Console
 from support.command import cli, recording
 
 from flowedge.runtime.latency import Latencies, Receipts, first_times
-from flowedge.runtime.report import Report, SinkReport, SourceReport
+from flowedge.runtime.report import PeerReport, Report, SinkReport, SourceReport
 from flowedge.runtime.threads import Ahead, Behind
 from flowedge.ui.page import Page
-from flowedge.ui.progress import milliseconds, progress
+from flowedge.ui.progress import milliseconds, progress, summary
 
 FLOW = """
 source s from simulate.vibration(seconds=20 s)
@@ -208,3 +209,28 @@ def test_a_leap_in_time_is_told(tmp_path):
         'source s (time, v: f64) from arrow("in.arrow")\nsink s to csv("o.csv")\n'
     )
     assert "1 leaps of more than a year in time" in cli("run", "p.flow", cwd=tmp_path)[1]
+
+
+def test_a_peer_that_is_away_is_told():
+    peer = PeerReport("exactly once", delivered=10, waiting=1234, attempts=4, outages=2, away="connection refused")  # fmt: skip
+    report = Report(sinks={"s": SinkReport("postgres", "postgresql://h/db", 1244, peer=peer)})
+    assert progress(report, 1.0).endswith("`s` is away (connection refused), 1234 rows wait")
+    assert "  postgres: was away 2 times, tried 4 times, 1,234 rows not delivered: connection refused" in summary(report)  # fmt: skip
+    assert '"guarantee": "exactly once"' in report.as_json()
+    peer.away, peer.waiting, peer.outages = "", 0, 0
+    assert "away" not in summary(report) + progress(report, 1.0)
+
+
+def test_rows_reach_a_database_from_the_command_line(tmp_path):
+    recording(tmp_path / "in.arrow")
+    (tmp_path / "p.flow").write_text(
+        'source s (time, v: f64) from arrow("in.arrow")\nsink s to sqlite("h.db", table="t") buffer 1 [MB] on disk\n'
+    )
+    code, _, told = cli("run", "p.flow", "--checkpoint", "state", cwd=tmp_path)
+    assert code == 0, told
+    code, out, _ = cli("explain", "p.flow", cwd=tmp_path)
+    assert code == 0
+    assert "waits    up to 1 MB of rows on the disk while it is away" in out
+    database = sqlite3.connect(tmp_path / "h.db")
+    assert database.execute("select count(*), sum(v) from t").fetchall() == [(5, 10.0)]
+    database.close()

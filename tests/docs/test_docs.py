@@ -61,6 +61,9 @@ def test_an_example_runs(text, kind, files, tmp_path, monkeypatch):
             "FE291",
         }
         return
+    if kind == "live":  # tests/live/test_pages.py runs it
+        compile_flow(text=text)
+        return
     if kind == "wrong":
         with pytest.raises(FlowError):
             compile_flow(text=text)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from world import problems
+from world import graph_of, problems
 
 HERE = Path(__file__).parents[2].parent / "shared" / "flows"
 LATER = {"FE290", "FE291"}
@@ -34,3 +34,23 @@ def test_the_pipelines_are_there():
 def test_a_pipeline_of_the_specification_checks(path):
     found = {d.code for d in problems(path.read_text(encoding="utf-8")) if d.severity == "error"}
     assert found - LATER == ALSO.get(path.stem, set())
+
+
+@pytest.mark.parametrize(
+    ("clause", "code", "told"),
+    [
+        ('to arrow("o.arrow") buffer 1 [GB] on disk', "FE705", "has no peer that may be away"),
+        ('to table("db") buffer 3 s on disk', "FE302", "a buffer has a size"),
+        ('to table("db") buffer 3 on disk', "FE302", "a buffer has a size"),
+        ('to table("db://me:word@host/x")', "FE704", "a password in the address"),
+    ],
+)
+def test_what_a_sink_with_a_peer_refuses(clause, code, told):
+    (found,) = problems(f'source a (time, v: f64) from arrow("in.arrow")\nsink a {clause}\n')
+    assert (found.code, told in found.message) == (code, True), found
+
+
+def test_a_buffer_is_bytes():
+    graph = graph_of('source a (time, v: f64) from arrow("in.arrow")\nsink a to table("db://me@host") buffer 2 [MB] on disk\n')  # fmt: skip
+    assert graph.nodes[-1].buffer_bytes == 2_000_000
+    assert graph.nodes[-1].guarantee == "exactly once"

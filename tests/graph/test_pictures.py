@@ -1,5 +1,6 @@
 """What `explain` says and what is drawn."""
 
+import re
 from xml.etree import ElementTree as ET
 
 from world import graph_of
@@ -65,6 +66,31 @@ def test_what_is_promised_depends_on_the_sink():
     ]
     assert "durable  synced at the first checkpoint after each 5 s" in told
     assert "durable  never synced" in told
+
+
+def test_what_is_promised_depends_on_the_peer_and_on_who_can_be_asked_again():
+    text = SOURCES + (
+        'source f (time, v: f64) from feed("x")\n'
+        'sink a to table("db") buffer 1 [GB] on disk\n'
+        'sink a to queue("q") durability os as often\n'
+        'sink b to queue("q", qos=0)\n'
+        'sink f to table("db")\n'
+    )
+    told = explain(graph_of(text))
+    table = told[told.index("guarantees") :].splitlines()
+    cells = [re.split(" {2,}", line.strip()) for line in table[2:6]]
+    none = "no promise: sent once, and what is sent as the connection breaks is lost"
+    gone = "at most once: what came since the last checkpoint is not asked for again"
+    lost = "may lose what the system has not written yet, often 30 s"
+    assert cells == [
+        ["a", "a", "exactly once", "exactly once"],
+        ["a", "often", "at least once", lost],
+        ["b", "b", none, none],
+        ["f", "f", gone, gone],
+    ]
+    assert "a killed run that begins again adds its rows again" in table[6]
+    assert "waits    up to 1 GB of rows on the disk while it is away" in told
+    assert "waits    as many rows as there is room for" in told
 
 
 SOURCES = (

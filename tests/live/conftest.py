@@ -1,21 +1,15 @@
 """A cache for all commands of these tests, and a broker for each that asks."""
 
-import os
-
 import pytest
+from support.kernels import shared_cache
 from support.services import mosquitto
 
 
 @pytest.fixture(autouse=True, scope="session")
 def cache_apart(tmp_path_factory):
     """Processes started by these tests find their kernels here."""
-    before = os.environ.get("FLOWEDGE_CACHE")
-    os.environ["FLOWEDGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["FLOWEDGE_CACHE"]
-    else:
-        os.environ["FLOWEDGE_CACHE"] = before
+    with shared_cache(tmp_path_factory):
+        yield
 
 
 @pytest.fixture

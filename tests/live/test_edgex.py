@@ -189,6 +189,21 @@ def test_what_is_declared_and_is_not_there_is_refused():
     assert "is read twice" in bad[0]
 
 
+def test_policies_say_what_becomes_of_values_that_do_not_fit():
+    declared = pa.schema([("x", pa.int8()), ("y", pa.int8())])
+    messages = [request([reading("Int16", "300"), reading("Int16", "300", "y")])]
+    source = Edgex("mqtt://127.0.0.1:1883", declared=declared, fitting={"x": "clamp", "y": "null"})
+    decoder = source.decoder()
+    decoder.add_many(messages, {})
+    assert decoder.take().to_pylist() == [{"x": 127, "y": None}]
+    assert decoder.take_altered() == {"x": (0, 1), "y": (1, 0)}
+    source = Edgex("mqtt://127.0.0.1:1883", declared=declared, fitting={"x": "reject"})
+    decoder = source.decoder()
+    decoder.add_many(messages, {})
+    assert decoder.take().num_rows == 0
+    assert [r.by_policy for r in decoder.rejected] == [True]
+
+
 class Listener:
     """A source by itself, on a broker."""
 

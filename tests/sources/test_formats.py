@@ -530,9 +530,9 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
     ):
         assert not known[name].planned
         assert known[name].doc.endswith(".")
-    assert known["mqtt"].planned
+    assert known["edgex"].planned
     assert known["wfdb"].extra == "wfdb"
-    assert catalog.get("mqtt") is None
+    assert catalog.get("edgex") is None
     assert catalog.get("paths") is None
 
 

@@ -54,6 +54,18 @@ def test_bad_readings_stop_or_are_kept(tmp_path):
     assert kept["reason"].to_pylist() == ["`v` is not a number", "a text is not UTF-8"]
 
 
+def test_values_that_do_not_fit_go_by_what_the_pipeline_says(tmp_path):
+    path = tmp_path / "a.msgpack"
+    path.write_bytes(msgpack.packb([{"n": 300, "k": 1}, {"n": 1, "k": 300}]))
+    schema = pa.schema([("n", pa.uint8()), ("k", pa.int8())])
+    one = source(path, schema, fitting={"n": "clamp", "k": "reject"})
+    assert [r for b, _ in one.batches() for r in b.to_pylist()] == [{"n": 255, "k": 1}]
+    assert one.rejects.take_altered() == {"n": (0, 1)}
+    assert one.rejects.take()["reason"].to_pylist() == [
+        "`k` is not a whole number that fits into int8"
+    ]
+
+
 def test_a_file_that_cannot_be_cut_into_payloads_is_said(tmp_path):
     path = tmp_path / "a.msgpack"
     path.write_bytes(msgpack.packb({"v": 1.0})[:-1])

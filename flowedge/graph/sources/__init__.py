@@ -131,6 +131,8 @@ def source(c: Checker, decl: Decl) -> Flow:
     is_signal = rate_hz is not None and not tree.at_most
     live = bool(opening and opening.info and opening.info.is_live)
     settings(c, clauses, scope, d, is_signal, live, tree)
+    if opening is not None and opening.info is not None:
+        d.rest.setdefault("on_error", opening.info.mistakes)
     valid = validity(c, tree, scope, d, decl, wild=wild)
     out = Stream(columns=tuple(d.columns), keys=tuple(d.keys), shape="signal" if is_signal else "rows", rate_hz=rate_hz, has_time=not d.always,
                  in_order=not (d.rest.get("late_per_key") and d.keys), wait_s=_wait(d), is_live=live)  # fmt: skip
@@ -147,10 +149,12 @@ def source(c: Checker, decl: Decl) -> Flow:
         and (described is not None or not unknown)
     ):
         needed = _needed(d)
+        told = opening.info
+        again = told is None or (told.comes_again(opening.options) if told.comes_again else not told.is_live)  # fmt: skip
         node = c.put(g.Source, (), out, name=decl.name, label=f"source {tree.connector.name}", span=tree.name.span, connector=opening.name,
                      address=opening.address, options=opening.options, raw=tuple((n, ty) for n, ty in d.fields.items() if n in needed),
                      columns=tuple(d.raws), keys=tuple(d.key_raws), captures=captures, time=d.time, parse=d.parse, always=d.always,
-                     start_ns=d.start_ns, valid=valid, **d.rest)  # fmt: skip
+                     start_ns=d.start_ns, valid=valid, comes_again=again, **d.rest)  # fmt: skip
     return Flow(node, out if not wild else replace(WILD, has_time=out.has_time, shape=out.shape, rate_hz=out.rate_hz, is_live=live, keys=out.keys),
                 decl.name, frozenset(d.broken), wild, per_key, rate_at=rate_at)  # fmt: skip
 

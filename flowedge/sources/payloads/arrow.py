@@ -43,7 +43,6 @@ def unpacked(payload: bytes, schema: pa.Schema, width: int) -> pa.RecordBatch:
     try:
         _check(payload, width)
         with pa.ipc.open_stream(payload) as reader:
-            names = Counter(reader.schema.names)
             batches = list(reader)
             for batch in batches:
                 batch.validate(full=True)
@@ -55,6 +54,12 @@ def unpacked(payload: bytes, schema: pa.Schema, width: int) -> pa.RecordBatch:
         if isinstance(error, PayloadError):
             raise
         raise PayloadError(f"it is no stream of Arrow ({first_line(error)})") from None
+    return fitted(table, schema)
+
+
+def fitted(table: pa.Table | pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Valid columns as the declared fields, as they are where the types are the same; raises PayloadError."""
+    names = Counter(table.schema.names)
     columns = []
     for field in schema:
         if names[field.name] > 1:
@@ -62,7 +67,9 @@ def unpacked(payload: bytes, schema: pa.Schema, width: int) -> pa.RecordBatch:
         if not names[field.name]:
             columns.append(pa.nulls(table.num_rows, field.type))
             continue
-        column = table.column(field.name).combine_chunks()
+        column = table.column(field.name)
+        if isinstance(column, pa.ChunkedArray):
+            column = column.combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
         columns.append(_cast(column, field))
@@ -129,4 +136,4 @@ def _goes(kind: pa.DataType, target: pa.DataType) -> bool:
     return t.is_large_string(kind) or t.is_string_view(kind)
 
 
-__all__ = ["unpacked"]
+__all__ = ["fitted", "unpacked"]

@@ -1,17 +1,25 @@
 """CSV payloads: lines of cells (RFC 4180), in the order of the declared fields or under names of their own."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from flowedge.sources.payloads.bounds import MOST_VALUES, PayloadError, check_size, too_many
+from flowedge.sources.payloads.bounds import (
+    MOST_VALUES,
+    PayloadError,
+    check_rows,
+    check_size,
+    too_many,
+)
 from flowedge.sources.payloads.values import F32_MOST, described
-from flowedge.sources.text import convert
+from flowedge.sources.text import TooManyError, convert
 
 _BOM = "\ufeff"
+_MOST_BAD = 256
+"""Cells that do not fit, of which each is named; beyond, the payload is refused as a whole."""
 
 
 class Lines(NamedTuple):
@@ -29,11 +37,16 @@ class Lines(NamedTuple):
     cells: list[list[str]]
 
 
-def unpacked(payload: bytes, schema: pa.Schema) -> Lines:
+def unpacked(payload: bytes, schema: pa.Schema, width: int) -> Lines:
     """The lines of a payload; empty cells are missing, blank lines are nothing.
 
     A list takes as many cells as it is long: ``x_0, x_1, …`` under names. A first line in which a cell is the
     name of a declared field (or of a cell of a list), and none is a number, holds names.
+
+    Parameters
+    ----------
+    schema : declared fields
+    width : bytes of a row, see `flowedge.sources.payloads.bounds.width_of`
 
     Raises
     ------
@@ -57,7 +70,22 @@ def unpacked(payload: bytes, schema: pa.Schema) -> Lines:
         twice = next((n for n in names if names.count(n) > 1), None) if len(names) < 1000 else ""
         if twice is not None:
             raise PayloadError(f"the name `{twice[:40]}` is there twice")
+    check_rows(len(found), len(payload), width)
     return _typed(found, names, schema)
+
+
+def is_header(line: bytes, wanted: frozenset[str]) -> bool:
+    """Whether a first line holds names; `wanted`: those of `cells_of`."""
+    try:
+        cells = next(csv.reader([line.decode()], strict=True), [])
+    except (UnicodeDecodeError, csv.Error):
+        return False
+    return _is_header(cells, wanted)
+
+
+def cells_of(schema: pa.Schema) -> frozenset[str]:
+    """The names that the cells of the declared fields may have."""
+    return frozenset(cell for field in schema for cell in _cells(field))
 
 
 def _ended(text: str) -> Iterator[str]:
@@ -81,7 +109,7 @@ def _cells(field: pa.Field) -> list[str]:
     return [f"{field.name}_{k}" for k in range(size)]
 
 
-def _is_header(cells: list[str], wanted: set[str]) -> bool:
+def _is_header(cells: list[str], wanted: Set[str]) -> bool:
     return any(c.strip() in wanted for c in cells) and not any(_is_number(c) for c in cells)
 
 
@@ -104,6 +132,7 @@ def _typed(found: list[list[str]], names: list[str], schema: pa.Schema) -> Lines
             reasons[place] = f"it has {len(cells)} cells, where {len(names)} are named"
     places = {name.strip(): k for k, name in enumerate(names)}
     arrays: list[Any] = []
+    misfits = 0
     for field in schema:
         parts = []
         kind = field.type
@@ -115,7 +144,11 @@ def _typed(found: list[list[str]], names: list[str], schema: pa.Schema) -> Lines
                 continue
             k = places[cell]
             texts = pa.array([found[place][k] or None for place in good], pa.string())
-            values, bad = _converted(texts, kind)
+            try:
+                values, bad = _converted(texts, kind, _MOST_BAD - misfits)
+            except TooManyError:
+                raise PayloadError(f"more than {_MOST_BAD} of its cells do not fit") from None
+            misfits += len(bad)
             for b in bad:
                 reasons[good[b]] = reasons[good[b]] or f"`{field.name}` is not {described(kind)}"
             parts.append(values)
@@ -129,10 +162,10 @@ def _typed(found: list[list[str]], names: list[str], schema: pa.Schema) -> Lines
     return Lines(pa.RecordBatch.from_arrays(columns, schema=schema), reasons, found)
 
 
-def _converted(texts: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
-    values, bad = convert(texts, kind)
+def _converted(texts: pa.Array, kind: pa.DataType, most: int) -> tuple[pa.Array, list[int]]:
+    values, bad = convert(texts, kind, most=most)
     if pa.types.is_float32(kind):
-        wide, _ = convert(texts, pa.float64())
+        wide, _ = convert(texts, pa.float64(), most=most)
         plain = np.abs(wide.fill_null(0.0).to_numpy(zero_copy_only=False))
         beyond = np.isfinite(plain) & (plain > F32_MOST)
         if beyond.any():
@@ -156,4 +189,4 @@ def _joined(parts: list[Any], kind: pa.DataType, rows: int) -> pa.Array:
     return values
 
 
-__all__ = ["Lines", "unpacked"]
+__all__ = ["Lines", "cells_of", "is_header", "unpacked"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from flowedge.sources.payloads import arrow, cbor, csv, json, msgpack
-from flowedge.sources.payloads.bounds import PayloadError, check_rows, width_of
+from flowedge.sources.payloads.bounds import PayloadError, width_of
 from flowedge.sources.payloads.fast import Fast, Part
 from flowedge.sources.payloads.formats import FORMATS, Format, format_of
 from flowedge.sources.payloads.rows import Rejected, Rows
@@ -21,6 +21,8 @@ _TREES: Mapping[str, Callable[[bytes], Any]] = {
 }
 """Formats of maps, lists and values."""
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+_MOST_AT_ONCE, _MOST_TAKEN = 256 << 20, 1 << 30
+"""Bytes of payloads, and of rows, that become one batch: a column of text holds 2 GiB at most."""
 
 
 class Decoder:
@@ -35,6 +37,8 @@ class Decoder:
     format : of all payloads; "auto" tells that of each, see `format_of`
     extra : fields that stand behind these, of which each message has one value for all its rows, such as what
         its topic captures, or when it came; texts come as a dictionary, whatever is said here
+    fitting : of fields "reject", "null" or "clamp", for values of readings that do not fit, see
+        `flowedge.sources.contract.Source`
 
     Attributes
     ----------
@@ -51,7 +55,7 @@ class Decoder:
     >>> decoder.take().to_pylist()
     [{'v': 1.5, 'device': 'a'}, {'v': 2.0, 'device': 'b'}, {'v': None, 'device': 'b'}]
     >>> decoder.rejected
-    [Rejected(number=3, reason='`v` is not a number', text="{'v': 'x'}")]
+    [Rejected(number=3, reason='`v` is not a number', text="{'v': 'x'}", by_policy=False)]
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Decoder:
         format: Format = "auto",  # noqa: A002  # the word of the language
         *,
         extra: pa.Schema | None = None,
+        fitting: Mapping[str, str] | None = None,
     ) -> None:
         if format not in FORMATS:
             raise ValueError(f"`{format}` is no format of payloads; there are {', '.join(FORMATS)}")
@@ -69,7 +74,7 @@ class Decoder:
         self.rejected: list[Rejected] = []
         self.rows = 0
         self._declared = schema
-        self._gathered = Rows(schema, width_of(self.schema))
+        self._gathered = Rows(schema, width_of(self.schema), fitting)
         self._gathered.rejected = self.rejected
         self._parts: list[pa.RecordBatch] = []
         self._fast = Fast(schema, format, self._gathered.width)
@@ -102,22 +107,44 @@ class Decoder:
         counts : int64 (payloads,), the rows that each gave
         """
         self._gathered.rejected = self.rejected
+        if len(payloads) > 1 and sum(map(len, payloads)) > _MOST_AT_ONCE:
+            half = len(payloads) // 2
+            halves = (slice(half), slice(half, None))
+            return np.concatenate([
+                self.add_many(payloads[one], {k: v[one] for k, v in (extra or {}).items()})
+                for one in halves
+            ])  # fmt: skip
         if self._fast.is_worth_it(len(payloads)):
             parts, counts = self._quickly(payloads)
         else:
             counts = np.fromiter(map(self._one, payloads), np.int64, len(payloads))
             parts = self._gathered.take()
-        if parts:
+        if counts.any():
             self._parts += self._with_extra(parts, counts, extra or {})
         self.rows += int(counts.sum())
         return counts
 
+    def turn_away(self, reason: str, what: str) -> None:
+        """Count a reading that came past this."""
+        self._gathered.rejected = self.rejected
+        self._gathered.turn_away(reason, what)
+
     def take(self) -> pa.RecordBatch:
-        """The rows since the last call."""
-        parts, self._parts, self.rows = self._parts, [], 0
-        if len(parts) == 1:
-            return parts[0]
-        return _joined(parts, self.schema)
+        """The rows since the last call; of more than 1 GiB the first, and `rows` says how many still wait."""
+        count, size = 0, 0
+        for part in self._parts:
+            size += part.nbytes
+            if count and size > _MOST_TAKEN:
+                break
+            count += 1
+        parts, self._parts = self._parts[:count], self._parts[count:]
+        self.rows = sum(part.num_rows for part in self._parts)
+        return parts[0] if count == 1 else _joined(parts, self.schema)
+
+    def take_altered(self) -> dict[str, tuple[int, int]]:
+        """By field how many values became missing, and how many the nearest that fits, since the last call."""
+        out, self._gathered.altered = self._gathered.altered, {}
+        return out
 
     def _quickly(self, payloads: Sequence[bytes]) -> tuple[list[pa.RecordBatch], NDArray[np.int64]]:
         """The rows by kernels, and of what these leave one by one; and how many each payload gave."""
@@ -147,20 +174,28 @@ class Decoder:
         try:
             name = format_of(payload) if self.format == "auto" else self.format
             if name in _TREES:
-                rows.tree(_TREES[name](payload), len(payload))
+                rows.tree(self._tree(name, payload), len(payload))
             elif name == "arrow":
                 rows.batch(arrow.unpacked(payload, self._declared, rows.width))
             else:
-                self._lines(csv.unpacked(payload, self._declared), len(payload))
+                self._lines(csv.unpacked(payload, self._declared, rows.width))
         except PayloadError as error:
             rows.turn_away(str(error), payload)
         return rows.waiting - before
 
-    def _lines(self, found: csv.Lines, size: int) -> None:
+    def _tree(self, name: str, payload: bytes) -> Any:  # noqa: ANN401
+        """The maps and lists of a payload; of what is CBOR and was taken for msgpack the reason says so."""
+        try:
+            return _TREES[name](payload)
+        except PayloadError as error:
+            if self.format != "auto" or name != "msgpack" or not _is_list_of_cbor(payload):
+                raise
+            hint = "a list of CBOR has to begin with the tag 55799, or the format to be named"
+            raise PayloadError(f"{error}; {hint}") from None
+
+    def _lines(self, found: csv.Lines) -> None:
         """Rows and readings turned away, in the order of the lines."""
-        rows, at = self._gathered, 0
-        check_rows(len(found.lines), size, rows.width)
-        taken = 0
+        rows, at, taken = self._gathered, 0, 0
         for place, reason in enumerate(found.lines):
             if reason is None:
                 continue
@@ -202,11 +237,18 @@ def decode(
     --------
     >>> batch, bad = decode(b'[{"v": 1.5}, {"v": "x"}]', pa.schema([("v", pa.float64())]))
     >>> batch.to_pylist(), bad
-    ([{'v': 1.5}], [Rejected(number=2, reason='`v` is not a number', text="{'v': 'x'}")])
+    ([{'v': 1.5}], [Rejected(number=2, reason='`v` is not a number', text="{'v': 'x'}", by_policy=False)])
     """
     decoder = Decoder(schema, format)
     decoder.add(data)
     return decoder.take(), decoder.rejected
+
+
+def _is_list_of_cbor(payload: bytes) -> bool:
+    try:
+        return isinstance(cbor.unpacked(payload), list)
+    except PayloadError:
+        return False
 
 
 def _in_order(parts: list[Part]) -> list[pa.RecordBatch]:

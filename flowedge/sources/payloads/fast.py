@@ -2,13 +2,14 @@
 
 import ctypes
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from flowedge.compile.builds import Builds
 from flowedge.compile.kernels.library import Run, is_ready, ready
 from flowedge.compile.memory import address, wrap
 from flowedge.compile.program import DONE
@@ -31,12 +32,13 @@ _FIRST = {
 """First bytes of payloads, where the format is not said."""
 MANY = 16
 """Payloads for which a kernel is loaded; fewer go through it only where it is there."""
-_MOST_BYTES = 32 << 20
-"""Bytes of payloads that the kernel gets at once: places in a text have 32 bits."""
+_MOST_BYTES = 8 << 20
+"""Bytes of payloads that a kernel gets at once: for each field of text there is so much room, although untouched."""
 _BYTES_A_ROW = 24
-"""Guessed at first; where rows are shorter, the kernel comes back for more room."""
+"""Guessed at first, a quarter of the row's width where that is more; if rows are shorter, the kernel comes back."""
 _NOT_PLAIN = set('"\\') | {chr(c) for c in range(32)}
 """What a name cannot be written with in JSON as it is."""
+_NONE = np.zeros(0, np.int64)
 
 
 class Part(NamedTuple):
@@ -64,6 +66,7 @@ class Fast:
 
     def __init__(self, schema: pa.Schema, format: Format, width: int) -> None:  # noqa: A002
         self.schema = schema
+        self._width = width
         names = [f.name.encode() for f in schema]
         is_plain = not any(_NOT_PLAIN & set(f.name) for f in schema)
         self.kernels = {
@@ -107,7 +110,12 @@ class Fast:
         self._at = ctypes.addressof(self._context)
 
     def prepare(self) -> None:
-        """Load the kernels; at the first time on a machine they are compiled, which takes some seconds."""
+        """Load the kernels; at the first time on a machine they are compiled, side by side, which takes seconds."""
+        if all(map(is_ready, self.kernels.values())):
+            return
+        with Builds() as builds:
+            builds.prepare(self.kernels.values())
+            builds.objects()
         for kernel in self.kernels.values():
             ready(kernel)
 
@@ -148,13 +156,19 @@ class Fast:
         data = pa.py_buffer(b"\0".join([*payloads, self._pad]))
         words = np.zeros(n + 1 + 2 * n, np.int64)
         starts, counts, done = words[: n + 1], words[n + 1 : -n], words[-n:]
-        np.cumsum(np.array(sizes, np.int64) + 1, out=starts[1:])
+        # Of few it takes NumPy longer to begin.
+        starts[1:] = (
+            list(accumulate(size + 1 for size in sizes))
+            if n < MANY
+            else np.cumsum(np.array(sizes, np.int64) + 1)
+        )
         ctx, at = self._context, pa.py_buffer(words).address
         ctx[layout.DATA] = data.address
         ctx[layout.STARTS] = at
         ctx[layout.MESSAGES] = n
+        ctx[layout.HOW_MANY_DONE] = 0
         ctx[layout.COUNTS] = at + 8 * (n + 1)
-        ctx[layout.DONE_BY] = at + 8 * (2 * n + 1)
+        ctx[layout.IS_DONE] = at + 8 * (2 * n + 1)
         parts: list[Part] = []
         for name, kernel in self.kernels.items():
             if len(self.kernels) > 1 and not self._is_worth_it(name, payloads):
@@ -162,7 +176,8 @@ class Fast:
             ctx[layout.GUESSES] = ctypes.addressof(self._guesses[name])
             parts += self._by(ready(kernel), n, int(starts[-1]), counts)
             counts[:] = 0
-        return parts, np.flatnonzero(done == 0)
+        is_all = ctx[layout.HOW_MANY_DONE] == n
+        return parts, _NONE if is_all else np.flatnonzero(done == 0)
 
     @staticmethod
     def _is_worth_it(name: str, payloads: Sequence[bytes]) -> bool:
@@ -183,7 +198,7 @@ class Fast:
         """The rows of all messages that one kernel takes."""
         ctx = self._context
         parts: list[Part] = []
-        room = n + total // _BYTES_A_ROW
+        room = n + total // max(_BYTES_A_ROW, self._width // 4)
         ctx[layout.MESSAGE] = 0
         while True:
             ctx[layout.ROW], ctx[layout.ROOM] = 0, room

@@ -21,8 +21,8 @@ from flowedge.sources.payloads.bounds import (
 from flowedge.sources.payloads.msgpack import mapped
 
 _BOM = "\ufeff"
-_TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_BRACKET = re.compile(r"[\[\]{}]")
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[,:\[\]{}]', re.DOTALL)
+"""A text, or a sign outside of texts."""
 
 
 def unpacked(payload: bytes) -> Any:  # noqa: ANN401
@@ -49,14 +49,24 @@ def _check(text: str) -> None:
     """Neither too many values nor too deep; raises PayloadError."""
     if len(text) <= MOST_VALUES and text.count("[") + text.count("{") <= DEEPEST:
         return
-    bare = _TEXT.sub("", text)
-    if bare.count(",") + bare.count(":") + bare.count("[") + bare.count("{") > MOST_VALUES:
-        raise too_many()
-    depth = 0
-    for bracket in _BRACKET.finditer(bare):
-        depth += 1 if bracket[0] in "[{" else -1
-        if depth > DEEPEST:
-            raise too_deep()
+    depth = signs = texts = 0
+    for token in _TOKEN.finditer(text):
+        sign = token[0][0]
+        if sign == '"':
+            texts += 1  # each has a sign before it or behind, where this is JSON
+            if texts > MOST_VALUES:
+                raise too_many()
+            continue
+        if sign in "]}":
+            depth -= 1
+            continue
+        signs += 1
+        if signs > MOST_VALUES:
+            raise too_many()
+        if sign in "[{":
+            depth += 1
+            if depth > DEEPEST:
+                raise too_deep()
 
 
 def _whole(digits: str) -> int:

@@ -1,12 +1,13 @@
 """Readings and columns, of whatever format, to rows of the declared fields; what does not fit is turned away."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from flowedge.sources.payloads.bounds import PayloadError, check_rows, width_of
 from flowedge.sources.payloads.columns import array_of, column_of, is_column
-from flowedge.sources.payloads.values import MisfitError, value_of
+from flowedge.sources.payloads.values import MisfitError, nearest_of, value_of
 
 
 class Rejected(NamedTuple):
@@ -17,11 +18,13 @@ class Rejected(NamedTuple):
     number : of the reading, from 1
     reason : why
     text : the beginning of what it said
+    by_policy : the pipeline says that a value which does not fit rejects its row
     """
 
     number: int
     reason: str
     text: str
+    by_policy: bool = False
 
 
 class Rows:
@@ -31,16 +34,22 @@ class Rows:
     ----------
     schema : the declared fields
     width : bytes of a row that is handed out, with what is added to it later
+    fitting : what becomes of values of readings that do not fit, see `flowedge.sources.contract.Source`
 
     Attributes
     ----------
+    altered : by field how many values became missing, and how many the nearest that fits
     rejected : those turned away
     seen : readings that came, good or bad; a payload that cannot be unpacked counts as one
     waiting : rows since `take`
     """
 
-    def __init__(self, schema: pa.Schema, width: int = 0) -> None:
+    def __init__(
+        self, schema: pa.Schema, width: int = 0, fitting: Mapping[str, str] | None = None
+    ) -> None:
         self.schema = schema
+        self.fitting = dict(fitting or {})
+        self.altered: dict[str, tuple[int, int]] = {}
         self.width = max(width, width_of(schema))
         self.rejected: list[Rejected] = []
         self.seen = 0
@@ -75,10 +84,10 @@ class Rows:
         self.seen += batch.num_rows
         self.waiting += batch.num_rows
 
-    def turn_away(self, reason: str, what: Any) -> None:  # noqa: ANN401
+    def turn_away(self, reason: str, what: Any, *, by_policy: bool = False) -> None:  # noqa: ANN401
         """Count a reading that is no row."""
         self.seen += 1
-        self.rejected.append(Rejected(self.seen, reason, shown(what)))
+        self.rejected.append(Rejected(self.seen, reason, shown(what), by_policy))
 
     def take(self) -> list[pa.RecordBatch]:
         """The rows since the last call, in order."""
@@ -90,13 +99,23 @@ class Rows:
         if not isinstance(value, dict):
             self.turn_away("not a map", value)
             return
-        row = []
+        row: list[Any] = []
+        changed: list[tuple[str, bool]] = []
         for name, path, kind in self._fields:
+            given = _found(value, name, path)
             try:
-                row.append(value_of(_found(value, name, path), kind))
+                row.append(value_of(given, kind))
             except MisfitError as error:
-                self.turn_away(f"`{name}` is not {error}", value)
-                return
+                policy = self.fitting.get(name)
+                if policy not in ("null", "clamp"):
+                    reason = f"`{name}` is not {error}"
+                    self.turn_away(reason, value, by_policy=policy == "reject")
+                    return
+                row.append(nearest_of(given, kind) if policy == "clamp" else None)
+                changed.append((name, row[-1] is not None))
+        for name, is_near in changed:
+            nulled, clamped = self.altered.get(name, (0, 0))
+            self.altered[name] = (nulled + (not is_near), clamped + is_near)
         self.seen += 1
         self.waiting += 1
         for column, one in zip(self._values, row, strict=True):

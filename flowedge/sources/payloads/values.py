@@ -8,7 +8,7 @@ import msgpack
 import numpy as np
 import pyarrow as pa
 
-from flowedge.sources.text import convert, noun
+from flowedge.sources.text import convert, nearest, noun
 
 F32_MOST = float(np.finfo(np.float32).max)
 _PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -80,6 +80,13 @@ def value_of(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401
     elif isinstance(value, str):
         return _text(value)
     raise MisfitError(described(kind))
+
+
+def nearest_of(value: Any, kind: pa.DataType) -> int | None:  # noqa: ANN401
+    """The whole number of a type that is nearest to a value; None where there is none."""
+    if not pa.types.is_integer(kind) or isinstance(value, bool):
+        return None
+    return nearest(str(value)[:400], kind) if isinstance(value, int | float | str) else None
 
 
 def limits(kind: pa.DataType) -> tuple[int, int]:

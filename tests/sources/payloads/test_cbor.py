@@ -158,6 +158,8 @@ def test_what_says_that_it_is_cbor_may_be_a_list():
     data = b"\xd9\xd9\xf7" + cbor2.dumps([{"v": 1}, {"v": 2.5}])
     assert decode(data, NUMBER)[0]["v"].to_pylist() == [1.0, 2.5]
     assert decode(data[3:], NUMBER, "cbor")[0]["v"].to_pylist() == [1.0, 2.5]
+    told = decode(data[3:], NUMBER)[1][0].reason
+    assert "a list of CBOR has to begin with the tag 55799, or the format to be named" in told
 
 
 values = st.recursive(

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from flowedge.sources.payloads import Decoder, PayloadError, decode, format_of
+from flowedge.sources.payloads import decoder as decoder_module
 
 SCHEMA = pa.schema([("t", pa.timestamp("ns")), ("v", pa.float32()), ("s", pa.string())])
 EXTRA = pa.schema([("device", pa.string()), ("received", pa.timestamp("ns", "UTC"))])
@@ -117,6 +118,31 @@ def test_rows_stand_in_the_order_of_their_messages_with_what_these_have_besides(
     assert decoder.take().schema.equals(decoder.schema)
 
 
+def test_messages_without_declared_fields_have_what_is_known_besides():
+    decoder = Decoder(pa.schema([]), extra=EXTRA)
+    assert decoder.add_many(
+        [b"{}", b"[{}, 1]", b"x"], {"device": ["a", "b", "c"], "received": [1, 2, 3]}
+    ).tolist() == [1, 1, 0]
+    assert decoder.take()["device"].to_pylist() == ["a", "b"]
+
+
+def test_what_is_too_much_for_one_batch_is_several(monkeypatch):
+    monkeypatch.setattr(decoder_module, "_MOST_AT_ONCE", 500)
+    monkeypatch.setattr(decoder_module, "_MOST_TAKEN", 1000)
+    decoder = Decoder(SCHEMA, extra=EXTRA)
+    payloads = [json.dumps({"s": "x" * k}).encode() for k in range(100)]
+    counts = decoder.add_many(
+        payloads, {"device": [f"d{k}" for k in range(100)], "received": np.arange(100)}
+    )
+    assert (counts.tolist(), decoder.rows) == ([1] * 100, 100)
+    batches = []
+    while decoder.rows:
+        batches.append(decoder.take())
+    assert len(batches) > 3
+    assert [len(s) for b in batches for s in b["s"].to_pylist()] == list(range(100))
+    assert [s for b in batches for s in b["device"].to_pylist()] == [f"d{k}" for k in range(100)]
+
+
 def test_an_unknown_format_is_refused():
     with pytest.raises(ValueError, match="`xml` is no format of payloads; there are auto, msgpack"):
         Decoder(SCHEMA, "xml")
@@ -131,6 +157,40 @@ def test_bytes_are_values_where_bytes_are_declared():
         {"d": None, "n": 2},
     ]
     assert decode(b'{"d": "a"}', schema)[1][0].reason == "`d` is not bytes"
+
+
+@pytest.mark.parametrize("many", [1, 20])
+def test_values_that_do_not_fit_go_by_what_the_pipeline_says(many):
+    schema = pa.schema([("n", pa.uint8()), ("m", pa.int8()), ("v", pa.float32()), ("k", pa.int8())])
+    decoder = Decoder(schema, fitting={"n": "clamp", "m": "null", "v": "clamp", "k": "reject"})
+    readings = [
+        {"n": 300, "m": 300, "k": 1},
+        {"n": "-4.6", "v": 1e39},
+        {"n": True, "m": 1, "k": 300},
+        {"n": [1]},
+        {"n": 5},
+    ]
+    for payload in (
+        json.dumps(readings).encode(),
+        msgpack.packb(readings),
+        cbor2.dumps(readings[0]),
+    ):
+        decoder.add_many([payload] * many)
+    rows = [tuple(r.values()) for r in decoder.take().to_pylist()]
+    each = [
+        (255, None, None, 1),
+        (0, None, None, None),
+        (None, None, None, None),
+        (5, None, None, None),
+    ]
+    assert rows == each * 2 * many + each[:1] * many
+    assert [r.by_policy for r in decoder.rejected] == [True] * 2 * many
+    assert decoder.take_altered() == {
+        "n": (2 * many, 5 * many),
+        "m": (3 * many, 0),
+        "v": (2 * many, 0),
+    }
+    assert decoder.take_altered() == {}
 
 
 def test_lists_in_lists_are_values_and_columns():

@@ -44,7 +44,7 @@ from flowedge.sources.payloads.kernels.messages import place_of, settle
 
 _QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _MAP, _END = 34, 44, 58, 91, 93, 123, 125
 _BLANKS = 1 << 32 | 1 << 13 | 1 << 10 | 1 << 9
-_FALSE = int.from_bytes(b"alse", "little")
+_FALSE = int.from_bytes(b"false"[:4], "little")
 _TRUE = int.from_bytes(b"true", "little")
 _NULL = int.from_bytes(b"null", "little")
 _MOST_DIGITS = 19
@@ -241,7 +241,7 @@ def scalar(ctx: int, at: int) -> tuple[int, int, int, float]:
         return BOOLEAN, at + 4, 1, 0.0
     if front == _NULL:
         return NOTHING, at + 4, 0, 0.0
-    if first == 102 and word(at + 1) & 0xFFFFFFFF == _FALSE:
+    if front == _FALSE and u8(at, 4) == 101:
         return BOOLEAN, at + 5, 0, 0.0
     return STRANGER, at, 0, 0.0
 

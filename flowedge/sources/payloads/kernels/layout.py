@@ -2,18 +2,14 @@
 
 # ---- words of the context
 
-DATA = 0  # address of the payloads, a zero byte behind each, and as many readable bytes behind the last as a name has, and 16
-STARTS = (
-    1  # address of int64[MESSAGES + 1]: where each payload begins; it ends one byte before the next
-)
+DATA = 0  # address of the payloads: a zero byte behind each, behind the last as many as a name has, and 16
+STARTS = 1  # address of int64[MESSAGES + 1]: where each begins; it ends one byte before the next
 MESSAGES = 2
 MESSAGE = 3  # the next one to do
 ROW = 4  # rows that there are
 ROOM = 5  # rows that there may be
 COUNTS = 6  # address of int64[MESSAGES], out: the rows of each
-DONE_BY = (
-    7  # address of int64[MESSAGES], out: 1 where it is done, and nothing is left to the slow way
-)
+IS_DONE = 7  # address of int64[MESSAGES], out: 1 where nothing is left to the slow way
 FIELDS = 8  # address of the records
 FIELD_COUNT = 9
 IS_AUTO = 10  # 1: payloads that begin as another format does are passed by
@@ -24,7 +20,8 @@ SCRATCH = 14  # address of 8 bytes
 POWERS = 15  # address of `decimal.powers`
 WIDTH = 16  # bytes that a row takes
 VALUES = 17  # values in this message so far
-WORDS = 18
+HOW_MANY_DONE = 18  # messages, of all kernels
+WORDS = 19
 
 PLACES = 64
 MOST_OTHERS = 24

@@ -5,7 +5,8 @@ from flowedge.sources.payloads.bounds import FREE, LONGEST, MOST_VALUES, TIMES
 from flowedge.sources.payloads.kernels.layout import (
     COUNTS,
     DATA,
-    DONE_BY,
+    HOW_MANY_DONE,
+    IS_DONE,
     MESSAGE,
     ROW,
     STARTS,
@@ -31,7 +32,8 @@ def settle(ctx: int, message: int, rows: int) -> int:
     """Keep the rows of a message, unless it was given up."""
     if rows >= 0 and i64(ctx, VALUES) <= MOST_VALUES:
         set_i64(i64(ctx, COUNTS), message, rows)
-        set_i64(i64(ctx, DONE_BY), message, 1)
+        set_i64(i64(ctx, IS_DONE), message, 1)
+        set_i64(ctx, HOW_MANY_DONE, i64(ctx, HOW_MANY_DONE) + 1)
         set_i64(ctx, ROW, i64(ctx, ROW) + rows)
     return 0
 

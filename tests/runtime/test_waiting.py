@@ -1,0 +1,148 @@
+"""Rows that wait for a peer come out as they went in, wherever they lay meanwhile."""
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowedge.lang.errors import CheckpointError
+from flowedge.runtime import rowlog
+from flowedge.runtime.rowlog import RowLog
+from flowedge.runtime.waiting import Waiting, joined
+
+
+def rows(first, count):
+    """Rows that bear their own numbers."""
+    return pa.record_batch({"n": pa.array(range(first, first + count), pa.int64())})
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(rowlog, "_FRAME_BYTES", 200)
+    monkeypatch.setattr(rowlog, "_SEGMENT_BYTES", 2_000)
+
+
+def made(kind, root):
+    log = {"memory": None, "buffer": RowLog(root, float("inf")), "state": RowLog(root)}[kind]
+    return Waiting(log, keeps_all=kind == "state", memory_bytes=400)
+
+
+@pytest.mark.parametrize("kind", ["memory", "buffer", "state"])
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_waits_where_the_peer_gets_the_stream(tmp_path, kind, seed):
+    """Puts, takes, failures and marks in any order; rows are taken again until they are safe."""
+    drawn = random.Random(seed)
+    waiting = made(kind, tmp_path / "log")
+    got, made_so_far, number = [], 0, 0
+    for _ in range(400):
+        if drawn.random() < 0.55 and made_so_far < 3000:
+            count = drawn.choice([1, 2, 3, 40])
+            waiting.put(rows(made_so_far, count))
+            made_so_far += count
+        elif kind == "state" and drawn.random() < 0.2:
+            waiting.mark()
+            waiting.forget(waiting.safe)
+        else:
+            found = waiting.take(number, drawn.choice([1, 7, 100]))
+            assert (found is None) == (number == made_so_far)
+            if found is None or drawn.random() < 0.3:
+                continue  # the peer was away
+            first, batch = found
+            assert first == number
+            got += batch.column("n").to_pylist()
+            number += batch.num_rows
+            waiting.is_safe(number)
+            assert waiting.count == made_so_far - number
+    while (found := waiting.take(number, 50)) is not None:
+        got += found[1].column("n").to_pylist()
+        number += found[1].num_rows
+        waiting.is_safe(number)
+    assert got == list(range(made_so_far))
+    assert (waiting.count, waiting.waiting_bytes, waiting.memory_used) == (0, 0, 0)
+    if kind == "buffer":
+        assert not list(tmp_path.rglob("*.rows"))
+
+
+def test_memory_stays_within_its_bound_where_there_is_a_log(tmp_path):
+    waiting = made("buffer", tmp_path / "log")
+    for k in range(200):
+        waiting.put(rows(k * 10, 10))
+    assert waiting.nbytes < 400 + 80 + 200 + 80
+    assert waiting.waiting_bytes == 200 * 80
+
+
+def test_rows_are_held_back_until_a_checkpoint_covers_them(tmp_path):
+    waiting = Waiting(RowLog(tmp_path / "log"), keeps_all=True, holds_back=True)
+    waiting.put(rows(0, 5))
+    assert waiting.take(0, 10) is None
+    assert waiting.is_held
+    mark = waiting.mark()
+    waiting.put(rows(5, 5))
+    waiting.release(mark["rows"])
+    assert not waiting.is_held
+    assert waiting.take(0, 10)[1].num_rows == 5
+    waiting.is_safe(5)
+    assert waiting.take(5, 10) is None
+
+
+@given(
+    upto=st.integers(0, 30), safe=st.integers(0, 30), more=st.integers(0, 10), take=st.integers(1, 9)
+)  # fmt: skip
+def test_a_life_goes_on_with_what_the_log_has(tmp_path_factory, upto, safe, more, take):
+    """A mark at `upto`, of which `safe` are there; rows that the peer has beyond it are not sent again."""
+    root = tmp_path_factory.mktemp("log") / "log"
+    before = made("state", root)
+    for k in range(10):
+        before.put(rows(3 * k, 3))
+        if 3 * (k + 1) >= upto:
+            break
+    mark = before.mark()
+    before.put(rows(mark["rows"], 4))  # never promised
+    before.clear()
+    log = RowLog(root)
+    log.restore(mark)
+    after = Waiting(log, keeps_all=True, memory_bytes=60)
+    after.go_on(min(safe, mark["rows"]))
+    number = safe
+    if safe > mark["rows"]:
+        after.is_safe(safe)
+    for k in range(mark["rows"], mark["rows"] + more, 2):
+        after.put(rows(k, 2))
+    got = []
+    while (found := after.take(number, take)) is not None:
+        got += found[1].column("n").to_pylist()
+        number += found[1].num_rows
+        after.is_safe(number)
+    assert got == list(range(safe, after.rows))
+    assert after.waiting_bytes == 0
+
+
+def test_a_damaged_log_is_told(tmp_path):
+    waiting = made("state", tmp_path / "log")
+    for k in range(100):
+        waiting.put(rows(k, 1))
+    waiting.mark()
+    (first, *_) = sorted((tmp_path / "log").glob("*.rows"))
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 1
+    first.write_bytes(data)
+    waiting._memory.clear()
+    with pytest.raises(CheckpointError, match="DATA LOSS"):
+        all_of(waiting)
+
+
+def all_of(waiting):
+    number = 0
+    while (found := waiting.take(number, 5)) is not None:
+        number = found[0] + found[1].num_rows
+
+
+def test_texts_of_several_batches_become_one():
+    label = pa.dictionary(pa.int32(), pa.string())
+    batches = [pa.record_batch({"x": pa.array(x, label)}) for x in (["a", None], ["b", "a"])]
+    assert joined(batches).column("x").to_pylist() == ["a", None, "b", "a"]
+    lists = [pa.record_batch({"x": pa.array(np.ones((2, 3)).tolist(), pa.list_(pa.float32(), 3))})] * 2  # fmt: skip
+    assert joined(lists).num_rows == 4
