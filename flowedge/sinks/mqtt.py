@@ -69,7 +69,7 @@ class Mqtt(Publishing):
         assert encoder is not None
         if encoder.most_rows == 1:
             for payload, place in zip(encoder.payloads(rows), places, strict=True):
-                self._check(topic, payload, most_bytes)
+                self.check_size(topic, payload, most_bytes)
                 yield Message(topic, payload, place)
             return
         most = min(self.given["batch"], encoder.most_rows)
@@ -80,16 +80,9 @@ class Mqtt(Publishing):
             if most_bytes and len(payload) + len(topic.encode()) > most_bytes and size > 1:
                 most = (size + 1) // 2  # as long as the broker takes
                 continue
-            self._check(topic, payload, most_bytes)
+            self.check_size(topic, payload, most_bytes)
             yield Message(topic, payload, places[at])
             at += size
-
-    def _check(self, topic: str, payload: bytes, most_bytes: int) -> None:
-        if most_bytes and len(payload) + len(topic.encode()) > most_bytes:
-            raise SinkError(
-                f"`mqtt` {self._peer}: a row makes a message of {len(payload):,} bytes to `{topic[:200]}`, and the broker takes "
-                f"{most_bytes:,}; let it take more, or select fewer columns"
-            )
 
 
 __all__ = ["Mqtt"]

@@ -151,6 +151,14 @@ class Publishing(RemoteSink):
                 raise SinkError(f"`{self.name}` {self._peer}: the broker refuses a message to `{topic[:200]}`: {reason}")  # fmt: skip
             raise Unreachable(f"it refuses a message: {reason}", done)
 
+    def check_size(self, topic: str, payload: bytes, most_bytes: int) -> None:
+        """Refuse what the broker will never take; raises SinkError."""
+        if most_bytes and len(payload) + len(topic.encode()) > most_bytes:
+            raise SinkError(
+                f"`{self.name}` {self._peer}: a row makes a message of {len(payload):,} bytes to `{topic[:200]}`, and the broker takes "
+                f"{most_bytes:,}; let it take more, or select fewer columns"
+            )
+
     def disconnect(self) -> None:
         """Say goodbye."""
         link, self._link = self._link, None

@@ -228,6 +228,9 @@ def _schema(c: Checker, tree: st.Source, opening: Opened | None) -> tuple[Descri
     """What the file says; the flag tells that it should say, and could not."""
     if opening is None or not opening.runs:
         return None, True
+    info = opening.info
+    if tree.columns is not None and info is not None and info.is_live and info.converts:
+        return None, False  # it looks for what is declared
     try:
         found = c.catalog.schema(opening.name, opening.address, opening.options)
     except CatalogError as error:
