@@ -530,9 +530,12 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
     ):
         assert not known[name].planned
         assert known[name].doc.endswith(".")
-    assert known["edgex"].planned
+    for name in ("mqtt", "tcp", "udp", "unix", "serial", "dir", "host", "edgex"):
+        assert known[name].is_live
+        assert not known[name].planned
+    assert known["nats"].planned
     assert known["wfdb"].extra == "wfdb"
-    assert catalog.get("edgex") is None
+    assert catalog.get("nats") is None
     assert catalog.get("paths") is None
 
 

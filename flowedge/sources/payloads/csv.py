@@ -17,6 +17,8 @@ from flowedge.sources.payloads.bounds import (
 from flowedge.sources.payloads.values import F32_MOST, described
 from flowedge.sources.text import TooManyError, convert
 
+LONGEST_CELL = 1 << 17
+"""Characters of a cell."""
 _BOM = "\ufeff"
 _MOST_BAD = 256
 """Cells that do not fit, of which each is named; beyond, the payload is refused as a whole."""
@@ -62,7 +64,12 @@ def unpacked(payload: bytes, schema: pa.Schema, width: int) -> Lines:
     try:
         found = [cells for cells in csv.reader(_ended(text), strict=True) if cells]
     except csv.Error as error:
+        if "field larger" in str(error):
+            raise PayloadError(f"a cell is longer than {LONGEST_CELL:,} characters") from None
         raise PayloadError(f"it is no CSV: {error}") from None
+    # The limit of the module `csv` itself is another one once a file of CSV has been read.
+    if len(text) > LONGEST_CELL and any(len(c) > LONGEST_CELL for cells in found for c in cells):
+        raise PayloadError(f"a cell is longer than {LONGEST_CELL:,} characters")
     wanted = [cell for field in schema for cell in _cells(field)]
     names = wanted
     if found and _is_header(found[0], set(wanted)):
