@@ -58,6 +58,7 @@ class Dir(LiveSource):
 
     converts: ClassVar[bool] = True
     describes_itself = False
+    asks_again = True
     options = Signature((
         Option("settle", "duration", 2.0, "so long a file must stay as it is [s]"),
         Option("each", "text", "read", "what becomes of a file once it is safe", choices=("read", "delete", "move")),

@@ -41,7 +41,6 @@ class Mqtt(MessageSource):
     """
 
     extra = "mqtt"
-    asks_again = True
     about: ClassVar[Mapping[str, pa.DataType]] = {
         "_topic": pa.string(), RECEIVED: pa.timestamp("ns", "UTC"), "_qos": pa.int64(), "_retained": pa.bool_(),
     }  # fmt: skip

@@ -257,7 +257,7 @@ def frozen(broker):
 
 
 @pytest.mark.parametrize("how", [stopped, frozen])
-@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("qos", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_no_row_is_missing_and_all_are_in_order_whatever_happens_to_the_broker(
     broker, recording, how, qos
 ):
