@@ -224,10 +224,12 @@ def run(
 ) -> None:
     """Run a pipeline over its sources until they end."""
     pace, every_s, most = options.speed(speed), options.duration(every), options.size(max_memory)
+    if record is not None and as_recorded is not None:
+        raise typer.BadParameter("what is done again is recorded already", param_hint="--record")
     if ui and not sys.stderr.isatty():
         raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
     from flowedge.runtime.models import allowed  # noqa: PLC0415
-    from flowedge.runtime.run import Run  # noqa: PLC0415
+    from flowedge.runtime.run import Ended, Run  # noqa: PLC0415
 
     key, wanted = _keys(sign, require_signed)
     vet = None if wanted is None else (lambda path, digest: _signed(path, wanted, digest))
@@ -250,6 +252,10 @@ def run(
     )  # fmt: skip
     try:
         found = task()
+    except Ended:
+        if not quiet:
+            _tell(summary(task.report))
+        raise
     finally:
         if shown is not None:
             shown.close()

@@ -78,6 +78,12 @@ class Feed:
         self.done = rows is None
         return rows, position, rejected
 
+    def note_live(self) -> None:
+        """Take what a live source counts into the report."""
+        live = self.live
+        if live is not None and self.listens:
+            self.report.live = {what: n for what, n in live.told().items() if n}
+
     def note_altered(self, altered: Mapping[str, tuple[int, int]]) -> None:
         """Count values that the connector made missing, and put to the nearest."""
         for name, counts in altered.items():

@@ -18,6 +18,7 @@ class SourceReport:
     watermark_ns : how far the source has come in event time; None before its first row
     values : by column, where ``valid`` speaks of it: rows rejected, values nulled, values clamped
     notes : remarks that cost no row: samples beside their instant, gaps met, rows put into gaps
+    live : what a live source counts besides: connections, outages, messages that came again, what was lost and why
     """
 
     connector: str
@@ -31,6 +32,7 @@ class SourceReport:
     watermark_ns: int | None = None
     notes: dict[str, int] = field(default_factory=dict)
     values: dict[str, dict[str, int]] = field(default_factory=dict)
+    live: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

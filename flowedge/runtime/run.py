@@ -54,6 +54,10 @@ class Interrupted(FlowEdgeError):  # noqa: N818  # it is what happened, not a mi
     exit_code = 130
 
 
+class Ended(Interrupted):
+    """A live run was asked to stop, which is how it ends: its outputs are complete up to there."""
+
+
 @dataclass
 class Run:
     """Everything of one run that is open.
@@ -278,16 +282,11 @@ class Run:
                 self._take_next(feed, pace, session, outlets, stop)
             elif live is None and not is_full:
                 break
-            if self._memory.is_due(self._taken):
-                self._look_at_memory(session, feeds, outlets)
-            self._taken = 0
-            if self._state is not None and self._is_save_due(live, outlets):
-                self._save(session, feeds, outlets)
+            self._look_after(session, feeds, outlets, live)
             if self._swaps is not None:
                 save = partial(self._save, session, feeds, outlets)
                 self.report.hints += self._swaps.serve(session, self._models, stop, save)
             if is_full:
-                self._tell(session, outlets)
                 outlets.wait(min(self.every_s, _FULL_S))
             elif live is not None and not has_come:
                 live.wait(self.every_s)
@@ -348,7 +347,6 @@ class Run:
             feed.newest = session.sources[feed.name].watermark
         for feed in live.over():
             outlets.write(self._intake.end(feed.name))
-        self._tell(session, outlets)
         return has_come
 
     # ---- recordings of runs
@@ -378,8 +376,13 @@ class Run:
                 raise RunError(
                     f"`{player.path}` has rows of `{name}`, and the pipeline has no such source"
                 )
+            while outlets.are_full and not stop():
+                outlets.check()
+                self._look_after(session, feeds, outlets, None)
+                outlets.wait(min(self.every_s, _FULL_S))
             if stop():
                 self._stop(session, feeds, outlets)
+            outlets.check()
             received = self.clock.ns()
             if kind == "rows":
                 received_ns, rows = more
@@ -508,7 +511,7 @@ class Run:
                 self._save(session, feeds, outlets)
         elif feeds.live:
             told = self._end_here(session, outlets)
-            raise Interrupted(f"interrupted; {told}")
+            raise Ended(f"interrupted; {told}")
         self._interrupted(outlets)
 
     def _end_here(self, session: "Session", outlets: Outlets) -> str:
@@ -654,8 +657,9 @@ def note_place(feed: Feed, rejected: pa.RecordBatch | None, position: Position) 
 
 
 def count_values(session: "Session", feeds: Feeds) -> None:
-    """Tell in the report what became of the values that ``valid`` speaks of, by column."""
+    """Tell in the report what became of the values that ``valid`` speaks of, by column, and what live sources count."""
     for name, feed in feeds.by_name.items():
+        feed.note_live()
         node = session.sources.get(name)
         counts = {} if node is None or node.validity is None else node.validity.counts
         values = {column: asdict(one) for column, one in counts.items()}

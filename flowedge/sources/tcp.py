@@ -1,6 +1,7 @@
 """Payloads that come over TCP connections."""
 
 import socket
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -62,13 +63,13 @@ class Connected(ByteStreams):
         del listens
         return None, ""
 
+    @abstractmethod
     def listener(self) -> socket.socket:
         """What accepts; raises ValueError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dialler(self) -> Callable[[], tuple[socket.socket, str]]:
         """What begins to connect."""
-        raise NotImplementedError
 
     def take(self) -> list[Arrival]:
         """The rows that have come; raises SourceError."""

@@ -98,6 +98,7 @@ def summary(report: Report) -> str:
         }
         words = [f"{n:,} {fate} ({_percent(n, source.rows_in)})" for fate, n in lost.items() if n]
         words += [NOTES[note].format(n) for note, n in source.notes.items()]
+        words += [f"{n:,} {what.replace('_', ' ')}" for what, n in source.live.items()]
         lines.append(
             f"source {name}: {_rows(source.rows_in)} from {source.connector} {source.address}".rstrip()
             + (f": {', '.join(words)}" if words else "")

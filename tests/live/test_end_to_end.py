@@ -60,7 +60,7 @@ def test_broker_database_and_run_are_stopped_and_killed_and_each_row_is_there_on
     broker, cluster, tmp_path, request
 ):
     (tmp_path / "m.flow").write_text(FLOW.format(port=broker.port, database=cluster.address))
-    command = [sys.executable, "-m", "flowedge", "run", "m.flow", "--checkpoint", "state", "--every", "0.2 s", "--quiet"]  # fmt: skip
+    command = [sys.executable, "-m", "flowedge", "run", "m.flow", "--checkpoint", "state", "--every", "0.2 s", "--quiet", "--report", "r.json"]  # fmt: skip
 
     def run():
         return subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL)
@@ -93,6 +93,7 @@ def test_broker_database_and_run_are_stopped_and_killed_and_each_row_is_there_on
     until(lambda: len(in_database(cluster.address)) >= MESSAGES, 120)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
+    assert json.loads((tmp_path / "r.json").read_text())["sources"]["m"]["live"]["connects"] >= 1
     assert in_database(cluster.address) == wanted
     found = in_files(tmp_path)
     assert len(found) >= MESSAGES - 2 * 1000 // STEP_MS

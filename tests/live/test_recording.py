@@ -34,11 +34,14 @@ def test_a_live_run_done_again_gives_its_rows_again(tmp_path):
     for out in ("live", "again"):
         (tmp_path / f"{out}.flow").write_text(FLOW.replace("OUT", out))
     run = subprocess.Popen(
-        [*COMMAND, "live.flow", "--record", "host.rec"], cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [*COMMAND, "live.flow", "--record", "host.rec"], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     until(lambda: size_of(tmp_path / "host.rec") > 60_000, 120)
     run.send_signal(signal.SIGINT)
-    assert b"the outputs are complete up to here" in run.communicate(timeout=60)[1]
+    shown, told = run.communicate(timeout=60)
+    assert b"the outputs are complete up to here" in told
+    assert b"source host: " in shown
+    assert b"to live/raw.arrow" in shown
     assert run.returncode == 130
     code, shown, told = cli("run", "again.flow", "--as-recorded", "host.rec", cwd=tmp_path)
     assert code == 0, told
@@ -144,6 +147,9 @@ def test_what_is_no_recording_is_said_to_be_none(tmp_path):
     for path, word in (("x", "is no recording"), ("none", "cannot read"), (".", "cannot read")):
         code, _, told = cli("run", "a.flow", "--as-recorded", path, cwd=tmp_path)
         assert (code, word in told) == (3, True), told
+    code, _, told = cli("run", "a.flow", "--record", "x", "--as-recorded", "x", cwd=tmp_path)
+    assert (code, "is recorded already" in told) == (2, True), told
+    assert (tmp_path / "x").read_bytes() == b"abc"
     code, _, told = cli("run", "a.flow", "--record", "no/such/place", cwd=tmp_path)
     assert code == 3, told
     assert json.dumps(told).count("\\n") <= 2
