@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import pyarrow as pa
-
 from flowedge.compile import program as p
 from flowedge.lang.errors import FlowEdgeError, RunError, SinkError
+from flowedge.runtime.accounts import count_values, where_rows_went
 from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
 from flowedge.runtime.clock import SYSTEM, Clock
-from flowedge.runtime.feeds import Feed, Feeds, open_feeds
+from flowedge.runtime.feeds import Feeds, open_feeds
 from flowedge.runtime.intake import Intake
-from flowedge.runtime.latency import Receipts
 from flowedge.runtime.live import Live, listen
 from flowedge.runtime.memory import Memory
 from flowedge.runtime.models import Allowed, Models, files_of
@@ -24,7 +22,7 @@ from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
-from flowedge.runtime.quarantine import turned_away
+from flowedge.runtime.reading import Reading
 from flowedge.runtime.recording import Player, Recorder
 from flowedge.runtime.report import Report
 from flowedge.runtime.signals import Asked, stop_signals
@@ -103,11 +101,10 @@ class Run:
     _state: State | None = None
     _told: float = 0.0
     _saved_at: float = 0.0
-    _taken: int = 0
     _played: int = 0
     _recorder: Recorder | None = None
     _player: Player | None = None
-    _intake: Intake = field(init=False)
+    _reading: Reading = field(init=False)
     _memory: Memory = field(default_factory=Memory)
     _positions: list[dict[str, Position | None]] = field(default_factory=list)
     _covered: list[dict[str, Any]] = field(default_factory=list)
@@ -168,13 +165,14 @@ class Run:
                 if saved is None or not saved.is_finished:
                     session.warm_up()
                     self._begin_recording(saved)
-                    self._intake = Intake(session, self._recorder)
+                    reading = self._reading = Reading(
+                        Intake(session, self._recorder), outlets, self._models, self.clock,
+                        partial(self._tell, session, outlets),
+                    )  # fmt: skip
                     outlets.open()
                     if self._player is None:
-                        self._read(session, feeds, outlets, stop)
-                    if self._player is None or self._play(
-                        self._player, session, feeds, outlets, stop
-                    ):
+                        self._read(reading, feeds, stop)
+                    if self._player is None or self._play(self._player, reading, feeds, stop):
                         self._finish(session, feeds, outlets, stop)
                     else:
                         self.report.hints.append(self._end_here(session, outlets))
@@ -251,13 +249,8 @@ class Run:
 
     # ---- reading
 
-    def _read(
-        self,
-        session: "Session",
-        feeds: Feeds,
-        outlets: Outlets,
-        stop: Asked,
-    ) -> None:
+    def _read(self, reading: Reading, feeds: Feeds, stop: Asked) -> None:
+        session, outlets = reading.session, reading.outlets
         pace = Pace(self.speed, self.clock)
         self._saved_at = self.clock.s()
         for one in feeds.by_name.values():
@@ -275,11 +268,11 @@ class Run:
             is_full = outlets.are_full
             has_come = False
             if live is not None and not is_full:
-                has_come = self._take_live(live, session, outlets)
+                has_come = reading.all_of(live)
             feed = None if is_full else feeds.next()
             if feed is not None:
                 has_come = True
-                self._take_next(feed, pace, session, outlets, stop)
+                reading.next_of(feed, pace, stop, stops_inside=self._state is None)
             elif live is None and not is_full:
                 break
             self._look_after(session, feeds, outlets, live)
@@ -292,62 +285,6 @@ class Run:
                 live.wait(self.every_s)
         if stop():
             self._stop(session, feeds, outlets)
-
-    def _take_next(
-        self, feed: Feed, pace: Pace, session: "Session", outlets: Outlets, stop: Asked
-    ) -> None:
-        """Push what comes next of a recording."""
-        batch, position, rejected = feed.next()
-        received = self.clock.ns()
-        self._keep_rejected(outlets, feed, rejected)
-        note_place(feed, rejected, position)
-        if batch is None:
-            self._models.came(self.clock.ns())
-            outlets.write(self._intake.end(feed.name))
-            none = pa.RecordBatch.from_arrays([], names=[])
-            self._turned_away(session, outlets, feed, none)
-            return
-        feed.report.rows_in += batch.num_rows
-        self._taken += batch.nbytes
-        receipts = outlets.receipts.setdefault(feed.name, Receipts())
-        for piece in pace.pieces(batch):
-            self._models.came(self.clock.ns())
-            out = self._intake.push(feed.name, piece)
-            feed.newest = session.sources[feed.name].watermark
-            receipts.add(feed.newest, received)
-            pace.wait(feed.newest, stop)
-            outlets.write(out)
-            self._tell(session, outlets)
-            if stop() and self._state is None:
-                break
-        self._turned_away(session, outlets, feed, batch)
-
-    def _take_live(self, live: Live, session: "Session", outlets: Outlets) -> bool:
-        """Push all that has come, and the marks that are due; whether anything has."""
-        has_come = False
-        for feed, arrival in live.take():
-            has_come = True
-            received = self.clock.ns()
-            self._keep_rejected(outlets, feed, arrival.rejected)
-            feed.note_altered(feed.source.rejects.take_altered())
-            rows, partition = arrival.rows, arrival.partition
-            if rows.num_rows:
-                feed.report.rows_in += rows.num_rows
-                self._taken += rows.nbytes
-                self._models.came(received)
-                out = self._intake.push(feed.name, rows, partition, arrival.received_ns)
-                feed.newest = session.sources[feed.name].watermark
-                outlets.receipts.setdefault(feed.name, Receipts()).add(feed.newest, received)
-                outlets.write(out)
-            if arrival.ends:
-                outlets.write(self._intake.end(feed.name, partition))
-            self._turned_away(session, outlets, feed, rows)
-        for feed, partition, time in live.marks(session):
-            outlets.write(self._intake.mark(feed.name, time, partition))
-            feed.newest = session.sources[feed.name].watermark
-        for feed in live.over():
-            outlets.write(self._intake.end(feed.name))
-        return has_come
 
     # ---- recordings of runs
 
@@ -363,10 +300,9 @@ class Run:
         if self.record is not None:
             self._recorder = Recorder(self.record, self._pipeline, told.get("recorded"))
 
-    def _play(
-        self, player: Player, session: "Session", feeds: Feeds, outlets: Outlets, stop: Asked
-    ) -> bool:
+    def _play(self, player: Player, reading: Reading, feeds: Feeds, stop: Asked) -> bool:
         """Let all enter that was recorded, in its order; whether the sources had come to their end."""
+        session, outlets = reading.session, reading.outlets
         if player.pipeline != self._pipeline:
             self.report.hints.append(f"`{player.path}` was recorded with another pipeline")
         self._saved_at = self.clock.s()
@@ -383,20 +319,7 @@ class Run:
             if stop():
                 self._stop(session, feeds, outlets)
             outlets.check()
-            received = self.clock.ns()
-            if kind == "rows":
-                received_ns, rows = more
-                feed.report.rows_in += rows.num_rows
-                self._taken += rows.nbytes
-                outlets.write(self._intake.push(name, rows, partition, received_ns))
-                self._turned_away(session, outlets, feed, rows)
-            elif kind == "mark":
-                outlets.write(self._intake.mark(name, more[0], partition))
-            else:
-                outlets.write(self._intake.end(name, partition))
-                feed.done = feed.done or partition is None
-            feed.newest = session.sources[name].watermark
-            outlets.receipts.setdefault(name, Receipts()).add(feed.newest, received)
+            reading.again(feed, kind, partition, more)
             self._played = number + 1
             self._look_after(session, feeds, outlets, None)
         if player.is_cut_short:
@@ -409,9 +332,9 @@ class Run:
         self, session: "Session", feeds: Feeds, outlets: Outlets, live: Live | None
     ) -> None:
         """What is due between two pushes: a look at the memory, a checkpoint, word for the terminal."""
-        if self._memory.is_due(self._taken):
+        if self._memory.is_due(self._reading.nbytes):
             self._look_at_memory(session, feeds, outlets)
-        self._taken = 0
+        self._reading.nbytes = 0
         if self._state is not None and self._is_save_due(live, outlets):
             self._save(session, feeds, outlets)
         self._tell(session, outlets)
@@ -450,34 +373,6 @@ class Run:
         finally:
             self.report.state_bytes = self._memory.peak_total
             self.report.state_bytes_by_node = self._memory.peak
-
-    def _turned_away(
-        self, session: "Session", outlets: Outlets, feed: Feed, batch: pa.RecordBatch
-    ) -> None:
-        """Keep what the session would not have, such as rows without a time."""
-        found = session.rejected(feed.name)
-        first, places = feed.pushed, feed.places
-        feed.pushed += batch.num_rows
-        if found and feed.quarantine:
-            stand = [places.of(row) for _, row, _ in found]
-            named = [(feed.file(file), row) for file, row in stand]
-            self._keep(outlets, feed, turned_away(found, named, batch, first))
-        if not places.is_plain:
-            waits = session.sources[feed.name].waits_from
-            places.forget(feed.pushed if waits is None else waits)
-
-    def _keep_rejected(self, outlets: Outlets, feed: Feed, rejected: pa.RecordBatch | None) -> None:
-        """Count and keep what a connector could not read."""
-        if rejected is not None:
-            feed.report.rows_in += rejected.num_rows
-            feed.report.rows_unreadable += rejected.num_rows
-            self._keep(outlets, feed, rejected)
-
-    @staticmethod
-    def _keep(outlets: Outlets, feed: Feed, rejected: pa.RecordBatch) -> None:
-        if feed.quarantine:
-            feed.report.quarantine = feed.quarantine
-            outlets.keep_bad(feed.quarantine, rejected)
 
     def _tell(self, session: "Session", outlets: Outlets) -> None:
         """Let the terminal know how far the run is."""
@@ -643,57 +538,6 @@ class Run:
             self.report.sinks[name].rows = rows
         self.report.streams = saved.report["streams"]
         self.report.models = saved.report.get("models", {})
-
-
-def note_place(feed: Feed, rejected: pa.RecordBatch | None, position: Position) -> None:
-    """Remember where the rows stand that come next, and which rows there the connector has left out."""
-    is_file = position.file < len(feed.source.paths())
-    file = position.file if is_file else 0
-    feed.places.begin(file, feed.pushed)
-    if rejected is not None:
-        here = feed.file(file)
-        files, rows = (rejected.column(name).to_pylist() for name in ("file", "row"))
-        feed.places.leave_out([row for file, row in zip(files, rows, strict=True) if file == here])
-
-
-def count_values(session: "Session", feeds: Feeds) -> None:
-    """Tell in the report what became of the values that ``valid`` speaks of, by column, and what live sources count."""
-    for name, feed in feeds.by_name.items():
-        feed.note_live()
-        node = session.sources.get(name)
-        counts = {} if node is None or node.validity is None else node.validity.counts
-        values = {column: asdict(one) for column, one in counts.items()}
-        for raw, (nulled, clamped) in feed.altered.items():
-            told = values.setdefault(raw, {"rejected": 0, "nulled": 0, "clamped": 0})
-            told["nulled"] += nulled
-            told["clamped"] += clamped
-        feed.report.values = values
-
-
-def where_rows_went(program: p.Program, session: "Session") -> list[str]:
-    """For each sink that no row reached, the stage that let none through, and what became of them."""
-    nodes = {n.id: n for n in program.nodes}
-    out = []
-    for sink in program.nodes:
-        if not isinstance(sink, p.SinkSpec) or session.nodes[sink.id].counts.rows_in:
-            continue
-        at: p.NodeSpec = sink
-        while at.inputs and not session.nodes[at.id].counts.rows_in:
-            # Of several inputs the one that something came through.
-            at = max(
-                (nodes[i] for i in at.inputs), key=lambda n: session.nodes[n.id].counts.rows_in
-            )
-        counts = session.nodes[at.id].counts
-        if not counts.rows_in:
-            out.append(f"sink {sink.name}: no row reached it, the source gave none")
-            continue
-        lost = [f"{n:,} {fate}" for fate, n in counts.fates.items() if fate != "used"]
-        stage = at.label or at.name
-        out.append(
-            f"sink {sink.name}: no row reached it; `{stage}` took {counts.rows_in:,} and gave none"
-            + (f" ({', '.join(lost)})" if lost else "")
-        )
-    return out
 
 
 def _header(program: p.Program) -> dict[str, Any]:
