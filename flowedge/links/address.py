@@ -59,7 +59,7 @@ def parse(text: str, ports: Mapping[str, int]) -> Address:
     if not found or head not in ports:
         known = " or ".join(f"{name}://" for name in ports)
         raise ValueError(f"`{text}` does not begin with {known}")
-    place, slash, path = rest.partition("/")
+    place, _, path = rest.partition("/")
     try:
         parts = urlsplit(f"//{place}")
         port = parts.port
@@ -69,7 +69,6 @@ def parse(text: str, ports: Mapping[str, int]) -> Address:
         raise ValueError('the address holds a password; write `password=secret("env:NAME")`')
     if not parts.hostname or any(c.isspace() or c in "?#" for c in place):
         raise ValueError(f"`{place}` is no host and port")
-    del slash
     return Address(
         head,
         parts.hostname,

@@ -6,7 +6,6 @@ writes is gathered and sent at once, too.
 """
 
 import contextlib
-import os
 import select
 import socket
 import ssl
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowedge.links.address import Address
 from flowedge.links.backoff import Backoff
+from flowedge.links.waker import Waker
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags
@@ -144,9 +144,7 @@ class Link:
         self.connects = self.drops = 0
         self._acks: deque[tuple[int, int]] = deque()
         self._closing = threading.Event()
-        self._wake_out, self._wake_in = os.pipe()
-        os.set_blocking(self._wake_out, False)
-        os.set_blocking(self._wake_in, False)
+        self._waker = Waker()
         self.client = self._made(on_message)
         self._thread = threading.Thread(target=self._run, name="flowedge-mqtt", daemon=True)
 
@@ -203,31 +201,26 @@ class Link:
     def ack(self, messages: Sequence[tuple[int, int]]) -> None:
         """Acknowledge messages: (packet identifier, QoS) of each, in the order in which they came."""
         self._acks.extend(messages)
-        self._wake()
+        self._waker.wake()
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
         """Send messages, in their order; `on_published` tells of each. Those that a connection loses are lost."""
         self._out.extend(messages)
-        self._wake()
+        self._waker.wake()
 
     def wake(self) -> None:
         """There is room again."""
-        self._wake()
+        self._waker.wake()
 
     def close(self) -> None:
         """Say goodbye, and end the thread."""
         if self._closing.is_set():
             return
         self._closing.set()
-        self._wake()
+        self._waker.wake()
         if self._thread.is_alive():
             self._thread.join()
-        os.close(self._wake_in)
-        os.close(self._wake_out)
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it will wake; closed: it is over
-            os.write(self._wake_in, b"x")
+        self._waker.close()
 
     # ---- the thread
 
@@ -271,7 +264,7 @@ class Link:
         """Read and write until the connection ends."""
         client = self.client
         poll = select.poll()
-        poll.register(self._wake_out, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
         known = -1
         while not self._closing.is_set():
             sock = client.socket()
@@ -286,9 +279,8 @@ class Link:
             else:
                 poll.modify(known, wanted)
             found = dict(poll.poll(0 if sock.pending() and wanted & select.POLLIN else _TICK_MS))
-            if self._wake_out in found:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wake_out, 4096)
+            if self._waker.fileno() in found:
+                self._waker.drain()
             self._send_acks()
             self._send_out()
             if wanted & select.POLLIN and (found.get(known) or sock.pending()):

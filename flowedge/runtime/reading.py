@@ -118,8 +118,8 @@ class Reading:
         feed: Feed,
         partition: str,
         received_ns: int | None,
-        rows: Any,
-        received: int,  # noqa: ANN401
+        rows: pa.RecordBatch,
+        received: int,
     ) -> None:
         self._count(feed, rows)
         out = self.intake.push(feed.name, rows, partition, received_ns)
@@ -130,7 +130,7 @@ class Reading:
         self.outlets.write(self.intake.mark(feed.name, time, partition))
         feed.newest = self.session.sources[feed.name].watermark
 
-    def _count(self, feed: Feed, rows: Any) -> None:  # noqa: ANN401
+    def _count(self, feed: Feed, rows: pa.RecordBatch) -> None:
         feed.report.rows_in += rows.num_rows
         self.nbytes += rows.nbytes
 

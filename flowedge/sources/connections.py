@@ -5,7 +5,6 @@ waits for the run. A connection that gives nothing whole for long is closed; whe
 has never given anything makes room for the next, the oldest first.
 """
 
-import contextlib
 import errno
 import os
 import select
@@ -19,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from flowedge.links.backoff import Backoff
+from flowedge.links.waker import Waker
 from flowedge.sources.framing import Framer, FramingError, Payload
 from flowedge.sources.inbox import Inbox
 from flowedge.sources.live import Wall
@@ -128,10 +128,8 @@ class Connections:
         """Those that have given nothing yet, the oldest first."""
         self._unfinished = 0
         self._select = selectors.DefaultSelector()
-        self._wake_out, self._wake_in = socket.socketpair()
-        for end in (self._wake_out, self._wake_in):
-            end.setblocking(False)
-        self._select.register(self._wake_out, selectors.EVENT_READ)
+        self._waker = Waker()
+        self._select.register(self._waker, selectors.EVENT_READ)
         self._block = memoryview(bytearray(_BLOCK))
         self._closing = threading.Event()
         self._accepts_from = 0.0
@@ -147,8 +145,7 @@ class Connections:
     def wake(self) -> None:
         """There may be room again."""
         if self._rests or self._closing.is_set():
-            with contextlib.suppress(OSError):
-                self._wake_in.send(b"x")
+            self._waker.wake()
 
     def close(self) -> None:
         """Close all, and end the thread."""
@@ -163,8 +160,7 @@ class Connections:
         if self.listener is not None:
             self.listener.close()
         self._select.close()
-        self._wake_out.close()
-        self._wake_in.close()
+        self._waker.close()
 
     # ---- the thread
 
@@ -183,8 +179,8 @@ class Connections:
                 self._look(now)
                 next_look = now + tick_s
             for key, _ in self._select.select(tick_s):
-                if key.fileobj is self._wake_out:
-                    self._drain()
+                if key.fileobj is self._waker:
+                    self._waker.drain()
                 elif key.fileobj is self.listener:
                     self._accept()
                 elif key.data in self._all:
@@ -195,15 +191,11 @@ class Connections:
     def _rest(self) -> None:
         """Wait for room; peers, and those who would connect, wait as well."""
         began = time.monotonic()
-        select.select([self._wake_out], [], [], _TICK_S)
-        self._drain()
+        select.select([self._waker], [], [], _TICK_S)
+        self._waker.drain()
         rested = time.monotonic() - began
         for one in self._all:  # their silence is ours
             one.heard += rested
-
-    def _drain(self) -> None:
-        with contextlib.suppress(OSError):
-            self._wake_out.recv(4096)
 
     def _look(self, now: float) -> None:
         """What time alone brings: the impatient end, listeners that rest, connections to be made."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
 from flowedge.links.sockets import bound
+from flowedge.links.waker import Waker
 from flowedge.sources.byte_streams import PEER
 from flowedge.sources.connections import peer_name
 from flowedge.sources.contract import OnError, connector
@@ -65,7 +66,7 @@ class Udp(MessageSource):
         self._decoder = self.decoder()
         self._decoder.prepare()  # nobody waits for us later
         self._beside = [f.name for f in self.declared or () if f.name in self.about]
-        self._inbox: Inbox[list[_Datagram]] = Inbox(shell.bell.ring)
+        self._inbox: Inbox[_Datagram] = Inbox(shell.bell.ring)
         self._wall = shell.wall
         try:
             self._sock = bound(self._address, socket.SOCK_DGRAM)
@@ -80,7 +81,7 @@ class Udp(MessageSource):
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, option, value)
         self._closing = threading.Event()
-        self._wake_out, self._wake_in = socket.socketpair()
+        self._waker = Waker()
         self._thread = threading.Thread(target=self._run, name="flowedge-udp", daemon=True)
         self._thread.start()
 
@@ -105,7 +106,7 @@ class Udp(MessageSource):
     def _run(self) -> None:
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        poll.register(self._wake_out, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
         while not self._closing.is_set():
             poll.poll(int(_TICK_S * 1000))
             found: list[_Datagram] = []
@@ -121,13 +122,13 @@ class Udp(MessageSource):
                 continue
             self._counts["datagrams"] += len(found)
             if self._inbox.has_room:
-                self._inbox.put(found, size)
+                self._inbox.put_all(found, size)
             else:
                 self._counts["lost"] += len(found)
 
     def take(self) -> list[Arrival]:
         """The rows of the datagrams that have come; raises SourceError under ``on error stop``."""
-        found = [one for some in self._inbox.take() for one in some]
+        found = self._inbox.take()
         if not found:
             return []
         payloads, peers, times = zip(*found, strict=True)
@@ -152,7 +153,7 @@ class Udp(MessageSource):
         if self._thread is None or self._closing.is_set():
             return
         self._closing.set()
-        self._wake_in.send(b"x")
+        self._waker.wake()
         self._thread.join()
-        for sock in (self._sock, self._wake_out, self._wake_in):
-            sock.close()
+        self._sock.close()
+        self._waker.close()

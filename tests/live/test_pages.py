@@ -38,8 +38,12 @@ def into_folder(_port, folder):
     (folder / "in" / "b-1.csv").write_text("at,v\n2026-01-01T00:00:00Z,1\n2026-01-01T00:00:01Z,2\n")
 
 
+def by_itself(_port, _folder):
+    pass
+
+
 @pytest.mark.parametrize(("name", "send", "rows", "wanted"), [
-    ("tcp", over_tcp, 3, '"b",2'), ("udp", over_udp, 1, ',2\n'), ("serial", over_serial, 5, "48.1173,11.51666"),
+    ("host", by_itself, 2, "memory_share"), ("tcp", over_tcp, 3, '"b",2'), ("udp", over_udp, 1, ',2\n'), ("serial", over_serial, 5, "48.1173,11.51666"),
     ("dir", into_folder, 2, '"2026-01-01T00:00:01.000000000Z",2'),
 ])  # fmt: skip
 def test_the_pipelines_of_the_page_run(name, send, rows, wanted, tmp_path, monkeypatch):
