@@ -19,7 +19,8 @@ from flowedge.sources.payloads.bounds import (
     check_rows,
     check_size,
 )
-from flowedge.sources.payloads.values import F32_MOST, described
+from flowedge.sources.payloads.kernels.layout import F32_MOST
+from flowedge.sources.payloads.values import described
 
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 _PLACE = "`payload` "

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from flowedge.sources.payloads.bounds import PayloadError
-from flowedge.sources.payloads.values import F32_MOST, MisfitError, described, value_of
+from flowedge.sources.payloads.kernels.layout import F32_MOST
+from flowedge.sources.payloads.values import MisfitError, described, value_of
 
 
 def is_column(value: Any, kind: pa.DataType) -> bool:  # noqa: ANN401

@@ -14,7 +14,8 @@ from flowedge.sources.payloads.bounds import (
     check_size,
     too_many,
 )
-from flowedge.sources.payloads.values import F32_MOST, described
+from flowedge.sources.payloads.kernels.layout import F32_MOST
+from flowedge.sources.payloads.values import described
 from flowedge.sources.text import TooManyError, convert
 
 LONGEST_CELL = 1 << 17

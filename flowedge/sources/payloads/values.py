@@ -8,9 +8,9 @@ import msgpack
 import numpy as np
 import pyarrow as pa
 
+from flowedge.sources.payloads.kernels.layout import F32_MOST
 from flowedge.sources.text import convert, nearest, noun
 
-F32_MOST = float(np.finfo(np.float32).max)
 _PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 

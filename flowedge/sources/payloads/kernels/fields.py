@@ -21,6 +21,7 @@ from flowedge.sources.payloads.kernels.layout import (
     BOOLEAN,
     BYTES,
     F32,
+    F32_MOST,
     F64,
     FIELD_COUNT,
     FIELDS,
@@ -54,8 +55,6 @@ from flowedge.sources.payloads.kernels.layout import (
     WHOLE,
 )
 from flowedge.sources.payloads.kernels.texts import NO_TIME, instant, is_utf8
-
-F32_MOST = 3.4028234663852886e38
 
 
 def field_of(ctx: int, key: int, size: int, place: int) -> int:

@@ -1,5 +1,7 @@
 """Where kernel and host find what they share: words of the context, and of the record of each field."""
 
+import math
+
 # ---- words of the context
 
 DATA = 0  # address of the payloads: a zero byte behind each, behind the last as many as a name has, and 16
@@ -55,3 +57,6 @@ WHOLE, REAL, NOTHING, BOOLEAN, HUGE, STRANGER = range(6)
 
 GIVEN_UP = -1
 FULL = -2
+
+F32_MOST = math.nextafter(2.0**128 - 2.0**103, 0.0)
+"""The largest number that a float32 holds, rounded to nearest; the shortest text of the largest float32 is a little above that itself."""
