@@ -144,8 +144,8 @@ class Link:
         self.connects = self.drops = 0
         self._acks: deque[tuple[int, int]] = deque()
         self._closing = threading.Event()
-        self._waker = Waker()
         self.client = self._made(on_message)
+        self._waker = Waker()
         self._thread = threading.Thread(target=self._run, name="flowedge-mqtt", daemon=True)
 
     def _made(self, on_message: Callable[[Any], None] | None) -> Any:  # noqa: ANN401

@@ -111,6 +111,13 @@ class Publishing(RemoteSink):
             ) from None
         self._link = link
         link.start()
+        try:
+            self._let_in(link)
+        except (SinkError, Unreachable):
+            self.disconnect()
+            raise
+
+    def _let_in(self, link: Link) -> None:
         with self._changed:
             self._changed.wait_for(
                 lambda: link.is_up or link.is_over or self._is_interrupted, _ANSWER_S
