@@ -6,7 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, SinkError
@@ -232,13 +234,17 @@ class Outlets:
 
     def _measure(self, name: str, batch: pa.RecordBatch) -> None:
         """Note how long rows took."""
+        self._latencies[name].record_all(self._ages(name, batch))
+
+    def _ages(self, name: str, batch: pa.RecordBatch) -> NDArray[np.int64]:
+        """How long ago [ns] the first source row of each row came; of several sources the one that came first. Of none: empty."""
         now, times = self._clock.ns(), first_times(batch)
         known = [self.receipts[s] for s in self._sources[name] if s in self.receipts]
-        if known and len(times):
-            # Of several sources the one whose row came first counts: the longest way.
-            first = int(times[0])
-            longest = max(known, key=lambda r: r.age(first, now)) if len(known) > 1 else known[0]
-            longest.record(times, now, self._latencies[name])
+        if not known or not len(times):
+            return np.empty(0, np.int64)
+        first = int(times[0])
+        longest = max(known, key=lambda r: r.age(first, now)) if len(known) > 1 else known[0]
+        return longest.ages(times, now)
 
     def keep_bad(self, path: str, rejected: pa.RecordBatch) -> None:
         """Add rows to a quarantine file, which is made when the first one comes."""

@@ -136,8 +136,11 @@ class Reading:
 
     def _note_receipt(self, feed: Feed, received: int) -> None:
         """Note how far the source has come, and when by the clock [ns]."""
-        feed.newest = self.session.sources[feed.name].watermark
-        self.outlets.receipts.setdefault(feed.name, Receipts()).add(feed.newest, received)
+        source = self.session.sources[feed.name]
+        feed.newest = source.watermark
+        if source.span is not None:
+            self.outlets.receipts.setdefault(feed.name, Receipts()).add(*source.span, received)
+            source.span = None
 
     # ---- what could not be used
 

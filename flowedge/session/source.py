@@ -50,6 +50,7 @@ class SourceNode(Node):
     columns : (column, raw field, field) of the rows
     late_part, silent_part : nodes of ``S.late`` and ``S.silent``, where the plan has them
     rejected : (partition, row, reason) of rows turned away since the shell last took them
+    span : oldest and newest event time [ns] of the rows in time since the shell last looked; None: there were none
     """
 
     spec: SourceSpec
@@ -102,6 +103,7 @@ class SourceNode(Node):
             shared.lasts[spec.id] = self.settle.last_times
         self._passed_on = NEVER
         self._newest = NEVER
+        self.span: tuple[int, int] | None = None
 
     def _field_of_time(self, raw: dict[str, Field]) -> Field | None:
         spec = self.spec
@@ -216,6 +218,7 @@ class SourceNode(Node):
             return None
         part.rows += rows
         part.newest = self._passed_on = self._newest = newest
+        self.span = first, newest
         self.went_through(rows, newest)
         return newest
 
@@ -275,6 +278,7 @@ class SourceNode(Node):
             is_ordered = False
             if not batch.n:
                 return
+        self._note_span(batch.time, is_ordered)
         alone = len(self.partitions) == 1 and type(part) is Partition and not part.waiting
         if alone and is_ordered and part.watermark >= int(batch.time[-1]):
             self.settle.known = known
@@ -283,6 +287,14 @@ class SourceNode(Node):
         else:
             part.add(batch)
             self._advance(None)
+
+    def _note_span(self, time: Times, is_ordered: bool) -> None:
+        """Note of which times rows have come."""
+        ends = (time[0], time[-1]) if is_ordered else (time.min(), time.max())
+        low, high = map(int, ends)
+        if self.span is not None:
+            low, high = min(low, self.span[0]), max(high, self.span[1])
+        self.span = low, high
 
     def _without_misfits(self, raw: dict[str, Any]) -> dict[str, Any]:
         """What expressions read: a value that does not fit is missing there."""
