@@ -313,6 +313,9 @@ class SinkSpec(NodeSpec):
     `durability`: when rows are safe from a loss of power (commit: at every checkpoint; interval: every
     `sync_ns`; os: when the system gets to it). `signed_by`: where the key lies that signs its files. `about`: what
     its schema tells besides, as metadata. `buffer_bytes`: of the rows that may wait on the disk for a peer; 0: none.
+    `deadline_ns`: from the receipt of a row to its hand-over; -1: none. `floor_ns`: of that, what the pipeline itself may wait;
+    -1: no bound is known. `adds_late`: the last of the fields says whether that
+    was too long; its stream does not have it.
     """
 
     connector: str = ""
@@ -328,6 +331,9 @@ class SinkSpec(NodeSpec):
     signed_by: str = ""
     about: tuple[tuple[str, str], ...] = ()
     buffer_bytes: int = 0
+    floor_ns: int = -1
+    adds_late: bool = False
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

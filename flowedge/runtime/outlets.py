@@ -18,10 +18,12 @@ from flowedge.runtime.keys import SigningKey
 from flowedge.runtime.latency import Latencies, Receipts, first_times
 from flowedge.runtime.outlet import Outlet
 from flowedge.runtime.peer import PeerOutlet
+from flowedge.runtime.punctual import Missed, Punctual
 from flowedge.runtime.quarantine import quarantine_sink
 from flowedge.runtime.report import PeerReport, Report, SinkReport
 from flowedge.runtime.threads import MOST_BYTES, Behind, Workers
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
+from flowedge.session.ledger import names_of
 from flowedge.session.mapping import EVERYTHING
 from flowedge.sinks.contract import Provenance, Sink
 from flowedge.sinks.remote import RemoteSink
@@ -47,6 +49,7 @@ class Outlets:
     behind : write on a thread of its own
     most_bytes : of the rows that wait for that thread, and for each peer
     provenance : what the files tell of where they come from
+    missed : what deadlines do, and did
     clock : measures how long rows take
     workers : whose thread it is
     """
@@ -61,12 +64,17 @@ class Outlets:
         behind: bool,
         most_bytes: int = MOST_BYTES,
         provenance: Provenance | None = None,
+        missed: Missed | None = None,
         clock: Clock = SYSTEM,
         workers: Workers = SYSTEM_THREADS,
     ) -> None:
         self._clock, self._workers = clock, workers
         self._schemas, self._report, self._state = schemas, report, state
         self._provenance = provenance or Provenance()
+        self._missed = missed or Missed()
+        self._punctual: dict[str, Punctual] = {}
+        pages = names_of(program.nodes)
+        self._pages = {n.name: pages[n.id] for n in program.nodes if isinstance(n, p.SinkSpec)}
         self._sinks: dict[str, Outlet] = {}
         self._quarantines: dict[str, Outlet] = {}
         self._sources = {name: _sources_of(program, name) for name in schemas}
@@ -84,6 +92,10 @@ class Outlets:
         for node in program.nodes:
             if isinstance(node, p.SinkSpec):
                 report.sinks[node.name] = SinkReport(node.connector, node.address)
+                if node.deadline_ns >= 0 and node.otherwise is not None:
+                    self._punctual[node.name] = self._missed.of(
+                        node.name, node.deadline_ns, partial(self._ages, node.name), drops=node.otherwise[0] == "drop",
+                    )  # fmt: skip
                 self._sinks[node.name] = self._outlet(node.name, _sink(node), node)
 
     def _outlet(self, name: str, sink: Sink, node: p.SinkSpec | None = None) -> Outlet:
@@ -114,10 +126,11 @@ class Outlets:
     ) -> PeerOutlet:
         sink.pipeline = self._pipeline
         told = self._report.sinks[name].peer = PeerReport(sink.promised)
+        at_peer = None if sink.promised == "exactly once" else self._punctual.get(name)
         return PeerOutlet(
             name, sink, told, None if self._state is None else self._state.log(name, every_s), mark,
             buffer_bytes=node.buffer_bytes, memory_bytes=self._most_bytes, delivered=partial(self._measure, name),
-            asks_again=not self._gone & set(self._sources[name]), clock=self._clock, workers=self._workers,
+            asks_again=not self._gone & set(self._sources[name]), punctual=at_peer, clock=self._clock, workers=self._workers,
         )  # fmt: skip
 
     @property
@@ -219,18 +232,28 @@ class Outlets:
         for name, batch in out.items():
             if not batch.num_rows:
                 continue
+            first = self._report.sinks[name].rows
             self._report.sinks[name].rows += batch.num_rows
             if self._behind is None:
-                self._hand_over(name, batch)
+                self._hand_over(name, batch, first)
             else:
-                hand_over = partial(self._hand_over, name, batch)
+                hand_over = partial(self._hand_over, name, batch, first)
                 self._behind(hand_over, batch.nbytes)
 
-    def _hand_over(self, name: str, batch: pa.RecordBatch) -> None:
+    def _hand_over(self, name: str, batch: pa.RecordBatch, first: int) -> None:
         outlet = self._sinks[name]
-        outlet.write(batch)
-        if not isinstance(outlet, PeerOutlet):
-            self._measure(name, batch)
+        if isinstance(outlet, PeerOutlet) and outlet.peer.promised != "exactly once":
+            outlet.write(batch)  # it may wait there, and its deadline is kept when it goes on
+            return
+        punctual = self._punctual.get(name)
+        if punctual is not None:
+            judged = punctual.judge(batch, first)
+            punctual.settle(judged, first, batch.num_rows)
+            batch = judged.rows
+        if batch.num_rows:
+            outlet.write(batch)
+            if not isinstance(outlet, PeerOutlet):
+                self._measure(name, batch)
 
     def _measure(self, name: str, batch: pa.RecordBatch) -> None:
         """Note how long rows took."""
@@ -381,9 +404,23 @@ class Outlets:
         self._end_thread()
 
     def tell(self) -> None:
-        """Put what is known of latencies into the report."""
+        """Put what is known of latencies and deadlines into the report."""
         for name, found in self._latencies.items():
             self._report.sinks[name].latency = found.as_dict()
+        for name, punctual in self._punctual.items():
+            sink = self._report.sinks[name]
+            sink.late, sink.dropped = punctual.late, punctual.dropped
+            counts = self._report.streams.get(self._pages[name])
+            if counts is not None:
+                counts["shed"], counts["used"] = sink.dropped, counts["rows_in"] - sink.dropped
+
+    def go_on(self, rows: Mapping[str, Mapping[str, int]]) -> None:
+        """Count on from a checkpoint: by sink, its rows and what became of some."""
+        for name, told in rows.items():
+            sink = self._report.sinks[name]
+            sink.rows, sink.late, sink.dropped = told["rows"], told["late"], told["dropped"]
+            if name in self._punctual:
+                self._punctual[name].late, self._punctual[name].dropped = sink.late, sink.dropped
 
     def abort(self) -> None:
         """Leave no trace of what is unfinished."""

@@ -8,11 +8,13 @@ The file begins with `MAGIC`; each entry is u32 length, u32 CRC-32, and msgpack 
 - ``["mark", source, partition, time]``: no row before this time [ns] will come
 - ``["end", source, partition]``: nor any other; nil: of no partition
 - ``["late", model, call]``: the call of this number (from 0) with a deadline came too late
+- ``["missed", sink, [start, stop, …]]``: rows of these numbers (from 0) were handed over too late
 
 Numbers are little-endian. A file that a crash cut short is good up to there.
 """
 
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,12 +26,13 @@ import pyarrow as pa
 
 from flowedge import __version__
 from flowedge.lang.errors import RunError, SinkError
+from flowedge.runtime.punctual import Numbers, is_spans
 from flowedge.sinks.atomic import explained
 
 MAGIC = b"FLOWREC1"
 _HEAD = 8
 _LONGEST = 1 << 30
-_KINDS = {"pipeline": 3, "schema": 3, "rows": 5, "mark": 4, "end": 3, "late": 3}
+_KINDS = {"pipeline": 3, "schema": 3, "rows": 5, "mark": 4, "end": 3, "late": 3, "missed": 3}
 
 Entry = list[Any]
 
@@ -51,6 +54,7 @@ class Recorder:
     def __init__(self, path: Path, pipeline: str, kept: int | None = None) -> None:
         self.path = path
         self._schemas: dict[str, pa.Schema] = {}
+        self._lock = threading.Lock()
         try:
             self._file: IO[bytes] = path.open("r+b" if kept else "wb")
             if kept:
@@ -90,22 +94,26 @@ class Recorder:
         """Note a call that was late; raises SinkError."""
         self._write(["late", model, call])
 
+    def missed(self, sink: str, rows: list[int]) -> None:
+        """Note rows that were handed over too late: start and stop of each run of them. From any thread; raises SinkError."""
+        self._write(["missed", sink, rows])
+
     def _write(self, entry: Entry) -> None:
         body = msgpack.packb(entry)
+        head = len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little")
         try:
-            self._file.write(
-                len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little")
-            )
-            self._file.write(body)
+            with self._lock:
+                self._file.write(head + body)
         except OSError as error:
             raise explained(self.path, error) from None
 
     def sync(self) -> int:
         """Make it last; how many bytes it has. Raises SinkError."""
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            return self._file.tell()
+            with self._lock:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                return self._file.tell()
         except OSError as error:
             raise explained(self.path, error) from None
 
@@ -128,6 +136,7 @@ class Player:
     Attributes
     ----------
     late : by model, the numbers of its calls that were late
+    missed : by sink, the numbers of its rows that were late
     pipeline : digest of what was run
     entries : how many there are
     is_cut_short : the file ends in the middle of an entry
@@ -139,6 +148,7 @@ class Player:
 
     path: Path
     late: dict[str, set[int]] = field(default_factory=dict)
+    missed: dict[str, Numbers] = field(default_factory=dict)
     pipeline: str = ""
     entries: int = 0
     is_cut_short: bool = False
@@ -149,6 +159,8 @@ class Player:
             self.entries += 1
             if entry[0] == "late":
                 self.late.setdefault(entry[1], set()).add(entry[2])
+            elif entry[0] == "missed":
+                self.missed.setdefault(entry[1], Numbers()).add(entry[2])
             elif entry[0] == "pipeline":
                 self.pipeline = entry[1]
 
@@ -159,7 +171,7 @@ class Player:
             kind = entry[0]
             if kind == "schema":
                 schemas[entry[1]] = pa.ipc.read_schema(pa.py_buffer(entry[2]))
-            if number < skip or kind in ("pipeline", "schema", "late"):
+            if number < skip or kind in ("pipeline", "schema", "late", "missed"):
                 continue
             if kind == "rows":
                 if entry[1] not in schemas:
@@ -199,8 +211,10 @@ class Player:
         if not isinstance(entry, list) or not entry or _KINDS.get(entry[0]) != len(entry):
             raise self._damaged(number)
         kinds = {"rows": (str, str, int | None, bytes), "mark": (str, str, int), "end": (str, str | None),
-                 "late": (str, int), "schema": (str, bytes), "pipeline": (str, str)}[entry[0]]  # fmt: skip
+                 "late": (str, int), "missed": (str, list), "schema": (str, bytes), "pipeline": (str, str)}[entry[0]]  # fmt: skip
         if not all(isinstance(x, kind) for x, kind in zip(entry[1:], kinds, strict=True)):
+            raise self._damaged(number)
+        if entry[0] == "missed" and not is_spans(entry[2]):
             raise self._damaged(number)
         return entry
 

@@ -37,13 +37,15 @@ class SourceReport:
 
 @dataclass
 class SinkReport:
-    """One sink: rows and bytes written, and the files that are complete.
+    """One sink: rows that came to it, bytes written, and the files that are complete.
 
     Attributes
     ----------
     latency : p50_ms, p99_ms, p99_9_ms, max_ms: from the receipt of the first source row that a row
         is made of to its hand-over to the sink; a row of a window waits for the window to close. Of a peer: until the row
         is safe there
+    late : rows that were handed over behind their deadline, and bear a mark
+    dropped : rows that were not handed over, for it was too late
     peer : of a sink whose rows go to one, how that went; None for all others
     """
 
@@ -53,6 +55,8 @@ class SinkReport:
     bytes: int = 0
     files: list[str] = field(default_factory=list)
     latency: dict[str, float] = field(default_factory=dict)
+    late: int = 0
+    dropped: int = 0
     peer: "PeerReport | None" = None
 
 

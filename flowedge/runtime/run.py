@@ -22,6 +22,7 @@ from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
+from flowedge.runtime.punctual import Missed
 from flowedge.runtime.reading import Reading
 from flowedge.runtime.recording import Player, Recorder
 from flowedge.runtime.report import Report
@@ -123,9 +124,9 @@ class Run:
             stack.callback(feeds.close)
             if self.as_recorded is not None:
                 self._player = Player(self.as_recorded)
+            keeps_time = self.speed is not None or bool(feeds.live)
             self._models = Models(
-                self.plan.program, self.trusted, self.clock,
-                deadlines=self.speed is not None or bool(feeds.live) or self._player is not None,
+                self.plan.program, self.trusted, self.clock, deadlines=keeps_time or self._player is not None,
                 again=None if self._player is None else self._player.late, on_late=self._note_late,
             )  # fmt: skip
             stack.callback(self._models.close)
@@ -150,6 +151,7 @@ class Run:
                 provenance=Provenance(
                     _header(self.plan.program), sign=None if self.key is None else self.key.sign
                 ),
+                missed=Missed(None if self._player is None else self._player.missed, self._note_missed, keeps_time),
                 clock=self.clock,
                 workers=self.workers,
             )
@@ -209,7 +211,7 @@ class Run:
                 self.plan.program, saved.session, self._of_nodes(saved)
             )  # before a file is touched
         outlets.recover(saved, self.discard)
-        self._go_on(saved, feeds)
+        self._go_on(saved, feeds, outlets)
         if passed_over:
             self.report.hints.append(f"went back to checkpoint {saved.epoch}: {passed_over}")
         self.report.hints += outlets.notes
@@ -291,6 +293,10 @@ class Run:
     def _note_late(self, model: str, call: int) -> None:
         if self._recorder is not None:
             self._recorder.late(model, call)
+
+    def _note_missed(self, sink: str, rows: list[int]) -> None:  # also in the threads of peers
+        if self._recorder is not None:
+            self._recorder.missed(sink, rows)
 
     def _begin_recording(self, saved: Saved | None) -> None:
         """Open the file that all is noted in, and count on from a checkpoint; raises SinkError."""
@@ -487,7 +493,10 @@ class Run:
                 sources, outputs,
                 {
                     "sources": {n: asdict(r) for n, r in self.report.sources.items()},
-                    "sinks": {n: r.rows for n, r in self.report.sinks.items()},
+                    "sinks": {
+                        n: {"rows": r.rows, "late": r.late, "dropped": r.dropped}
+                        for n, r in self.report.sinks.items()
+                    },
                     "streams": self.report.streams,
                     "models": session.models_told(),
                     "swapped": {} if self._swaps is None else self._swaps.state(),
@@ -520,7 +529,7 @@ class Run:
             if position is not None:
                 feeds.by_name[name].source.acknowledge(position)
 
-    def _go_on(self, saved: Saved, feeds: Feeds) -> None:
+    def _go_on(self, saved: Saved, feeds: Feeds, outlets: Outlets) -> None:
         """Take over where a checkpoint was made."""
         self.report.resumed_from = saved.epoch
         for name, feed in feeds.by_name.items():
@@ -534,8 +543,7 @@ class Run:
             feed.report.rows_in = before["rows_in"]
             feed.report.rows_unreadable = before["rows_unreadable"]
             feed.report.quarantine = before["quarantine"]
-        for name, rows in saved.report["sinks"].items():
-            self.report.sinks[name].rows = rows
+        outlets.go_on(saved.report["sinks"])
         self.report.streams = saved.report["streams"]
         self.report.models = saved.report.get("models", {})
 

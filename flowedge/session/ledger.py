@@ -1,6 +1,20 @@
 """The ledger: what became of each row that entered a node."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+
+from flowedge.compile.program import NodeSpec
+
+
+def names_of(nodes: Iterable[NodeSpec]) -> dict[int, str]:
+    """What the ledger calls each node, by its id: its label, of which the second one of a kind has the id behind it."""
+    out: dict[int, str] = {}
+    taken: set[str] = set()
+    for node in nodes:
+        label = node.label or node.name
+        out[node.id] = label if label not in taken else f"{label} #{node.id}"
+        taken.add(out[node.id])
+    return out
 
 
 @dataclass(slots=True)

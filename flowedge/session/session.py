@@ -15,7 +15,7 @@ from flowedge.session.express import express_of
 from flowedge.session.forget import held_in
 from flowedge.session.kernel import KernelNode
 from flowedge.session.keys import KeyTable
-from flowedge.session.ledger import Counts
+from flowedge.session.ledger import Counts, names_of
 from flowedge.session.mapping import shape_of
 from flowedge.session.merge import MergeNode
 from flowedge.session.model import ModelNode
@@ -331,12 +331,9 @@ class Session:
             rows are unaccounted for
         """
         out: dict[str, dict[str, int]] = {}
-        for node in self.nodes.values():
-            node.check()
-            label = node.spec.label or node.spec.name
-            if label in out:
-                label = f"{label} #{node.spec.id}"
-            out[label] = node.counts.as_dict()
+        for number, label in names_of(self.program.nodes).items():
+            self.nodes[number].check()
+            out[label] = self.nodes[number].counts.as_dict()
         return out
 
     # ---- snapshots

@@ -120,7 +120,7 @@ def summary(report: Report) -> str:
         if sink.latency:
             late = f", latency p50 {milliseconds(sink.latency['p50_ms'])}, p99 {milliseconds(sink.latency['p99_ms'])}"
         lines.append(f"sink {name}: {_rows(sink.rows)} to {where}{size}{many}{late}")
-        lines += _peer(sink)
+        lines += _behind_its_deadline(sink) + _peer(sink)
     lines += model_lines(report)
     lines += report.hints
     if report.resumed_from:
@@ -172,6 +172,16 @@ def _shadow(told: dict[str, Any] | None) -> list[str]:
             words.append(f"`{name}` apart by {one['mean_difference']:.3g} on average, {one['largest_difference']:.3g} at most")  # fmt: skip
     failed = f", {told['failed']:,} failed" if told["failed"] else ""
     return [f"shadow {told['model']}: {told['frames']:,} frames{failed}: {'; '.join(words) or 'nothing to compare'}"]  # fmt: skip
+
+
+def _behind_its_deadline(sink: SinkReport) -> list[str]:
+    """What became of rows that came too late."""
+    words = [
+        f"{_rows(n)} {fate} ({_percent(n, sink.rows)})"
+        for n, fate in ((sink.late, "late, and marked"), (sink.dropped, "too late, and left out"))
+        if n
+    ]
+    return [f"  deadline: {', '.join(words)}"] if words else []
 
 
 def _peer(sink: SinkReport) -> list[str]:
