@@ -11,6 +11,7 @@ from flowedge.compile.emit.kernel import Kernel, field_of
 from flowedge.compile.emit.tails import TAILS
 from flowedge.compile.emit.tails.count_frames import frame_type
 from flowedge.compile.frames import framed
+from flowedge.compile.gates import with_gates
 from flowedge.graph import nodes as g
 from flowedge.graph.ends import ends_of
 from flowedge.graph.expressions import Read, reads
@@ -69,7 +70,7 @@ class Lowering:
             replace(n, wants_ends=True) if isinstance(n, p.SourceSpec) and n.id in asked else n
             for n in self.nodes
         )
-        return tuple(nodes), tuple(self.tables)
+        return with_gates(tuple(nodes)), tuple(self.tables)
 
     def text_id(self, text: str) -> int:
         """The number that a text of the pipeline has in the session's pool."""

@@ -239,6 +239,13 @@ class RekeySpec(NodeSpec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpec(NodeSpec):
+    """Lets rows pass, or sheds them where a run cannot keep up: all behind it is for sinks of this priority at most."""
+
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeSpec(NodeSpec):
     """Union: rows of all inputs in the order (time, place, sequence); equal key tables or none.
 
@@ -371,6 +378,7 @@ SPECS: dict[str, type[NodeSpec]] = {
         SourceSpec,
         PartSpec,
         RekeySpec,
+        GateSpec,
         MergeSpec,
         OrderSpec,
         ModelSpec,

@@ -18,8 +18,8 @@ from flowedge.lang import statements as st
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.span import Span
-from flowedge.types.schema import LATE, Column, Stream, Type
 from flowedge.types import units
+from flowedge.types.schema import LATE, Column, Stream, Type
 
 
 class DeadlineBelowFloor(Rule):

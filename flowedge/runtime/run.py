@@ -151,7 +151,11 @@ class Run:
                 provenance=Provenance(
                     _header(self.plan.program), sign=None if self.key is None else self.key.sign
                 ),
-                missed=Missed(None if self._player is None else self._player.missed, self._note_missed, keeps_time),
+                missed=Missed(
+                    None if self._player is None else self._player.missed,
+                    self._note_missed,
+                    keeps_time,
+                ),
                 clock=self.clock,
                 workers=self.workers,
             )

@@ -13,6 +13,7 @@ from flowedge.session.asking import Infers
 from flowedge.session.expire import SLACK, forget_keys
 from flowedge.session.express import express_of
 from flowedge.session.forget import held_in
+from flowedge.session.gate import GateNode
 from flowedge.session.kernel import KernelNode
 from flowedge.session.keys import KeyTable
 from flowedge.session.ledger import Counts, names_of
@@ -35,6 +36,7 @@ _NODES: dict[type[p.NodeSpec], Callable[[Any, Shared], Node]] = {
     p.MergeSpec: MergeNode,
     p.OrderSpec: OrderNode,
     p.RekeySpec: RekeyNode,
+    p.GateSpec: GateNode,
     p.PartSpec: PartNode,
 }
 
@@ -183,6 +185,21 @@ class Session:
         """Say that no more rows will come, of one partition or of the whole source."""
         self._source(source).end(partition)
         return self._out()
+
+    def shed_below(self, priority: int) -> None:
+        """Leave out, until the next call, what only sinks of a lower priority need: a run cannot keep up.
+
+        Rows are shed in front of the first stage that is for such sinks alone, and counted there.
+        """
+        for node in self.nodes.values():
+            if isinstance(node, GateNode):
+                node.is_shut = node.spec.priority < priority
+
+    def turn_away(self, source: str, rows: int) -> None:
+        """Note rows of a source that nobody has the time to take."""
+        counts = self._source(source).counts
+        counts.rows_in += rows
+        counts.shed += rows
 
     def finish(self) -> Rows:
         """End all sources; the rest of the rows. The ledger is then checked."""
