@@ -66,11 +66,10 @@ class Live:
 
     def take(self) -> Iterator[tuple[Feed, Arrival]]:
         """What has come since the last call, source by source; raises SourceError."""
-        for feed in self.feeds.live:
-            if feed.done or feed.live is None:
-                continue
+        found = [(f, f.live.take()) for f in self.feeds.live if not f.done and f.live is not None]
+        for feed, arrivals in found:
             known = self._partitions[feed.name]
-            for arrival in feed.live.take():
+            for arrival in arrivals:
                 if arrival.ends:
                     known.pop(arrival.partition, None)
                     if not known:  # until another begins

@@ -18,7 +18,7 @@ from flowedge.runtime.keys import SigningKey
 from flowedge.runtime.latency import Latencies, Receipts, first_times
 from flowedge.runtime.outlet import Outlet
 from flowedge.runtime.peer import PeerOutlet
-from flowedge.runtime.punctual import Missed, Punctual
+from flowedge.runtime.punctual import Acts, Punctual
 from flowedge.runtime.quarantine import quarantine_sink
 from flowedge.runtime.report import PeerReport, Report, SinkReport
 from flowedge.runtime.threads import MOST_BYTES, Behind, Workers
@@ -49,7 +49,7 @@ class Outlets:
     behind : write on a thread of its own
     most_bytes : of the rows that wait for that thread, and for each peer
     provenance : what the files tell of where they come from
-    missed : what deadlines do, and did
+    acts : what becomes of rows because of time
     clock : measures how long rows take
     workers : whose thread it is
     """
@@ -64,14 +64,14 @@ class Outlets:
         behind: bool,
         most_bytes: int = MOST_BYTES,
         provenance: Provenance | None = None,
-        missed: Missed | None = None,
+        acts: Acts | None = None,
         clock: Clock = SYSTEM,
         workers: Workers = SYSTEM_THREADS,
     ) -> None:
         self._clock, self._workers = clock, workers
         self._schemas, self._report, self._state = schemas, report, state
         self._provenance = provenance or Provenance()
-        self._missed = missed or Missed()
+        self._acts = acts or Acts()
         self._punctual: dict[str, Punctual] = {}
         pages = names_of(program.nodes)
         self._pages = {n.name: pages[n.id] for n in program.nodes if isinstance(n, p.SinkSpec)}
@@ -79,6 +79,7 @@ class Outlets:
         self._quarantines: dict[str, Outlet] = {}
         self._sources = {name: _sources_of(program, name) for name in schemas}
         self._pipeline = program.digest
+        self._top = max((n.priority for n in program.nodes if isinstance(n, p.SinkSpec)), default=0)
         self._gone = {
             name
             for name, connector, _, options, _ in program.connectors
@@ -92,10 +93,10 @@ class Outlets:
         for node in program.nodes:
             if isinstance(node, p.SinkSpec):
                 report.sinks[node.name] = SinkReport(node.connector, node.address)
-                if node.deadline_ns >= 0 and node.otherwise is not None:
-                    self._punctual[node.name] = self._missed.of(
-                        node.name, node.deadline_ns, partial(self._ages, node.name), drops=node.otherwise[0] == "drop",
-                    )  # fmt: skip
+                ages, drops = partial(self._ages, node.name), node.otherwise == ("drop", "")
+                punctual = self._acts.of(node.name, node.deadline_ns, ages, drops=drops)
+                if punctual is not None:
+                    self._punctual[node.name] = punctual
                 self._sinks[node.name] = self._outlet(node.name, _sink(node), node)
 
     def _outlet(self, name: str, sink: Sink, node: p.SinkSpec | None = None) -> Outlet:
@@ -129,7 +130,7 @@ class Outlets:
         at_peer = None if sink.promised == "exactly once" else self._punctual.get(name)
         return PeerOutlet(
             name, sink, told, None if self._state is None else self._state.log(name, every_s), mark,
-            buffer_bytes=node.buffer_bytes, memory_bytes=self._most_bytes, delivered=partial(self._measure, name),
+            may_shed=node.priority < self._top, buffer_bytes=node.buffer_bytes, memory_bytes=self._most_bytes, delivered=partial(self._measure, name),
             asks_again=not self._gone & set(self._sources[name]), punctual=at_peer, clock=self._clock, workers=self._workers,
         )  # fmt: skip
 
@@ -333,6 +334,15 @@ class Outlets:
         """Whether rows that a peer has room for wait for a checkpoint, and the run for room."""
         return any(o.waiting.is_full and o.waiting.is_held for o in self._peers)
 
+    def make_room(self) -> None:
+        """Let the oldest rows go that wait for peers which are less important than others, where no more may wait."""
+        for outlet in self._peers:
+            if outlet.may_shed and outlet.waiting.is_full:
+                start, stop = outlet.waiting.shed(outlet.waiting.most_bytes // 2)
+                if stop > start:
+                    self._report.sinks[outlet.name].shed += stop - start
+                    self._acts.note("shed", outlet.name, [start, stop])
+
     def wait(self, most_s: float) -> None:
         """Wait until there may be room, so long at most."""
         for outlet in self._peers:
@@ -410,15 +420,18 @@ class Outlets:
         for name, punctual in self._punctual.items():
             sink = self._report.sinks[name]
             sink.late, sink.dropped = punctual.late, punctual.dropped
+        for name, sink in self._report.sinks.items():
             counts = self._report.streams.get(self._pages[name])
             if counts is not None:
-                counts["shed"], counts["used"] = sink.dropped, counts["rows_in"] - sink.dropped
+                counts["shed"] = sink.dropped + sink.shed
+                counts["used"] = counts["rows_in"] - counts["shed"]
 
     def go_on(self, rows: Mapping[str, Mapping[str, int]]) -> None:
         """Count on from a checkpoint: by sink, its rows and what became of some."""
         for name, told in rows.items():
             sink = self._report.sinks[name]
-            sink.rows, sink.late, sink.dropped = told["rows"], told["late"], told["dropped"]
+            sink.rows, sink.late = told["rows"], told["late"]
+            sink.dropped, sink.shed = told["dropped"], told["shed"]
             if name in self._punctual:
                 self._punctual[name].late, self._punctual[name].dropped = sink.late, sink.dropped
 

@@ -43,6 +43,7 @@ class PeerOutlet(Outlet):
     delivered : called with each batch that is safe, on another thread
     asks_again : all sources of its rows give the same rows again
     punctual : the deadline of its rows; None: they have none
+    may_shed : its oldest rows may go where no more may wait; never those of a peer that has them exactly once
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class PeerOutlet(Outlet):
         delivered: Callable[[pa.RecordBatch], None] = lambda _: None,
         asks_again: bool = True,
         punctual: Punctual | None = None,
+        may_shed: bool = False,
         clock: Clock = SYSTEM,
         workers: Workers = SYSTEM_THREADS,
     ) -> None:
@@ -66,6 +68,7 @@ class PeerOutlet(Outlet):
         self._told, self._delivered = told, delivered
         self._asks_again, self._clock, self._workers = asks_again, clock, workers
         self._punctual = punctual
+        self.may_shed = may_shed and sink.promised != "exactly once"
         self._spool: Spool | None = None
         self._buffer_bytes = buffer_bytes
         sink.stream = f"{name}-{secrets.token_hex(8)}"

@@ -56,6 +56,7 @@ class Punctual:
     acts : the run keeps time; in others no row is late
     again : which rows were late in the run that is done again; None: the clock says
     on_missed : hears which rows were late, once they have their fate
+    shed : rows that the peer never got in the run that is done again
 
     Attributes
     ----------
@@ -68,18 +69,24 @@ class Punctual:
     acts: bool = True
     again: "Numbers | None" = None
     on_missed: Noted | None = None
+    shed: "Numbers | None" = None
     late: int = 0
     dropped: int = 0
 
     def judge(self, batch: pa.RecordBatch, first: int) -> Judged:
         """What is to be handed over now of rows that begin with this number."""
         missed = self._missed(batch, first)
-        if missed is None or not missed.any():
-            return Judged(batch, None, None)
-        if self.drops:
-            places = np.flatnonzero(~missed)
-            return Judged(batch.take(pa.array(places)), places, missed)
-        return Judged(_marked(batch, missed), None, missed)
+        if missed is not None and not missed.any():
+            missed = None
+        gone = missed if self.drops else None
+        rows = batch if missed is None or self.drops else _marked(batch, missed)
+        if self.shed is not None:
+            shed = self.shed.within(first, first + batch.num_rows)
+            gone = shed if gone is None else gone | shed
+        if gone is None or not gone.any():
+            return Judged(rows, None, missed)
+        places = np.flatnonzero(~gone)
+        return Judged(rows.take(pa.array(places)), places, missed)
 
     def _missed(self, batch: pa.RecordBatch, first: int) -> NDArray[np.bool_] | None:
         if self.again is not None:
@@ -167,22 +174,29 @@ def _marked(batch: pa.RecordBatch, missed: NDArray[np.bool_]) -> pa.RecordBatch:
 
 
 @dataclass
-class Missed:
-    """What the deadlines of all sinks of a run did, for its recording.
+class Acts:
+    """What a run does to rows of its sinks because of time, and what was done in the run that is done again.
 
-    Attributes
+    Parameters
     ----------
-    by_sink : of the run that is done again; None: none is
-    note : writes down which rows of which sink were late; called from the threads of peers
-    acts : the run keeps time
+    keeps_time : deadlines are kept
+    missed, shed : by sink, the rows that were late, and those that a peer never got; None: nothing is done again
+    note : writes down rows, as (what: ``missed`` or ``shed``, sink, numbers); called from the threads of peers, too
     """
 
-    by_sink: dict[str, Numbers] | None = None
-    note: Callable[[str, Spans], None] | None = None
-    acts: bool = False
+    keeps_time: bool = False
+    missed: dict[str, Numbers] | None = None
+    shed: dict[str, Numbers] | None = None
+    note: Callable[[str, str, Spans], None] = lambda *_: None
 
-    def of(self, sink: str, limit_ns: int, ages: Ages, *, drops: bool) -> Punctual:
-        """The deadline of one sink."""
-        again = None if self.by_sink is None else self.by_sink.get(sink, Numbers())
-        note = None if self.note is None else partial(self.note, sink)
-        return Punctual(limit_ns, drops, ages, self.acts, again, note)
+    def of(self, sink: str, limit_ns: int, ages: Ages, *, drops: bool) -> Punctual | None:
+        """The deadline of one sink (-1: it has none); None where nothing is to be done."""
+        shed = None if self.shed is None else self.shed.get(sink)
+        if limit_ns < 0:
+            return (
+                None if shed is None else Punctual(0, drops=True, ages=ages, acts=False, shed=shed)
+            )
+        again = None if self.missed is None else self.missed.get(sink, Numbers())
+        return Punctual(
+            limit_ns, drops, ages, self.keeps_time, again, partial(self.note, "missed", sink), shed
+        )

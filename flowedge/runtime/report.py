@@ -46,6 +46,7 @@ class SinkReport:
         is safe there
     late : rows that were handed over behind their deadline, and bear a mark
     dropped : rows that were not handed over, for it was too late
+    shed : rows that the peer never got, for it took too few, and others are more important
     peer : of a sink whose rows go to one, how that went; None for all others
     """
 
@@ -57,6 +58,7 @@ class SinkReport:
     latency: dict[str, float] = field(default_factory=dict)
     late: int = 0
     dropped: int = 0
+    shed: int = 0
     peer: "PeerReport | None" = None
 
 

@@ -19,10 +19,11 @@ from flowedge.runtime.live import Live, listen
 from flowedge.runtime.memory import Memory
 from flowedge.runtime.models import Allowed, Models, files_of
 from flowedge.runtime.outlets import Outlets
+from flowedge.runtime.overload import Overload
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
-from flowedge.runtime.punctual import Missed
+from flowedge.runtime.punctual import Acts
 from flowedge.runtime.reading import Reading
 from flowedge.runtime.recording import Player, Recorder
 from flowedge.runtime.report import Report
@@ -151,11 +152,7 @@ class Run:
                 provenance=Provenance(
                     _header(self.plan.program), sign=None if self.key is None else self.key.sign
                 ),
-                missed=Missed(
-                    None if self._player is None else self._player.missed,
-                    self._note_missed,
-                    keeps_time,
-                ),
+                acts=self._acts(keeps_time=keeps_time),
                 clock=self.clock,
                 workers=self.workers,
             )
@@ -173,7 +170,7 @@ class Run:
                     self._begin_recording(saved)
                     reading = self._reading = Reading(
                         Intake(session, self._recorder), outlets, self._models, self.clock,
-                        partial(self._tell, session, outlets),
+                        partial(self._tell, session, outlets), self._overload(feeds),
                     )  # fmt: skip
                     outlets.open()
                     if self._player is None:
@@ -267,10 +264,14 @@ class Run:
                     workers=self.workers,
                 )
         live = listen(feeds, self.clock, covers=self._state is not None)
+        if reading.overload is not None:  # and not as it was when a checkpoint was made
+            reading.intake.shed_below(reading.overload.below)
         while not feeds.are_done:
             if stop():
                 self._stop(session, feeds, outlets)
             outlets.check()
+            if live is not None:
+                outlets.make_room()
             is_full = outlets.are_full
             has_come = False
             if live is not None and not is_full:
@@ -298,9 +299,24 @@ class Run:
         if self._recorder is not None:
             self._recorder.late(model, call)
 
-    def _note_missed(self, sink: str, rows: list[int]) -> None:  # also in the threads of peers
-        if self._recorder is not None:
-            self._recorder.missed(sink, rows)
+    def _acts(self, *, keeps_time: bool) -> Acts:
+        """What becomes of rows because of time: as the clock says, or as it was in the run that is done again."""
+
+        def note(what: str, sink: str, rows: list[int]) -> None:
+            if self._recorder is not None:
+                self._recorder.act(what, sink, rows)
+
+        player = self._player
+        if player is not None:
+            return Acts(missed=player.missed, shed=player.shed, note=note)
+        return Acts(keeps_time=keeps_time, note=note)
+
+    def _overload(self, feeds: Feeds) -> Overload | None:
+        """What is left out where live rows wait too long; None: nothing."""
+        if not feeds.live or self._player is not None:
+            return None
+        found = Overload(self.plan.program.nodes)
+        return found if found.may_act else None
 
     def _begin_recording(self, saved: Saved | None) -> None:
         """Open the file that all is noted in, and count on from a checkpoint; raises SinkError."""
@@ -316,9 +332,9 @@ class Run:
         if player.pipeline != self._pipeline:
             self.report.hints.append(f"`{player.path}` was recorded with another pipeline")
         self._saved_at = self.clock.s()
-        for number, (kind, name, partition, *more) in player.play(self._played):
-            feed = feeds.by_name.get(name)
-            if feed is None:
+        for number, (kind, name, *more) in player.play(self._played):
+            feed = None if kind == "below" else feeds.by_name.get(name)
+            if feed is None and kind != "below":
                 raise RunError(
                     f"`{player.path}` has rows of `{name}`, and the pipeline has no such source"
                 )
@@ -329,7 +345,10 @@ class Run:
             if stop():
                 self._stop(session, feeds, outlets)
             outlets.check()
-            reading.again(feed, kind, partition, more)
+            if feed is None:
+                reading.intake.shed_below(name)
+            else:
+                reading.again(feed, kind, more)
             self._played = number + 1
             self._look_after(session, feeds, outlets, None)
         if player.is_cut_short:
@@ -498,7 +517,7 @@ class Run:
                 {
                     "sources": {n: asdict(r) for n, r in self.report.sources.items()},
                     "sinks": {
-                        n: {"rows": r.rows, "late": r.late, "dropped": r.dropped}
+                        n: {"rows": r.rows, "late": r.late, "dropped": r.dropped, "shed": r.shed}
                         for n, r in self.report.sinks.items()
                     },
                     "streams": self.report.streams,

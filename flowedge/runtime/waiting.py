@@ -47,6 +47,8 @@ class Waiting:
     safe: int = 0
     waiting_bytes: int = 0
     memory_used: int = 0
+    _taken: int = 0
+    _gone: tuple[int, int] = (0, 0)
     _released: int = 0
     _memory: deque[tuple[int, pa.RecordBatch]] = field(default_factory=deque)
     _sizes: deque[tuple[int, int]] = field(default_factory=deque)
@@ -60,7 +62,8 @@ class Waiting:
     @property
     def count(self) -> int:
         """How many rows wait."""
-        return max(0, self.rows - self.safe)
+        start, stop = self._gone
+        return max(0, self.rows - self.safe - (stop - start if self.safe < start else 0))
 
     @property
     def is_full(self) -> bool:
@@ -106,6 +109,35 @@ class Waiting:
             self.waiting_bytes += batch.nbytes
             self.changed.notify_all()
 
+    def shed(self, most_bytes: int) -> tuple[int, int]:
+        """Let go of the oldest rows that are not on their way, until so few wait: the numbers of the first, and behind the last.
+
+        Rows in the log stay there, for checkpoints speak of them, and are not given out.
+        """
+        with self.changed:
+            start = max(self._taken, self.safe, self._gone[1] if self.safe < self._gone[0] else 0)
+            stop, left = start, deque[tuple[int, int]]()
+            for end, size in self._sizes:
+                if end > start and self.waiting_bytes > most_bytes:
+                    stop = end
+                    self.waiting_bytes -= size
+                else:
+                    left.append((end, size))
+            self._sizes = left
+            if stop == start:
+                return start, start
+            if start == self.safe:
+                first = self.safe
+                self.safe = stop
+            else:
+                first = self._gone[0] if self._gone[1] == start else start
+                self._gone = (first, stop)
+            kept = [x for x in self._memory if not first <= x[0] <= _end(x) <= stop]
+            self._memory = deque(kept)
+            self.memory_used = sum(batch.nbytes for _, batch in kept)
+            self.changed.notify_all()
+            return start, stop
+
     def mark(self) -> Mark:
         """Make all rows so far last, and tell where the log ends; raises SinkError."""
         with self.changed:
@@ -138,7 +170,12 @@ class Waiting:
 
     def has(self, number: int) -> bool:
         """Whether `take` would give something."""
-        return number < (self._released if self.holds_back else self.rows)
+        return self._from(number) < (self._released if self.holds_back else self.rows)
+
+    def _from(self, number: int) -> int:
+        """Where one goes on who is at a number, behind rows that were shed."""
+        number = max(number, self.safe)
+        return self._gone[1] if self._gone[0] <= number < self._gone[1] else number
 
     def take(self, number: int, most_rows: int) -> tuple[int, pa.RecordBatch] | None:
         """Rows from a number on, joined, with the number of the first; None: there are none now.
@@ -152,6 +189,9 @@ class Waiting:
         """
         with self.changed:
             limit = self._released if self.holds_back else self.rows
+            number = self._from(number)
+            if number < self._gone[0]:
+                limit = min(limit, self._gone[0])
             if number >= limit:
                 return None
             while self._memory and _end(self._memory[0]) <= self.safe:
@@ -160,6 +200,9 @@ class Waiting:
             if not pieces and self.log is not None:
                 self.log.flush()
             upto = min(limit, self._memory[0][0]) if self._memory else limit
+            self._taken = max(
+                self._taken, _end(pieces[-1]) if pieces else min(upto, number + most_rows)
+            )
         if not pieces:
             pieces = self._in_log(number, upto, most_rows)
         if not pieces:
@@ -170,6 +213,7 @@ class Waiting:
         """The peer has all rows before this one; raises SinkError."""
         with self.changed:
             self.safe = max(self.safe, upto)
+            self.safe = self._from(self.safe)
             while self._sizes and self._sizes[0][0] <= self.safe:
                 self.waiting_bytes -= self._sizes.popleft()[1]
             while self._memory and _end(self._memory[0]) <= self.safe:

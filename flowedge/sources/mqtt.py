@@ -159,7 +159,8 @@ class Mqtt(MessageSource):
                 extra[name] = self._captured(topics, name)
         self._decoder.add_many(payloads, {name: extra[name] for name in self._beside})
         rows = self._decoder.take()
-        return [Arrival("", rows, received[-1], self.turned_away(self._decoder, str(self._peer)))]
+        rejected = self.turned_away(self._decoder, str(self._peer))
+        return [Arrival("", rows, received[-1], rejected, first_ns=received[0])]
 
     def _captured(self, topics: Sequence[str], name: str) -> Any:  # noqa: ANN401
         """A level of each topic, as the type that is declared; missing where it does not fit."""

@@ -178,7 +178,11 @@ def _behind_its_deadline(sink: SinkReport) -> list[str]:
     """What became of rows that came too late."""
     words = [
         f"{_rows(n)} {fate} ({_percent(n, sink.rows)})"
-        for n, fate in ((sink.late, "late, and marked"), (sink.dropped, "too late, and left out"))
+        for n, fate in (
+            (sink.late, "late, and marked"),
+            (sink.dropped, "too late, and left out"),
+            (sink.shed, "shed, for it took too few"),
+        )
         if n
     ]
     return [f"  deadline: {', '.join(words)}"] if words else []

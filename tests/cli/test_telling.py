@@ -82,9 +82,9 @@ def test_old_receipts_are_put_together_and_stay_right_to_a_part():
     for k in range(300_000):
         receipts.add(k, k, k)
     assert len(receipts._low) <= 8192
-    for time in (0, 1000, 150_000, 290_000, 299_999):
-        exact = 300_000 - time
-        assert exact * 0.95 - 1 <= receipts.age(time, 300_000) <= exact
+    for at in (0, 1000, 150_000, 290_000, 299_999):
+        exact = 300_000 - at
+        assert exact * 0.95 - 1 <= receipts.age(at, 300_000) <= exact
 
 
 def test_a_window_counts_from_its_start():

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from flowedge.runtime.delivery import Delivery
-from flowedge.runtime.punctual import Missed, Numbers, Punctual, is_spans, spans
+from flowedge.runtime.punctual import Acts, Numbers, Punctual, is_spans, spans
 from flowedge.runtime.report import PeerReport
 from flowedge.runtime.waiting import Waiting
 from flowedge.sinks.remote import RemoteSink, Unreachable
@@ -50,18 +50,33 @@ def test_nothing_is_late_where_time_is_not_kept_or_not_known():
 
 def test_what_was_late_is_late_again():
     noted = {}
-    first = Missed(None, lambda name, found: noted.setdefault(name, []).extend(found), acts=True)
+    first = Acts(
+        keeps_time=True, note=lambda _, name, found: noted.setdefault(name, []).extend(found)
+    )
     one = first.of("s", 10, ages_of(11, 1, 12, 13), drops=True)
     judged = one.judge(rows(4), 100)
     one.settle(judged, 100, 4)
     assert noted == {"s": [100, 101, 102, 104]}
     held = Numbers()
     held.add(noted["s"])
-    again = Missed({"s": held}).of("s", 10, ages_of(0, 0, 0, 0), drops=True)
+    again = Acts(missed={"s": held}).of("s", 10, ages_of(0, 0, 0, 0), drops=True)
     assert again.judge(rows(4), 100).rows["n"].to_pylist() == [1]
     assert again.judge(rows(4), 98).rows["n"].to_pylist() == [0, 1, 3]
-    other = Missed({"s": held}).of("t", 10, ages_of(99), drops=True)
+    other = Acts(missed={"s": held}).of("t", 10, ages_of(99), drops=True)
     assert other.judge(rows(1), 100).rows.num_rows == 1
+
+
+def test_what_a_peer_never_got_it_does_not_get_again():
+    held = Numbers()
+    held.add([101, 103])
+    acts = Acts(missed={}, shed={"s": held})
+    for limit in (-1, 10):
+        judged = acts.of("s", limit, ages_of(0, 0, 0, 0), drops=False).judge(
+            rows(4, late=[False] * 4), 100
+        )
+        assert judged.rows["n"].to_pylist() == [0, 3]
+        assert judged.upto(1, 4) == 3
+    assert acts.of("t", -1, ages_of(), drops=False) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
