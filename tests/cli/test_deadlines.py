@@ -1,9 +1,15 @@
 """Deadlines of sinks in runs that keep time: marks, what is left out, and the same again."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 from support.command import cli, read, recording
+from support.services import until
+
+from flowedge.runtime.recording import Player
 
 FLOW = """
 source s (time, v: f64) from arrow("in.arrow")
@@ -100,3 +106,38 @@ sink s | window 100 ms | aggregate count() as n deadline 30 s else drop to arrow
     report, rows, _ = run("", "", "--speed", "2x", flow=flow)
     assert rows["n"].to_pylist() == [100] * 4
     assert report["sinks"]["s_arrow"]["latency"]["max_ms"] > 40
+
+
+PEERS = """
+source drop (n: i64 [ms]) from dir("in/*.csv", each=delete, settle=50 ms)
+    time n
+sink drop to arrow("out.arrow") as kept priority 1
+sink drop to mqtt("mqtt://127.0.0.1:1/rows") as told
+"""
+
+
+def test_a_peer_that_is_less_important_and_away_does_not_hold_the_others_up(tmp_path):
+    """It gets what there is room for at the end: the newest rows. The others have all."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "p.flow").write_text(PEERS)
+    for k in range(20):
+        lines = "\n".join(str(n) for n in range(k * 5000, (k + 1) * 5000))
+        (tmp_path / "in" / f"{k:02}.csv").write_text(f"n\n{lines}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flowedge", "run", "p.flow", "--max-memory", "2 MB", "--report", "r.json", "--record", "live.rec", "--quiet"],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        until(lambda: process.poll() is not None or not list((tmp_path / "in").iterdir()), 120)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert sorted(read(tmp_path / "out.arrow")["n"].to_pylist()) == list(range(100_000)), err
+    told = report["sinks"]["told"]
+    assert told["shed"] > 50_000
+    assert told["shed"] + told["peer"]["waiting"] == 100_000
+    assert report["streams"]["sink mqtt"]["shed"] == told["shed"]
+    assert sum(Player(tmp_path / "live.rec").shed["told"].within(0, 100_000)) == told["shed"]
