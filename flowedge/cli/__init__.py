@@ -220,6 +220,20 @@ def run(
     ] = None,
     trust_model: Trusted = None,
     allow_class: Classes = None,
+    cpu: Annotated[
+        str | None,
+        typer.Option(help="Processors that the run may use, such as `1` or `2-3`.", metavar="LIST"),
+    ] = None,
+    fifo: Annotated[
+        int,
+        typer.Option(
+            help="Real-time priority (SCHED_FIFO), 1 to 99; needs the right to it.", min=0, max=99
+        ),
+    ] = 0,
+    lock_memory: Annotated[
+        bool,
+        typer.Option("--lock-memory", help="Keep all pages in memory; needs the right to it."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a pipeline over its sources until they end."""
@@ -229,6 +243,7 @@ def run(
     if ui and not sys.stderr.isatty():
         raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
     from flowedge.runtime.models import allowed  # noqa: PLC0415
+    from flowedge.runtime.realtime import RealTime  # noqa: PLC0415
     from flowedge.runtime.run import Ended, Run  # noqa: PLC0415
 
     key, wanted = _keys(sign, require_signed)
@@ -249,6 +264,7 @@ def run(
         plan, allowed(trust_model or (), allow_class or (), wanted), shown.update if shown else None, speed=pace, threads=threads,
         checkpoint=checkpoint, every_s=every_s, key=key, discard=tuple(discard_state or ()),
         max_memory=most, name=str(flow), record=record, as_recorded=as_recorded,
+        real_time=RealTime(options.numbers(cpu), fifo, lock_memory),
     )  # fmt: skip
     try:
         found = task()

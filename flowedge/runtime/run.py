@@ -25,6 +25,7 @@ from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.punctual import Acts
 from flowedge.runtime.reading import Reading
+from flowedge.runtime.realtime import Collector, RealTime
 from flowedge.runtime.recording import Player, Recorder
 from flowedge.runtime.report import Report
 from flowedge.runtime.signals import Asked, stop_signals
@@ -79,6 +80,7 @@ class Run:
     models : what answers for models, by name, besides those that the pipeline names files of
     record : where all that enters the session is noted, so that it can be done again; None: nowhere
     as_recorded : the recording of a run that is done again, in the place of its sources; None: they are read
+    real_time : what is asked of the system
     clock : all that the run knows of time
     workers : whose threads it uses
     """
@@ -98,6 +100,7 @@ class Run:
     models: Mapping[str, Any] = field(default_factory=dict)
     record: Path | None = None
     as_recorded: Path | None = None
+    real_time: RealTime = field(default_factory=RealTime)
     clock: Clock = SYSTEM
     workers: Workers = SYSTEM_THREADS
     _state: State | None = None
@@ -120,6 +123,7 @@ class Run:
         self.report.compile_s = self.plan.compile_s
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self.real_time.granted())
             stop = stack.enter_context(stop_signals(reloads=self._reloads))
             feeds = open_feeds(self.plan.program)
             stack.callback(feeds.close)
@@ -263,6 +267,15 @@ class Run:
                     most_bytes=self._memory.queue_bytes,
                     workers=self.workers,
                 )
+        with Collector(self.clock).aside() if feeds.live else contextlib.nullcontext() as collector:
+            self._read_on(reading, feeds, stop, pace, collector)
+        if stop():
+            self._stop(session, feeds, outlets)
+
+    def _read_on(
+        self, reading: Reading, feeds: Feeds, stop: Asked, pace: Pace, collector: Collector | None
+    ) -> None:
+        session, outlets = reading.session, reading.outlets
         live = listen(feeds, self.clock, covers=self._state is not None)
         if reading.overload is not None:  # and not as it was when a checkpoint was made
             reading.intake.shed_below(reading.overload.below)
@@ -286,12 +299,12 @@ class Run:
             if self._swaps is not None:
                 save = partial(self._save, session, feeds, outlets)
                 self.report.hints += self._swaps.serve(session, self._models, stop, save)
+            if collector is not None:
+                collector.rest(is_quiet=not has_come)
             if is_full:
                 outlets.wait(min(self.every_s, _FULL_S))
             elif live is not None and not has_come:
                 live.wait(self.every_s)
-        if stop():
-            self._stop(session, feeds, outlets)
 
     # ---- recordings of runs
 
