@@ -29,12 +29,14 @@ from flowedge.runtime.realtime import Collector, RealTime
 from flowedge.runtime.recording import Player, Recorder
 from flowedge.runtime.report import Report
 from flowedge.runtime.signals import Asked, stop_signals
+from flowedge.runtime.skew import ClockWatch
 from flowedge.runtime.swap import Swaps
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.runtime.threads import Workers
 from flowedge.session.mapping import adapted
 from flowedge.sinks.contract import Provenance
 from flowedge.sources.contract import Position
+from flowedge.sources.messages import RECEIVED
 
 if TYPE_CHECKING:
     from flowedge.runtime.keys import SigningKey
@@ -276,6 +278,9 @@ class Run:
         self, reading: Reading, feeds: Feeds, stop: Asked, pace: Pace, collector: Collector | None
     ) -> None:
         session, outlets = reading.session, reading.outlets
+        for one in feeds.live:
+            if session.sources[one.name].spec.time not in ("", RECEIVED):
+                one.watch = ClockWatch(self.clock)
         live = listen(feeds, self.clock, covers=self._state is not None)
         if reading.overload is not None:  # and not as it was when a checkpoint was made
             reading.intake.shed_below(reading.overload.below)
