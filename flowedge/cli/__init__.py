@@ -13,6 +13,7 @@ import typer
 
 from flowedge import __version__
 from flowedge.cli.arguments import Classes, Flow, Params, Quiet, Trusted
+from flowedge.cli.calibrate import calibrate
 from flowedge.cli.keys import keys
 from flowedge.cli.models import models
 from flowedge.cli.windows import windows
@@ -399,6 +400,15 @@ def explain(
     if plan.warnings:
         print(plan.warnings, file=sys.stderr)
     print(plan.kernels() if kernels else plan.explain())
+    if not kernels:
+        from flowedge.runtime.calibrate import kept  # noqa: PLC0415
+
+        found = kept(plan.program)
+        if found is not None:
+            from flowedge.ui.costs import promises  # noqa: PLC0415
+
+            print("\nmeasured on this machine")
+            print("\n".join(f"    {line}" for line in promises(found, plan.program)))
 
 
 @app.command()
@@ -497,6 +507,7 @@ def verify(
 app.add_typer(keys, name="key")
 app.add_typer(models, name="model")
 app.command("windows")(windows)
+app.command("calibrate")(calibrate)
 
 
 @app.command()
