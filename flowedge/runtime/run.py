@@ -279,7 +279,8 @@ class Run:
     ) -> None:
         session, outlets = reading.session, reading.outlets
         for one in feeds.live:
-            if session.sources[one.name].spec.time not in ("", RECEIVED):
+            is_watched = one.live is not None and one.live.is_watched
+            if is_watched and session.sources[one.name].spec.time not in ("", RECEIVED):
                 one.watch = ClockWatch(self.clock)
         live = listen(feeds, self.clock, covers=self._state is not None)
         if reading.overload is not None:  # and not as it was when a checkpoint was made

@@ -34,6 +34,11 @@ class Inbox(Generic[Message]):
         """Whether more may be put."""
         return self.nbytes < self._most_bytes
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
+
     def put(self, message: Message, size: int) -> None:
         """Let a message of `size` bytes wait."""
         self.put_all([message], size)

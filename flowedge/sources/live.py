@@ -92,6 +92,8 @@ class LiveSource(Source):
     describes_itself: ClassVar[bool] = False
     asks_again: ClassVar[bool] = False
     """What was not `covered` comes again after a restart."""
+    is_watched: ClassVar[bool] = True
+    """The clocks that give its times, where these are not those of the receipt, are compared with this machine's."""
 
     @classmethod
     def comes_again(cls, options: Mapping[str, Any]) -> bool:
