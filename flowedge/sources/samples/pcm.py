@@ -1,6 +1,7 @@
 """Bytes of PCM as numbers between -1 and 1."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +38,8 @@ def decoded(data: bytes, name: str, channels: int) -> Samples:
     True
     """
     width, order = width_of(name), ">" if name.endswith("be") else "<"
-    kind: type[np.float32] | type[np.float64] = np.float64 if is_wide(name) else np.float32
-    found: Samples
+    kind: Any = np.float64 if is_wide(name) else np.float32
+    found: npt.NDArray[Any]
     if name[0] == "f":
         found = np.frombuffer(data, f"{order}f{width}").astype(kind)
     elif width == 3:
