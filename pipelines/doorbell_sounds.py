@@ -1,6 +1,7 @@
 """Sounds that are made up: chimes, and what else is heard in a house.
 
-Chimes are struck bars and bells: partials that decay, the higher the faster, two notes as a rule. The rest is noise,
+Chimes are struck bars and bells: partials that decay, the higher the faster, two to four notes: a single one
+is any struck note. The rest is noise,
 what resembles speech (a buzz through resonances that wander, with syllables and hisses), what resembles music
 (melodies and chords of many timbres, drums), clatter, knocks and beeps. All of it is synthetic: nobody has recorded
 anything.
@@ -8,6 +9,7 @@ anything.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import fftconvolve, lfilter
@@ -15,9 +17,16 @@ from scipy.signal import fftconvolve, lfilter
 RATE = 16_000
 Sound = np.ndarray
 Draw = np.random.Generator
-BARS = ((1, 2.0, 3.0, 4.2), (1, 2.76, 5.4), (1, 2.0, 2.4, 3.0, 4.0), (1, 3.0, 5.0), (1, 4.0, 10.0), (1, 1.005, 2.01))
+BARS = (
+    (1, 2.0, 3.0, 4.2),
+    (1, 2.76, 5.4),
+    (1, 2.0, 2.4, 3.0, 4.0),
+    (1, 3.0, 5.0),
+    (1, 4.0, 10.0),
+    (1, 1.005, 2.01),
+)
 """Frequencies of partials, as multiples of the lowest: strings, free bars, bells, closed tubes, marimbas, two reeds."""
-CHIMES = ("single", "ding-dong", "long", "three")
+CHIMES = ("ding-dong", "four", "three")
 """Kinds of chimes; the network is trained without the last one."""
 
 
@@ -29,19 +38,22 @@ def note(draw: Draw, hz: float, seconds: float, decay: float, partials: tuple[fl
         if hz * ratio < 0.45 * RATE:
             weight = draw.uniform(0.3, 1) / (1 + k) ** draw.uniform(0.5, 1.5)
             phase = draw.uniform(0, 2 * np.pi)
-            out += weight * np.exp(-t / decay * ratio**0.7) * np.sin(2 * np.pi * hz * ratio * t + phase)
+            out += (
+                weight
+                * np.exp(-t / decay * ratio**0.7)
+                * np.sin(2 * np.pi * hz * ratio * t + phase)
+            )
     return out * np.minimum(1, t / attack)
 
 
-def chime(draw: Draw, kind: str) -> Sound:
-    """One ring of a doorbell."""
+def chime(draw: Draw, kind: str) -> tuple[Sound, float]:
+    """One ring of a doorbell, and when its second note begins [s]."""
     partials = BARS[draw.integers(len(BARS))]
     hz, decay = draw.uniform(400, 1100), draw.uniform(0.25, 0.9)
     third, apart = 2 ** (-draw.choice([3, 4, 5, 7]) / 12), draw.uniform(0.3, 0.75)
     notes = {
-        "single": [(0.0, 1.0)],
         "ding-dong": [(0.0, 1.0), (apart, third)],
-        "long": [(k * apart, r) for k, r in enumerate(draw.permutation([1.0, 2 ** (-4 / 12), 2 ** (-9 / 12), 2 ** (-2 / 12)]))],
+        "four": [(k * apart, r) for k, r in enumerate(draw.permutation([1.0, 2 ** (-4 / 12), 2 ** (-9 / 12), 2 ** (-2 / 12)]))],
         "three": [(0.0, third), (apart, 1.0), (2 * apart, third**2)],
     }[kind]  # fmt: skip
     out = np.zeros(int((notes[-1][0] + 3 * decay + 0.3) * RATE))
@@ -49,7 +61,7 @@ def chime(draw: Draw, kind: str) -> Sound:
         start = int(at * RATE)
         one = note(draw, hz * ratio, (len(out) - start) / RATE, decay, partials, 0.003)
         out[start : start + len(one)] += one
-    return out
+    return out, apart
 
 
 def coloured(draw: Draw, count: int) -> Sound:
@@ -153,6 +165,15 @@ def in_a_room(draw: Draw, sound: Sound) -> Sound:
     return fftconvolve(sound, echo)[: len(sound)]
 
 
+class Ring(NamedTuple):
+    """When it begins, when its second note does, when 80 % of its energy are over [s], and its kind."""
+
+    begin: float
+    second: float
+    over: float
+    kind: str
+
+
 @dataclass
 class Track:
     """A length of sound, and when the bell rang in it.
@@ -160,11 +181,11 @@ class Track:
     Attributes
     ----------
     x : samples, full scale is 1
-    rings : (begin, end, kind) of each [s]; the end is where 80 % of its energy are over
+    rings : of each
     """
 
     x: Sound
-    rings: list[tuple[float, float, str]] = field(default_factory=list)
+    rings: list[Ring] = field(default_factory=list)
 
 
 def track(draw: Draw, seconds: float, snr_db: tuple[float, float], *, others: tuple[str, ...] = tuple(OTHERS),
@@ -190,14 +211,15 @@ def track(draw: Draw, seconds: float, snr_db: tuple[float, float], *, others: tu
     x += 1e-4 * draw.normal(size=count)
     while every and at < seconds - 4:
         kind = str(draw.choice(kinds))
-        one = in_a_room(draw, chime(draw, kind))
+        clean, second = chime(draw, kind)
+        one = in_a_room(draw, clean)
         start = int(at * RATE)
         one = one[: count - start]
         power = np.sqrt((one[: RATE // 2] ** 2).mean())
         one *= level[start] * 10 ** (draw.uniform(*snr_db) / 20) / power
         x[start : start + len(one)] += one
-        over = np.searchsorted(np.cumsum(one**2), 0.8 * (one**2).sum()) / RATE
-        out.rings.append((at, at + over, kind))
+        over = float(np.searchsorted(np.cumsum(one**2), 0.8 * (one**2).sum()) / RATE)
+        out.rings.append(Ring(at, at + second, at + over, kind))
         at += max(5.0 + len(one) / RATE, draw.exponential(every))
     peak = np.abs(x).max()
     out.x = x * min(1.0, 0.98 / peak)

@@ -23,12 +23,12 @@ def prepare(directory: Path) -> Track:
     with wave.open(str(directory / "doorbell.wav"), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
         file.writeframes((made.x * 32767).round().astype("<i2").tobytes())
-    rows = "".join(f"{begin:.2f},{kind}\n" for begin, _, kind in made.rings)
+    rows = "".join(f"{ring.begin:.2f},{ring.kind}\n" for ring in made.rings)
     (directory / "doorbell_truth.csv").write_text(f"second,kind\n{rows}", "utf-8")
     return made
 
 
 if __name__ == "__main__":
     place = Path(sys.argv[1] if len(sys.argv) > 1 else "data")
-    rung = ", ".join(f"{begin:.1f} s ({kind})" for begin, _, kind in prepare(place).rings)
+    rung = ", ".join(f"{ring.begin:.1f} s ({ring.kind})" for ring in prepare(place).rings)
     print(f"wrote {place / 'doorbell.wav'}; the bell rings at {rung}")

@@ -21,12 +21,12 @@ import flowedge
 
 PIPELINE = Path(__file__).parent / "doorbell.flow"
 OUT = Path(__file__).parent / "models" / "doorbell.pt2"
-BANDS, LENGTH = 40, 32
+BANDS, LENGTH = 40, 48
 HOP_S, BAND_S = 512 / RATE, 1024 / RATE
-TRACKS, SECONDS = 24, 120
-STEPS, BATCH = 1800, 128
-SEEN_S = 0.3
-"""A ring is told once so much of it is in the frame [s]."""
+TRACKS, SECONDS = 22, 120
+STEPS, BATCH = 1600, 96
+SEEN_S = 0.15
+"""A ring is told once so much of its second note is in the frame [s]."""
 
 
 class BellNet(nn.Module):
@@ -40,7 +40,7 @@ class BellNet(nn.Module):
         self.last = nn.Linear(64, 1)
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, 1) of the power in mel bands (batch, 40, 32), however loud."""
+        """Logits (batch, 1) of the power in mel bands (batch, 40, 48), however loud."""
         x = torch.log(mel + 1e-10)
         x = (x - x.mean((1, 2), keepdim=True)) / 4
         x = torch.relu(self.first(x.unsqueeze(1)))
@@ -68,9 +68,9 @@ def truth(made: Track, rows: int) -> np.ndarray:
     end = np.arange(rows) * HOP_S + BAND_S
     begin = end - (LENGTH - 1) * HOP_S - BAND_S
     out = np.zeros(rows, np.int64)
-    for first, over, _ in made.rings:
-        out[(end > first + 0.03) & (begin < over + 2.0)] = -1
-        out[(end >= first + SEEN_S) & (begin <= first + 0.2)] = 1
+    for ring in made.rings:
+        out[(end > ring.begin + 0.05) & (begin < ring.over + 2.0)] = -1
+        out[(end >= ring.second + SEEN_S) & (begin <= ring.begin + 0.2)] = 1
     out[: LENGTH - 1] = -1
     return out
 

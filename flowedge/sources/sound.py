@@ -191,7 +191,8 @@ class Sound(LiveSource):
         """Gaps, what was lost and why, and how fast the sound card runs."""
         if self._runs is None:
             return {}
-        return {**self._intake.counts, "drift_ppm": self._intake.clock.drift_ppm}
+        found = {**self._intake.counts, "drift_ppm": self._intake.clock.drift_ppm}
+        return {what: n for what, n in found.items() if n}
 
     def close(self) -> None:
         """Listen no more."""

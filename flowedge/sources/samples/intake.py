@@ -34,6 +34,7 @@ class Intake:
         self.form, self.clock = form, clock
         self.inbox: Inbox[Block | BaseException] = Inbox(ring, MOST_BYTES)
         self.counts: Counter[str] = Counter()
+        self._is_broken = True  # the first samples are placed by their instant
 
     def place(self, taken_ns: int) -> None:
         """The next sample was taken at this instant; a gap is counted."""
@@ -47,3 +48,27 @@ class Intake:
         samples = len(data) // self.form.width
         block = Block(data, samples, self.clock.stamp(samples), received_ns)
         self.inbox.put(block, len(data) + _OVERHEAD)
+
+    def put_taken(self, data: bytes, taken_ns: int, received_ns: int, *, has_lost: bool) -> None:
+        """Let samples wait whose instant the device tells; where nobody makes room, they are lost.
+
+        Parameters
+        ----------
+        taken_ns : when the first of them was taken [ns since 1970, UTC]
+        has_lost : the device had no room for those before
+        """
+        samples = len(data) // self.form.width
+        self.counts["overruns"] += has_lost
+        if not self.inbox.has_room:
+            self.counts["lost_samples"] += samples
+            self._is_broken = True
+            return
+        if self._is_broken or has_lost:
+            self.place(taken_ns)
+            self._is_broken = False
+        self.put(data, received_ns)
+        self.clock.heard(taken_ns + self.clock.lasting(samples))
+
+    def break_off(self) -> None:
+        """What comes next does not follow what came before."""
+        self._is_broken = True

@@ -49,7 +49,6 @@ class Microphone:
 
     def __init__(self, name: str, intake: Intake, wall: Callable[[], int]) -> None:
         self._intake, self._wall = intake, wall
-        self._has_lost = True  # the first block is placed by its time, too
         self._sounddevice = portaudio()
         form = intake.form
         if form.format not in FORMATS:
@@ -83,23 +82,13 @@ class Microphone:
 
     def _heard(self, data: Any, samples: int, at: Any, status: Any) -> None:  # noqa: ANN401
         """A block, on the thread of PortAudio."""
-        intake, received = self._intake, self._wall()
-        lasting = intake.clock.lasting(samples)
+        received = self._wall()
         latency = at.currentTime - at.inputBufferAdcTime
-        known = at.inputBufferAdcTime > 0 and 0 < latency < _MOST_LATENCY_S
-        taken = received - (round(latency * 1e9) if known else lasting)
-        if status.input_overflow:
-            intake.counts["overruns"] += 1
-            self._has_lost = True
-        if not intake.inbox.has_room:
-            intake.counts["lost_samples"] += samples
-            self._has_lost = True
-            return
-        if self._has_lost:
-            intake.place(taken)
-            self._has_lost = False
-        intake.put(bytes(data), received)
-        intake.clock.heard(max(received, taken + lasting))
+        if not (at.inputBufferAdcTime > 0 and 0 < latency < _MOST_LATENCY_S):  # it does not tell
+            latency = samples / self._intake.form.rate
+        self._intake.put_taken(
+            bytes(data), received - round(latency * 1e9), received, has_lost=bool(status.input_overflow)
+        )  # fmt: skip
 
     def _watch(self) -> None:
         """Open a device that stopped, until it is there again."""
@@ -110,7 +99,7 @@ class Microphone:
                 continue
             self._intake.counts["unplugged"] += 1
             self._stream.close(ignore_errors=True)
-            self._has_lost = True
+            self._intake.break_off()
             while not self._closing.wait(waits.next_s()):
                 try:
                     self._stream = self._opened()
