@@ -38,6 +38,11 @@ def into_folder(_port, folder):
     (folder / "in" / "b-1.csv").write_text("at,v\n2026-01-01T00:00:00Z,1\n2026-01-01T00:00:01Z,2\n")
 
 
+def into_pipe(_port, folder):
+    with (folder / "mic").open("wb") as file:
+        file.write(b"\0\x40" * 3200)
+
+
 def by_itself(_port, _folder):
     pass
 
@@ -45,12 +50,15 @@ def by_itself(_port, _folder):
 @pytest.mark.parametrize(("name", "send", "rows", "wanted"), [
     ("host", by_itself, 2, "memory_share"), ("tcp", over_tcp, 3, '"b",2'), ("udp", over_udp, 1, ',2\n'), ("serial", over_serial, 5, "48.1173,11.51666"),
     ("dir", into_folder, 2, '"2026-01-01T00:00:01.000000000Z",2'),
+    ("sound", into_pipe, 3200, "Z\",0.5\n"),
 ])  # fmt: skip
 def test_the_pipelines_of_the_page_run(name, send, rows, wanted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     text, place = BLOCKS[name], free_port()
     text = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{place}", text)
+    os.mkfifo(tmp_path / "mic")
+    text = text.replace("/tmp/mic", f"{tmp_path}/mic")
     ends = os.openpty() if name == "serial" else ()
     if ends:
         text, place = text.replace("/dev/ttyUSB0", os.ttyname(ends[1])), ends[0]
