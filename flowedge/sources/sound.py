@@ -114,7 +114,7 @@ class Sound(LiveSource):
             return
         try:
             with Path(self.address).open("rb") as file:
-                wav.begin_of(file.read(wav.LONGEST_HEAD), self._form, self.address)
+                wav.samples_of(file.read(wav.LONGEST_HEAD), self._form, self.address)
         except OSError as error:
             raise SourceError(
                 f"`{self.address}`: {(error.strerror or str(error)).lower()}; a pipe that will be there is `{PIPE}{self.address}`"

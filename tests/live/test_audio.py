@@ -25,7 +25,7 @@ from flowedge.sources.samples.clock import SampleClock, Stamp
 from flowedge.sources.samples.intake import Intake
 from flowedge.sources.samples.pcm import FORMATS, Form, decoded, width_of
 from flowedge.sources.samples.timing import Timing
-from flowedge.sources.samples.wav import begin_of
+from flowedge.sources.samples.wav import samples_of
 from flowedge.sources.sound import Sound
 
 S, MS = 10**9, 10**6
@@ -120,9 +120,9 @@ def test_the_head_of_a_wav_is_read_in_any_pieces():
     head = riff((b"LIST", b"abc"), (b"fmt ", extensible), (b"data", b""))
     wanted = Form(8000, 2, "s24le")
     for k in range(1, len(head)):
-        assert begin_of(head[:k], wanted, "a") is None
-    assert begin_of(head + b"\1", wanted, "a") == len(head)
-    assert begin_of(b"RIFX", wanted, "a") == 0
+        assert samples_of(head[:k], wanted, "a") is None
+    assert samples_of(head + b"\1", wanted, "a") == (len(head), -1)
+    assert samples_of(b"RIFX", wanted, "a") == (0, -1)
 
 
 @pytest.mark.parametrize(("chunks", "told"), [
@@ -134,7 +134,7 @@ def test_the_head_of_a_wav_is_read_in_any_pieces():
 ])  # fmt: skip
 def test_a_wav_of_another_kind_or_a_damaged_one_is_refused(chunks, told):
     with pytest.raises(SourceError, match=told):
-        begin_of(riff(*chunks), Form(8000, 1, "s16le"), "a")
+        samples_of(riff(*chunks), Form(8000, 1, "s16le"), "a")
 
 
 # ---- when samples were taken
@@ -366,6 +366,8 @@ def recording(path):
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(RAMP.tobytes())
+    with path.open("ab") as file:  # as those do who tag it
+        file.write(b"LIST" + (12).to_bytes(4, "little") + b"INFOISFTab\0\0")
     return path
 
 

@@ -29,13 +29,13 @@ def scripts(tmp_path, monkeypatch):
 def test_each_ring_is_told_once_soon_after_its_second_note(tmp_path):
     from doorbell_sounds import RATE, track  # noqa: PLC0415
 
-    made = track(np.random.default_rng(11), 15, (10, 10), others=("noise",), every=6.0)
-    assert len(made.rings) == 2
+    made = track(np.random.default_rng(11), 22, (10, 10), others=("noise",), every=6.0)
+    assert len(made.rings) >= 2
     with wave.open(str(tmp_path / "house.wav"), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
         file.writeframes((made.x * 32767).round().astype("<i2").tobytes())
     report = Run(compile_flow("pipelines/doorbell.flow", params={"sound": "house.wav"}))()
-    assert report.rows_in == 15 * RATE
+    assert report.rows_in == 22 * RATE
     told = pyarrow.csv.read_csv("out/rings.csv")["time"].cast("int64").to_numpy() / 1e9
     rings = made.rings
     assert len(told) == len(rings)

@@ -11,7 +11,7 @@ from flowedge.lang.errors import SourceError
 from flowedge.links.backoff import Backoff
 from flowedge.sources.samples.intake import Intake
 from flowedge.sources.samples.timing import Timing
-from flowedge.sources.samples.wav import begin_of
+from flowedge.sources.samples.wav import Place, samples_of
 from flowedge.sources.samples.wires import End, Pipe, Wire
 
 _BLOCK = 1 << 16
@@ -44,7 +44,8 @@ class Reader:
         self._timing = Timing(intake)
         self._closing = threading.Event()
         self._rest = b""
-        self._has_begun = False
+        self._place: Place | None = None
+        self._left = -1  # bytes of samples to come; -1: without an end
         self.is_over = False
         self._thread = threading.Thread(target=self._run, name="flowedge-sound", daemon=True)
         self._thread.start()
@@ -79,7 +80,7 @@ class Reader:
     def _listen(self, end: End) -> None:
         """All that comes of one end; raises SourceError."""
         inbox, counts = self._intake.inbox, self._intake.counts
-        self._rest, self._has_begun = b"", False
+        self._rest, self._place, self._left = b"", None, -1
         self._timing.begin()
         poll = select.poll()
         poll.register(end.fileno(), select.POLLIN)
@@ -121,14 +122,17 @@ class Reader:
         """The samples that are whole by now, behind the head of a WAV; raises SourceError."""
         data = self._rest + data
         form = self._intake.form
-        if not self._has_begun:
-            begin = begin_of(data, form, self._where)
-            if begin is None:
+        if self._place is None:
+            self._place = samples_of(data, form, self._where)
+            if self._place is None:
                 self._rest = data
                 return b""
-            data, self._has_begun = data[begin:], True
+            data, self._left = data[self._place.begin :], self._place.size
+        if self._left >= 0:
+            data = data[: self._left]
         size = len(data) - len(data) % form.width
         self._rest = data[size:]
+        self._left -= size if self._left >= 0 else 0
         if self._skip:
             data = data[min(self._skip, size) : size]
             self._skip -= min(self._skip, size)

@@ -1,6 +1,7 @@
 """The head of a WAV that is streamed, or lies in a file."""
 
 import struct
+from typing import NamedTuple
 
 from flowedge.lang.errors import SourceError
 from flowedge.sources.samples.pcm import Form
@@ -11,15 +12,24 @@ _MARK = 12
 """Bytes that tell a WAV."""
 _FORM = 26
 """Bytes of the chunk that tells of the samples, as far as it matters."""
+_OPEN_ENDED = 0x7FFF_0000
+"""From here on, and 0, lengths are those of recorders who do not know when they will stop."""
 _EXTENSIBLE = 0xFFFE
 _CODINGS = {(1, 8): "u8", (1, 16): "s16le", (1, 24): "s24le", (1, 32): "s32le", (3, 32): "f32le", (3, 64): "f64le"}  # fmt: skip
 """Codings of WAV: 1 whole numbers, 3 floats; with so many bits."""
 
 
-def begin_of(data: bytes, wanted: Form, where: str) -> int | None:
-    """Where the samples begin of a stream that begins so: 0 where it is no WAV; None: more is needed to tell.
+class Place(NamedTuple):
+    """Where the samples begin, and how many bytes they take; -1: as many as come."""
 
-    The length of the samples is not looked at: who streams does not know it.
+    begin: int
+    size: int = -1
+
+
+def samples_of(data: bytes, wanted: Form, where: str) -> Place | None:
+    """Where the samples lie of a stream that begins so, be it a WAV or not; None: more is needed to tell.
+
+    Behind the samples of a WAV there may be texts, pictures and marks. Who streams does not know how long it will be.
 
     Parameters
     ----------
@@ -31,7 +41,7 @@ def begin_of(data: bytes, wanted: Form, where: str) -> int | None:
     SourceError : it is a WAV of something else, or one that cannot be read
     """
     if not _may_be_wav(data):
-        return 0
+        return Place(0)
     if len(data) < _MARK:
         return None
     found, at = None, _MARK
@@ -44,7 +54,7 @@ def begin_of(data: bytes, wanted: Form, where: str) -> int | None:
                 raise SourceError(
                     f"`{where}` is a WAV of {found}, and the pipeline asks for {wanted}; change these options, or the sender"
                 )
-            return at + 8
+            return Place(at + 8, -1 if size == 0 or size >= _OPEN_ENDED else size)
         if name == b"fmt ":
             if size < 16:
                 raise _unreadable(where, f"its chunk `fmt ` has {size} bytes, not 16")
