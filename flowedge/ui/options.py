@@ -52,3 +52,24 @@ def speed(text: str) -> float | None:
             f"`{text}` is no speed; give `max`, `1x` or `10x`", param_hint="--speed"
         )
     return value
+
+
+def address(text: str | None) -> tuple[str, int] | None:
+    """Where a run serves what it tells of itself."""
+    from flowedge.runtime.operate.server import address_of  # noqa: PLC0415  # only those who ask
+
+    try:
+        return None if text is None else address_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--metrics") from None
+
+
+def log(kind: str | None, level: str) -> None:
+    """Refuse what is no kind of lines, and no level of them."""
+    if kind not in (None, "text", "json"):
+        raise typer.BadParameter(f"`{kind}` is none; give `text` or `json`", param_hint="--log")
+    levels = ("debug", "info", "warning", "error")
+    if level not in levels:
+        raise typer.BadParameter(
+            f"`{level}` is none; give one of {', '.join(levels)}", param_hint="--log-level"
+        )
