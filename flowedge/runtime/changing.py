@@ -167,7 +167,7 @@ class Changing:
             self.refuse(attempt.problem)
             return
         if life.models is before.models:  # nothing is other, or the bytes of models alone
-            is_same = life.plan.program.digest == before.plan.program.digest
+            is_same = life.plan.program.models == before.plan.program.models
             asked = Asked()
             asked.reload = not is_same
             self._swap(before, asked, save)

@@ -245,7 +245,7 @@ class Mqtt(MessageSource):
         link = self._link
         if link is None or link.is_up:
             return ""
-        return link.refused or link.trouble or "not connected"
+        return link.refused or link.trouble or ("not connected" if link.connects else "")
 
     def told(self) -> dict[str, int]:
         """Connections, losses of them, and messages that came again and were left out."""

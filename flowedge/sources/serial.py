@@ -62,7 +62,7 @@ class Serial(ByteStreams):
         super().__init__(address, **given)
         self._thread: threading.Thread | None = None
         self._counts: Counter[str] = Counter()
-        self._trouble = "not open yet"
+        self._trouble = ""
         if self.given["stop_bits"] not in (1, 2) or self.given["baud"] < 1:
             raise SourceError("`serial`: `baud` is above 0, and `stop_bits` 1 or 2")
 

@@ -5,8 +5,7 @@ are counted out of the HdrHistogram of the run, to one part in sixty-four. Besid
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -58,7 +57,7 @@ class RunCollector(Collector):
         yield InfoMetricFamily("flowedge_run", "What runs.", value=about)
         yield _gauge("flowedge_run_start_time_seconds", "When the run began, since 1970.", status.started_ns * 1e-9)  # fmt: skip
         yield _gauge("flowedge_run_loop_age_seconds", "Since the loop of the run came around last.", self._monitor.loop_age_s)  # fmt: skip
-        yield _gauge("flowedge_run_status_age_seconds", "Age of what all other metrics tell.", (self._clock.wall_ns() - status.taken_ns) * 1e-9)  # fmt: skip
+        yield _gauge("flowedge_run_status_age_seconds", "Age of what all other metrics tell.", (self._clock.wall_ns() - status.taken_ns) / 1e9)  # fmt: skip
         yield _gauge(
             "flowedge_run_ready", "1 while /ready says so.", self._monitor.readiness()["ok"]
         )
@@ -97,7 +96,7 @@ class RunCollector(Collector):
             )
         yield latency
         yield _gauges("flowedge_sink_latency_quantile_seconds", "Quantiles of the same over the whole run; 1 is the longest.", ("sink", "quantile"),
-                      (((n, f"{q:g}"), (s.latency.quantile(q) if q < 1 else s.latency.largest) * 1e-9)
+                      (((n, f"{q:g}"), (s.latency.quantile(q) if q < 1 else s.latency.largest) / 1e9)
                        for n, s in sinks if s.latency.count for q in (*QUANTILES, 1.0)))  # fmt: skip
 
     def _peers(self, status: Status) -> Iterator[Metric]:
@@ -172,7 +171,7 @@ class RunCollector(Collector):
             yield _gauge("flowedge_checkpoint_last_duration_seconds", "How long the last one took.", made.last_s)  # fmt: skip
             yield _gauge("flowedge_checkpoint_epoch", "Its number.", made.epoch)
             since = made.made_ns or status.started_ns
-            yield _gauge("flowedge_checkpoint_age_seconds", "Since the last one, or since the run began.", (self._clock.wall_ns() - since) * 1e-9)  # fmt: skip
+            yield _gauge("flowedge_checkpoint_age_seconds", "Since the last one, or since the run began.", (self._clock.wall_ns() - since) / 1e9)  # fmt: skip
 
 
 _REASONS = {"failed": "failed", "late": "missed", "rested": "rested"}
@@ -208,7 +207,3 @@ class Exposition:
         """The metrics and their type, as a scraper says that it wants them."""
         encoder, kind = choose_encoder(accept)
         return encoder(self._registry), kind
-
-    def names(self) -> Mapping[str, Any]:
-        """All names of samples, by family: what queries may ask for."""
-        return {m.name: sorted({s.name for s in m.samples}) for m in self._registry.collect()}

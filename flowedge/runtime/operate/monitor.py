@@ -76,7 +76,7 @@ class Monitor:
     def ready(self) -> None:
         """Models are warm and sources are begun, for the first time or again."""
         if self._phase == "starting":
-            say("ready", after_s=round((self._clock.ns() - self._began) * 1e-9, 3))
+            say("ready", after_s=round((self._clock.ns() - self._began) / 1e9, 3))
         self._enter("running")
         self._supervisor.ready()
 
@@ -133,20 +133,20 @@ class Monitor:
     @property
     def loop_age_s(self) -> float:
         """How long ago the loop of the run came around [s]."""
-        return (self._clock.ns() - self._turned) * 1e-9
+        return (self._clock.ns() - self._turned) / 1e9
 
     def away_s(self, kind: str, name: str) -> float:
         """How long the peer of a source or sink has been away [s]; 0 if it is not."""
         since = self._changes.away.get((kind, name))
-        return 0.0 if since is None else max(0.0, (self._clock.ns() - since) * 1e-9)
+        return 0.0 if since is None else max(0.0, (self._clock.ns() - since) / 1e9)
 
     def health(self) -> dict[str, Any]:
         """Whether the run moves: JSON for ``/health``."""
         reasons = []
         age = self.loop_age_s
-        if self.status.phase != "starting" and age > self.hang_ns * 1e-9:
+        if self.status.phase != "starting" and age > self.hang_ns / 1e9:
             reasons.append(
-                f"the loop has not come around for {age:.0f} s (allowed: {self.hang_ns * 1e-9:g} s)"
+                f"the loop has not come around for {age:.0f} s (allowed: {self.hang_ns / 1e9:g} s)"
             )
         return self._answer(reasons)
 

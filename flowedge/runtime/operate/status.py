@@ -172,4 +172,4 @@ def lag_s(source: SourceStatus, clock: Clock) -> float | None:
     """How far the watermark of a live source lies behind the time of day [s]; None where that says nothing."""
     if not source.is_live or source.is_over or source.watermark_ns is None:
         return None
-    return (clock.wall_ns() - source.watermark_ns) * 1e-9
+    return (clock.wall_ns() - source.watermark_ns) / 1e9
