@@ -107,11 +107,25 @@ def run(
     log_level: Annotated[
         str, typer.Option(help="The least that is told: `debug`, `info`, `warning` or `error`.")
     ] = "info",
+    cpu: Annotated[
+        str | None,
+        typer.Option(help="Processors that the run may use, such as `1` or `2-3`.", metavar="LIST"),
+    ] = None,
+    fifo: Annotated[
+        int,
+        typer.Option(
+            help="Real-time priority (SCHED_FIFO), 1 to 99; needs the right to it.", min=0, max=99
+        ),
+    ] = 0,
+    lock_memory: Annotated[
+        bool,
+        typer.Option("--lock-memory", help="Keep all pages in memory; needs the right to it."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a pipeline over its sources until they end."""
     pace, every_s, most = options.speed(speed), options.duration(every), options.size(max_memory)
-    address = options.address(metrics)
+    address, processors = options.address(metrics), options.numbers(cpu)
     options.log(log, log_level)
     if record is not None and as_recorded is not None:
         raise typer.BadParameter("what is done again is recorded already", param_hint="--record")
@@ -123,6 +137,7 @@ def run(
         from flowedge.runtime.models import allowed  # noqa: PLC0415
         from flowedge.runtime.operate.events import say  # noqa: PLC0415
         from flowedge.runtime.operate.reload import Recompile  # noqa: PLC0415
+        from flowedge.runtime.realtime import RealTime  # noqa: PLC0415
         from flowedge.runtime.run import Run  # noqa: PLC0415
 
         key, wanted = keys_of(sign, require_signed)
@@ -145,6 +160,7 @@ def run(
                 plan, allowed(trust_model or (), allow_class or (), wanted), shown.update if shown else None, speed=pace, threads=threads,
                 checkpoint=checkpoint, every_s=every_s, key=key, discard=tuple(discard_state or ()),
                 max_memory=most, name=str(flow), record=record, as_recorded=as_recorded, monitor=monitor, again=again,
+                real_time=RealTime(processors, fifo, lock_memory),
             )  # fmt: skip
             say("start", version=monitor.status.version, pipeline=plan.program.digest, checkpoint=str(checkpoint or ""))  # fmt: skip
             try:

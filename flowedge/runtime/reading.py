@@ -154,6 +154,10 @@ class Reading:
         received: int,
     ) -> None:
         self._count(feed, rows)
+        watch = feed.watch
+        if watch is not None and received_ns is not None:
+            watch.received_ns = received_ns
+            self.session.sources[feed.name].watch = watch.note if watch.is_due else None
         out = self.intake.push(feed.name, rows, partition, received_ns)
         self._note_receipt(feed, received)
         self.outlets.write(out)

@@ -19,6 +19,8 @@ class SourceReport:
     watermark_ns : how far the source has come in event time; None before its first row
     values : by column, where ``valid`` speaks of it: rows rejected, values nulled, values clamped
     notes : remarks that cost no row: samples beside their instant, gaps met, rows put into gaps
+    clocks : of a live source whose rows bring their times: how many devices there are, and those whose clocks are furthest off
+        (see `flowedge.runtime.skew.ClockWatch.told`)
     live : what a live source counts besides: connections, outages, messages that came again, what was lost and why
     """
 
@@ -35,6 +37,7 @@ class SourceReport:
     notes: dict[str, int] = field(default_factory=dict)
     values: dict[str, dict[str, int]] = field(default_factory=dict)
     live: dict[str, int] = field(default_factory=dict)
+    clocks: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -32,13 +32,16 @@ from flowedge.runtime.pace import Pace
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.punctual import Acts
 from flowedge.runtime.reading import Reading
+from flowedge.runtime.realtime import Collector, RealTime
 from flowedge.runtime.recording import Player, Recorder
 from flowedge.runtime.report import Report
 from flowedge.runtime.signals import Asked, stop_signals
+from flowedge.runtime.skew import ClockWatch
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.runtime.threads import Workers
 from flowedge.session.mapping import adapted
 from flowedge.sinks.contract import Provenance
+from flowedge.sources.messages import RECEIVED
 
 if TYPE_CHECKING:
     from flowedge.runtime.keys import SigningKey
@@ -74,6 +77,7 @@ class Run:
     models : what answers for models, by name, besides those that the pipeline names files of
     record : where all that enters the session is noted, so that it can be done again; None: nowhere
     as_recorded : the recording of a run that is done again, in the place of its sources; None: they are read
+    real_time : what is asked of the system
     monitor : watches the run, and hears of all that happens in it
     again : how its plan was made, so that SIGHUP makes it anew; None: SIGHUP looks for other models alone
     clock : all that the run knows of time
@@ -95,6 +99,7 @@ class Run:
     models: Mapping[str, Any] = field(default_factory=dict)
     record: Path | None = None
     as_recorded: Path | None = None
+    real_time: RealTime = field(default_factory=RealTime)
     monitor: Monitor = field(default_factory=Monitor)
     again: Recompile | None = None
     clock: Clock = SYSTEM
@@ -118,6 +123,7 @@ class Run:
         self.report.compile_s = self.plan.compile_s
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self.real_time.granted())
             stop = stack.enter_context(stop_signals(reloads=self._reloads, turn=self.monitor.turn))
             stack.callback(self.monitor.stopping)
             if self.as_recorded is not None:
@@ -330,6 +336,18 @@ class Run:
                     most_bytes=self._memory.queue_bytes,
                     workers=self.workers,
                 )
+        with Collector(self.clock).aside() if feeds.live else contextlib.nullcontext() as collector:
+            self._read_on(reading, feeds, stop, pace, collector)
+        if stop():
+            self._stop(session, feeds, outlets)
+
+    def _read_on(
+        self, reading: Reading, feeds: Feeds, stop: Asked, pace: Pace, collector: Collector | None
+    ) -> None:
+        session, outlets = reading.session, reading.outlets
+        for one in feeds.live:
+            if session.sources[one.name].spec.time not in ("", RECEIVED):
+                one.watch = ClockWatch(self.clock)
         before = self._life.live
         live = listen(feeds, self.clock, covers=self._state is not None, before=before)
         self._life.live = live
@@ -356,12 +374,12 @@ class Run:
             if self._changing is not None:
                 save = partial(self._save, session, feeds, outlets)
                 self._changing.serve(self._life, outlets, stop, save)
+            if collector is not None:
+                collector.rest(is_quiet=not has_come)
             if is_full:
                 outlets.wait(min(self.every_s, _FULL_S))
             elif live is not None and not has_come:
                 live.wait(self.every_s)
-        if stop():
-            self._stop(session, feeds, outlets)
 
     # ---- recordings of runs
 

@@ -201,7 +201,11 @@ class Connections:
     def is_cut_off(self) -> bool:
         """Whether this side connects, has tried, and has no connection now."""
         has_tried = self.counts["connects"] or self.counts["failed"]
-        return self.dial is not None and bool(has_tried) and not any(one.is_open for one in tuple(self._all))
+        return (
+            self.dial is not None
+            and bool(has_tried)
+            and not any(one.is_open for one in tuple(self._all))
+        )
 
     def _look(self, now: float) -> None:
         """What time alone brings: the impatient end, listeners that rest, connections to be made."""

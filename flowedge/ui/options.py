@@ -73,3 +73,17 @@ def log(kind: str | None, level: str) -> None:
         raise typer.BadParameter(
             f"`{level}` is none; give one of {', '.join(levels)}", param_hint="--log-level"
         )
+
+
+def numbers(text: str | None) -> tuple[int, ...]:
+    """Numbers of processors, such as `1`, `0,2` or `2-3`; none: empty."""
+    out: list[int] = []
+    for part in text.split(",") if text is not None else ():
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(e.isascii() and e.isdigit() and len(e) < 5 for e in ends) or int(ends[0]) > int(ends[1]):  # fmt: skip
+            raise typer.BadParameter(
+                f"`{text}` names no processors; give `1`, `0,2` or `2-3`", param_hint="--cpu"
+            )
+        out += range(int(ends[0]), int(ends[1]) + 1)
+    return tuple(out)

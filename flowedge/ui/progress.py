@@ -108,7 +108,7 @@ def summary(report: Report) -> str:
             cures = CURES | {
                 "rejected": f"look at them with `flowedge inspect {source.quarantine}`"
             }
-        lines += _altered(source)
+        lines += _altered(source) + _clocks(source)
         lines += [
             f"  {fate}: {cures[fate]}" for fate, n in lost.items() if n * 100 > source.rows_in
         ]
@@ -172,6 +172,24 @@ def _shadow(told: dict[str, Any] | None) -> list[str]:
             words.append(f"`{name}` apart by {one['mean_difference']:.3g} on average, {one['largest_difference']:.3g} at most")  # fmt: skip
     failed = f", {told['failed']:,} failed" if told["failed"] else ""
     return [f"shadow {told['model']}: {told['frames']:,} frames{failed}: {'; '.join(words) or 'nothing to compare'}"]  # fmt: skip
+
+
+_OFF_S = 1.0
+"""A clock that is off by more is worth a word; less may be the way that rows take."""
+
+
+def _clocks(source: SourceReport) -> list[str]:
+    """The device whose clock is furthest off, where that is far."""
+    if not source.clocks or abs(source.clocks["worst"][0]["offset_s"]) < _OFF_S:
+        return []
+    worst = source.clocks["worst"][0]
+    offset = worst["offset_s"]
+    where = "behind" if offset > 0 else "ahead of"
+    who = f" of {worst['key']}" if worst["key"] else ""
+    drift = "" if worst["drift_ppm"] is None else f", and drifts by {worst['drift_ppm']:+.3g} ppm"
+    return [
+        f"  clocks: the one{who} is {abs(offset):.6g} s {where} the receipt{drift}; of {source.clocks['devices']:,} the furthest off"
+    ]
 
 
 def _behind_its_deadline(sink: SinkReport) -> list[str]:

@@ -1,6 +1,8 @@
 """Another text of the pipeline, for a run that goes on meanwhile: checked and compiled in a process of its own, made ready on a thread."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -73,6 +75,8 @@ class Attempt:
         self._thread.join()
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):  # of a real-time priority that the thread of the run has
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         try:
             plan = self._compiled()
             self.warnings = plan.warnings
