@@ -191,18 +191,22 @@ class Run:
         except FlowEdgeError as error:
             if self._changing is None or life.saved is None or life.is_up or isinstance(error, Interrupted):  # fmt: skip
                 raise
-            self._changing.refuse(f"it could not take over: {error}")
+            again = self._again(before.plan, life)
             life.close()
-            return self._again(before.plan, life.saved)
+            self._changing.refuse(f"it could not take over: {error}")
+            return again
         return None
 
-    def _again(self, plan: Plan, saved: Saved) -> Life:
+    def _again(self, plan: Plan, failed: Life) -> Life:
         """The pipeline of before, where the checkpoint was made that another one could not go on from."""
+        saved = failed.saved
+        assert saved is not None
+        assert saved.session is not None
         life = self._life = self._open(plan)
         self._find_swapped(life, saved)
-        assert saved.session is not None
         life.session = plan.restore(saved.session, life.models.by_name)
         life.saved, life.is_up = saved, True
+        life.take_sources(failed)
         return life
 
     def _live(self, life: Life, stop: Asked) -> None:
@@ -259,6 +263,8 @@ class Run:
         except Changed:
             raise
         except BaseException:
+            if life.saved is None or life.is_up:  # else the life before takes its sources back
+                feeds.close()
             self._cut_short(session, feeds, outlets)
             raise
 
@@ -556,7 +562,6 @@ class Run:
         outlets: Outlets,
     ) -> None:
         outlets.abort()
-        feeds.close()
         if self._recorder is not None:
             with contextlib.suppress(SinkError):
                 self._recorder.close()

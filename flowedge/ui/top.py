@@ -129,7 +129,8 @@ class Page:
             if one["is_live"] and not one["is_over"] and one["watermark_ns"] is not None:
                 lag = milliseconds(max(0.0, time.time() * 1e3 - one["watermark_ns"] * 1e-6))
             notes = (one["away"] and f"away: {one['away']}") or ("ended" if one["is_over"] else "")  # fmt: skip
-            table.add_row(
+            _add(
+                table,
                 name, f"{one['rows']:,}", self._rate(told, "sources", name, "rows"), f"{one['bytes'] / 1e6:,.1f}", lag,
                 *(f"{counts.get(fate, 0):,}" for fate in ("late", "duplicate", "rejected")), notes,
             )  # fmt: skip
@@ -142,7 +143,8 @@ class Page:
             if name in names or name.startswith("sink "):
                 continue
             lost = sum(counts[fate] for fate in _LOST)
-            table.add_row(
+            _add(
+                table,
                 name, f"{counts['rows_in']:,}", self._rate(told, "nodes", name, "rows_in"), f"{counts['rows_out']:,}",
                 f"{counts['held']:,}", f"{counts['filtered']:,}", f"{lost:,}", bytes_shown(told["state_bytes"].get(name, 0)),
             )  # fmt: skip
@@ -160,7 +162,8 @@ class Page:
                 notes += (
                     f"{', ' if notes else ''}{peer['waiting']:,} wait" if peer["waiting"] else ""
                 )
-            table.add_row(
+            _add(
+                table,
                 name, f"{one['rows']:,}", self._rate(told, "sinks", name, "rows"),
                 *(milliseconds(took[key]) if took else "" for key in ("p50_ms", "p99_ms", "p99_9_ms", "max_ms")),
                 f"{one['late']:,}", f"{one['dropped'] + one['shed']:,}", notes,
@@ -176,7 +179,8 @@ class Page:
     def _models(self, told: Mapping[str, Any]) -> Table:
         table = _table("model", "frames", "frames/s", "failed", "late", "rested", "breaker")
         for stage, one in told["models"].items():
-            table.add_row(
+            _add(
+                table,
                 f"{one['model']} at {stage}", f"{one['frames']:,}", self._rate(told, "models", stage, "frames"),
                 f"{one['failed']:,}", f"{one['missed']:,}", f"{one['rested']:,}", "open" if one["breaker"]["is_open"] else "",
             )  # fmt: skip
@@ -191,6 +195,11 @@ def _at(told: Mapping[str, Any], path: tuple[str, ...]) -> Any:  # noqa: ANN401
         if found is None:
             return 0
     return found
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row whose texts mean nothing but themselves, brackets and all."""
+    table.add_row(*map(Text, cells))
 
 
 def _table(first: str, *others: str) -> Table:

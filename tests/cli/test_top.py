@@ -18,7 +18,7 @@ FLOW = """
 source machine from host(every=20 ms) time time idle after 5 s
 stream w = machine | where memory_share >= 0 percent | window 1 s | aggregate count() as n
 sink w to sqlite("w.db", table="w")
-sink machine to csv("m.csv")
+sink machine to csv("m.csv") as rows
 """
 
 
@@ -48,7 +48,7 @@ def test_a_page_of_a_run_found_in_each_way(apart):
         assert table["machine"][1].replace(",", "").isdigit()
         assert table["w"][2].isdigit()
         assert "window 1 s" in out
-        assert "ms" in " ".join(table["machine_csv"])
+        assert "ms" in " ".join(table["rows"])
         code, _, err = cli("top", "--once", "other", cwd=apart)
         assert (
             code,
@@ -111,7 +111,7 @@ def told(rows, seconds, buckets, **more):
         "breaker": {"is_open": True},
     }
     return {"name": "p.flow", "pid": 7, "phase": "running", "started_ns": 0, "taken_ns": int(seconds * 1e9), "loop_age_s": 31.0,
-            "sources": {"s": source}, "sinks": {"k": sink}, "nodes": {"s": node, "where": node, "sink k": node}, "models": {"m: with": model},
+            "sources": {"s": source}, "sinks": {"k": sink}, "nodes": {"s": node, "where": node, "derive [bold]x[/nothing]": node, "sink k": node}, "models": {"m: with": model},
             "state_bytes": {"where": 2_000_000}, "checkpoints": None}  # fmt: skip
 
 
@@ -132,6 +132,7 @@ def test_the_second_look_tells_what_has_changed_since_the_first():
     assert lines["where"][6:] == ["7", "2.0", "MB"]
     assert lines["k"][1:5] == ["4,000", "1,500", "17", "ms"]  # of the rows since, not of all
     assert lines["k"][-6:] == ["2", "7", "away:", "refused,", "1,234", "wait"]
+    assert "derive [bold]x[/nothing]" in second
     assert "its loop has not come around for 31 s" in second
     assert lines["m"][-5:] == ["1,500", "1", "2", "3", "open"]
 

@@ -13,6 +13,9 @@ from collections.abc import MutableMapping
 
 from flowedge.runtime.clock import SYSTEM, Clock
 
+_PATIENCE_S = 2.0
+"""So long a manager that is busy is waited for with what is said once; what is said again and again waits for nobody."""
+
 
 class Supervisor:
     """The service manager, if there is one; all calls do nothing without it, and nothing that goes wrong is raised.
@@ -43,7 +46,6 @@ class Supervisor:
         if self._address[:1] in ("/", "@"):  # of the kinds that there are, those of this machine
             with contextlib.suppress(OSError):
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)  # fmt: skip
-                self._socket.setblocking(False)
 
     @property
     def is_there(self) -> bool:
@@ -59,11 +61,11 @@ class Supervisor:
         line = " ".join(text.split())
         if line != self._told:
             self._told = line
-            self._send(f"STATUS={line}")
+            self._send(f"STATUS={line}", 0.0)
 
     def alive(self) -> None:
         """The watchdog need not bite."""
-        self._send("WATCHDOG=1")
+        self._send("WATCHDOG=1", 0.0)
 
     def reloading(self) -> None:
         """Another pipeline is looked at; `ready` says when that is over."""
@@ -80,9 +82,10 @@ class Supervisor:
             self._socket.close()
             self._socket = None
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str, patience_s: float = _PATIENCE_S) -> None:
         if self._socket is None:
             return
         address = self._address
-        with contextlib.suppress(OSError):  # a manager that is busy is told again
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(patience_s)
             self._socket.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)

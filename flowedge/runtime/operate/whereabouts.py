@@ -37,6 +37,15 @@ def _own() -> Path:
     )
 
 
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else has made it in our name."""
+    try:
+        about = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+
+
 @contextlib.contextmanager
 def listed(found: Whereabouts) -> Iterator[None]:
     """Let others find a run while the block runs; a folder that cannot be used is left alone."""
@@ -44,8 +53,7 @@ def listed(found: Whereabouts) -> Iterator[None]:
     with contextlib.suppress(OSError):
         folder = _own()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.lstat()
-        if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid():
+        if _is_ours(folder):
             path = folder / f"{found.pid}{_ENDING}"
             path.unlink(missing_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w") as file:  # fmt: skip
@@ -60,7 +68,7 @@ def listed(found: Whereabouts) -> Iterator[None]:
 
 def runs() -> list[Whereabouts]:
     """The runs that can be found by this user and are still there."""
-    folders = {_own(), *_services()}
+    folders = {*([_own()] if _is_ours(_own()) else []), *_services()}
     found = []
     for folder in sorted(folders):
         for path in sorted(folder.glob(f"*{_ENDING}")):
