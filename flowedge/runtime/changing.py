@@ -86,6 +86,9 @@ class Changing:
             if self.is_recorded:
                 self.refuse("a recording is of one pipeline; stop the run, and record another one")
                 return
+            if not self.how.has_changed():  # models need not wait for what may have changed besides
+                asked.reload = True
+                self._swap(life, asked, save)
             self._life = life
             self._attempt = Attempt(self.how, self._made_ready)
         else:

@@ -209,6 +209,7 @@ def test_names_with_quotes_and_lines_stay_what_they_are(port):
     (b"GET / HTTP/1.0\r\n\r\n", 200), (b"GET /health?x=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
     (b"HEAD /ready HTTP/1.0\r\n\r\n", 200), (b"GET /../../etc/passwd HTTP/1.0\r\n\r\n", 404),
     (b"POST /metrics HTTP/1.0\r\n\r\n", 501), (b"GET " + b"x" * 70_000 + b" HTTP/1.0\r\n\r\n", 414),
+    (b"GET /metrics HTTP/1.0\r\nAccept: application/openmetrics-text; version=x.y, text/plain; version=z\r\n\r\n", 200),
     (b"GET / HTTP/1.0\r\n" + b"".join(b"h%d: x\r\n" % k for k in range(200)) + b"\r\n", 431),
 ])  # fmt: skip
 def test_what_is_asked_wrongly_is_answered_so(port, request_, code):

@@ -4,6 +4,7 @@ Latencies are a classic histogram, as the field does it: buckets of several mach
 are counted out of the HdrHistogram of the run, to one part in sixty-four. Beside it stand the quantiles of the whole run, exact to as much.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -29,6 +30,8 @@ BOUNDS_S = (
 )  # fmt: skip
 """Of the latency: from what rules on single rows take to what a window of half an hour waits for."""
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
+_KEPT_NS = 10**8
+_OPEN = "application/openmetrics-text; version=1.0.0"
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 Samples = Iterator[tuple[tuple[str, ...], float]]
@@ -196,14 +199,24 @@ def _counters(name: str, about: str, labels: tuple[str, ...], samples: Samples) 
 
 
 class Exposition:
-    """The metrics of a run and of its process, as text."""
+    """The metrics of a run and of its process, as text, which is made ten times a second at most, however often it is asked for."""
 
     def __init__(self, monitor: Monitor, clock: Clock = SYSTEM) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(RunCollector(monitor, clock))
         ProcessCollector(registry=self._registry)
+        self._clock = clock
+        self._lock = threading.Lock()  # of those who ask; the run does not take it
+        self._made: dict[str, tuple[int, bytes]] = {}
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """The metrics and their type, as a scraper says that it wants them."""
-        encoder, kind = choose_encoder(accept)
-        return encoder(self._registry), kind
+        # Of what a scraper says only the format counts: versions are his to make up, without end.
+        encoder, kind = choose_encoder(_OPEN if _OPEN.partition(";")[0] in accept else "")
+        with self._lock:
+            when, text = self._made.get(kind, (0, b""))
+            now = self._clock.ns()
+            if not text or now - when >= _KEPT_NS:
+                text = encoder(self._registry)
+                self._made[kind] = now, text
+        return text, kind

@@ -1,6 +1,7 @@
 """Another text of the pipeline, for a run that goes on meanwhile: checked and compiled in a process of its own, made ready on a thread."""
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from flowedge.models.channel import environment
 from flowedge.runtime.plan import Plan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recompile:
     """How a run came by its plan, to do the same again.
 
@@ -34,6 +35,20 @@ class Recompile:
     flow: str
     params: Mapping[str, str] = field(default_factory=dict)
     required: str = ""
+    _seen: bytes = b""
+
+    def __post_init__(self) -> None:
+        """Note what the file is like."""
+        self.has_changed()
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one than at the last look; what it imports is not looked at."""
+        try:
+            found = hashlib.sha256(Path(self.flow).read_bytes()).digest()
+        except OSError:
+            found = b""
+        before, self._seen = self._seen, found
+        return found != before
 
 
 class Attempt:
