@@ -12,6 +12,7 @@ import typer
 
 from flowedge import __version__
 from flowedge.cli.arguments import Flow, Params
+from flowedge.cli.calibrate import calibrate
 from flowedge.cli.keys import keys
 from flowedge.cli.models import models
 from flowedge.cli.run import run
@@ -198,6 +199,15 @@ def explain(
     if plan.warnings:
         print(plan.warnings, file=sys.stderr)
     print(plan.kernels() if kernels else plan.explain())
+    if not kernels:
+        from flowedge.runtime.calibrate import kept  # noqa: PLC0415
+
+        found = kept(plan.program)
+        if found is not None:
+            from flowedge.ui.costs import promises  # noqa: PLC0415
+
+            print("\nmeasured on this machine")
+            print("\n".join(f"    {line}" for line in promises(found, plan.program)))
 
 
 @app.command()
@@ -298,6 +308,7 @@ app.add_typer(models, name="model")
 app.add_typer(service, name="service")
 app.command("windows")(windows)
 app.command("top")(top)
+app.command("calibrate")(calibrate)
 
 
 @app.command()

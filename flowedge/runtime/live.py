@@ -95,9 +95,12 @@ class Live:
                 not known
             ):  # nothing has come yet; whatever does ends the partition that stands for it
                 known[_NOBODY] = _Partition(self._began)
-            elif len(known) > 1 and _NOBODY in known and not source.partitions[_NOBODY].rows:
-                del known[_NOBODY]
-                yield feed, _NOBODY, FOREVER
+            elif len(known) > 1 and _NOBODY in known:
+                stands_in = source.partitions.get(_NOBODY)
+                if stands_in is None or not stands_in.rows:
+                    del known[_NOBODY]
+                    if stands_in is not None:
+                        yield feed, _NOBODY, FOREVER
             for name, part in known.items():
                 elapsed = now - part.heard
                 if elapsed < feed.idle_ns:

@@ -105,6 +105,13 @@ class Session:
         lay_out_tails(self.nodes.values())
         self._express = express_of(self.nodes)
 
+    def go_the_long_way(self) -> None:
+        """Pass all rows from node to node, so that each node can be looked at: the same rows, slower."""
+        for node in self.nodes.values():
+            if isinstance(node, KernelNode | ModelNode):
+                node.tail = None
+        self._express = None
+
     def _node(self, spec: p.NodeSpec, shared: Shared) -> Node:
         if isinstance(spec, p.ModelSpec):
             for call in spec.calls:

@@ -14,7 +14,7 @@ def params_of(given: list[str] | None) -> dict[str, str]:
     return out
 
 
-def duration(text: str) -> float:
+def duration(text: str, option: str = "--every") -> float:
     """Seconds of a duration such as `10 s`; without pint, which a warm start does not import."""
     units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
     number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
@@ -24,7 +24,7 @@ def duration(text: str) -> float:
         value = -1.0
     if not 0 < value < float("inf"):
         raise typer.BadParameter(
-            f"`{text}` is no duration; give one such as `10 s`", param_hint="--every"
+            f"`{text}` is no duration; give one such as `10 s`", param_hint=option
         )
     return value
 

@@ -41,8 +41,8 @@ def progress(report: Report, seconds: float) -> str:
     """How far a run is, in one line."""
     out = sum(s.rows for s in report.sinks.values())
     words = [
-        f"{_count(report.rows_in)} rows in", f"{_count(out)} out",
-        f"{_count(report.rows_in / max(1e-9, seconds))} rows/s",
+        f"{count(report.rows_in)} rows in", f"{count(out)} out",
+        f"{count(report.rows_in / max(1e-9, seconds))} rows/s",
     ]  # fmt: skip
     slowest = max(
         (s.latency for s in report.sinks.values() if s.latency),
@@ -53,9 +53,9 @@ def progress(report: Report, seconds: float) -> str:
         words.append(
             f"latency p50 {milliseconds(slowest['p50_ms'])}, p99 {milliseconds(slowest['p99_ms'])}"
         )
-    words += [f"{_count(n)} {fate}" for fate, n in losses(report).items() if n]
+    words += [f"{count(n)} {fate}" for fate, n in losses(report).items() if n]
     words += [
-        f"`{name}` is away ({s.peer.away}), {_count(s.peer.waiting)} rows wait"
+        f"`{name}` is away ({s.peer.away}), {count(s.peer.waiting)} rows wait"
         for name, s in report.sinks.items()
         if s.peer is not None and s.peer.away
     ]
@@ -80,7 +80,8 @@ def milliseconds(value: float) -> str:
     return f"{value:.2g} ms" if value < 10 else f"{value:.0f} ms"
 
 
-def _count(value: float) -> str:
+def count(value: float) -> str:
+    """A number for people: ``12.0 M``, ``3.4 k``, ``70``."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size * 9.995:
             return f"{value / size:.1f} {letter}"
@@ -128,7 +129,7 @@ def summary(report: Report) -> str:
     rate = report.rows_in / report.wall_s if report.wall_s else 0.0
     how = "plan from cache" if report.plan_from_cache else f"compiled in {report.compile_s:.1f} s"
     lines.append(
-        f"{report.wall_s:.2f} s, {_count(rate)} rows/s, {how}, peak memory {report.peak_memory_mb:.0f} MB, state "
+        f"{report.wall_s:.2f} s, {count(rate)} rows/s, {how}, peak memory {report.peak_memory_mb:.0f} MB, state "
         + bytes_shown(report.state_bytes)
     )
     return "\n".join(lines)
