@@ -175,6 +175,7 @@ def _unit(
         except KeyError:
             raise typer.BadParameter(f"there is no user `{account}`", param_hint="--as") from None
     needs = needs_of(graph)
+    needs.reads |= {str(Path(path).resolve()): "an import" for kind, path, _ in files.asked if kind == "import"}  # fmt: skip
     state = f"/var/lib/flowedge/{called}"
     found = list(
         problems(whole, needs, who, credentials, state, environment=environment, metrics=metrics)

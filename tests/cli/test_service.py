@@ -62,7 +62,6 @@ WIDER = {
     "a low port": Needs(has_low_port=True),
     "models in processes of their own": Needs(has_isolated=True),
     "a graphics card": Needs(has_cuda=True),
-    "what the system tells of itself": Needs(looks_at_host=True),
     "a folder of its own": Needs(writes={"/srv": "sink x"}),
     "files in a home": Needs(reads={"/home/a/b.csv": "source x"}),
 }
@@ -123,7 +122,7 @@ def test_the_unit_is_printed_and_nothing_changes(place):
     told = out.splitlines()
     assert told[0].startswith(MARK)
     assert {"Type=notify", "User=root", "Restart=on-failure", "MemoryMax=512000000", "WatchdogSec=60", "StateDirectory=flowedge/p",
-            "ProtectSystem=strict", "ExecReload=/bin/kill -HUP $MAINPID", "ProcSubset=all"} <= set(told)  # fmt: skip
+            "ProtectSystem=strict", "ExecReload=/bin/kill -HUP $MAINPID"} <= set(told)  # fmt: skip
     (line,) = (x for x in told if x.startswith("ExecStart="))
     assert line.endswith(
         f"flowedge run {place}/p.flow --checkpoint %S/flowedge/p/state --log json --quiet --metrics :9464 --every '5 s'".replace(

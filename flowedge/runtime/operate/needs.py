@@ -32,7 +32,6 @@ class Needs:
     relative : of the paths those, as they are written, that are not whole
     has_low_port : it listens on a port below 1024
     has_isolated, has_cuda : models in processes of their own, and on a graphics card
-    looks_at_host : it reads what the system tells of itself
     """
 
     reads: dict[str, str] = field(default_factory=dict)
@@ -43,7 +42,6 @@ class Needs:
     has_low_port: bool = False
     has_isolated: bool = False
     has_cuda: bool = False
-    looks_at_host: bool = False
 
     def note(self, path: str, what: str) -> None:
         """Note a path, as it is written, if it depends on where the run is started."""
@@ -85,7 +83,6 @@ def _source(out: Needs, node: g.Source) -> None:
         out.note(node.quarantine, what)
         out.writes[_folder(node.quarantine, is_file=True)] = what
     kind = node.connector.partition(".")[0]
-    out.looks_at_host |= kind == "host"
     address = node.address
     if kind in ("tcp", "udp") and node.options.get("mode", "listen") == "listen":
         port = _PORT.search(address)

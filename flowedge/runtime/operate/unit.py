@@ -1,6 +1,7 @@
 """The unit of systemd that runs a pipeline: what it may do, and nothing else.
 
-Not among the walls is ``MemoryDenyWriteExecute=``: kernels are compiled into memory, which is first written and then run.
+Not among the walls are ``MemoryDenyWriteExecute=``, for kernels are compiled into memory, which is first written and then run, and ``ProcSubset=pid``, for
+compilers and Torch look into ``/proc/cpuinfo``.
 """
 
 import re
@@ -136,7 +137,6 @@ class Unit:
             f"ProtectHome={'read-only' if in_homes else 'yes'}",
             "PrivateTmp=yes",
             "ProtectProc=invisible",
-            f"ProcSubset={'all' if needs.looks_at_host else 'pid'}",
             "ProtectKernelTunables=yes",
             "ProtectKernelModules=yes",
             "ProtectKernelLogs=yes",
