@@ -56,10 +56,12 @@ def speed(text: str) -> float | None:
 
 def address(text: str | None) -> tuple[str, int] | None:
     """Where a run serves what it tells of itself."""
+    if text is None:
+        return None
     from flowedge.runtime.operate.server import address_of  # noqa: PLC0415  # only those who ask
 
     try:
-        return None if text is None else address_of(text)
+        return address_of(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--metrics") from None
 
