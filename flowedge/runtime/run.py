@@ -191,8 +191,10 @@ class Run:
         except FlowEdgeError as error:
             if self._changing is None or life.saved is None or life.is_up or isinstance(error, Interrupted):  # fmt: skip
                 raise
-            again = self._again(before.plan, life)
-            life.close()
+            try:
+                again = self._again(before.plan, life)
+            finally:
+                life.close()
             self._changing.refuse(f"it could not take over: {error}")
             return again
         return None
