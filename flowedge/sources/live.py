@@ -140,6 +140,11 @@ class LiveSource(Source):
         return False
 
     @property
+    def away(self) -> str:
+        """Why the peer cannot be reached now; empty where it can, and where others come to this side."""
+        return ""
+
+    @property
     def nbytes(self) -> int:
         """Bytes of what waits to be taken."""
         return 0

@@ -239,6 +239,14 @@ class Mqtt(MessageSource):
         """Bytes of the messages that wait."""
         return self._inbox.nbytes if self._link is not None else 0
 
+    @property
+    def away(self) -> str:
+        """Why the broker does not let this in now; empty while it does."""
+        link = self._link
+        if link is None or link.is_up:
+            return ""
+        return link.refused or link.trouble or ("not connected" if link.connects else "")
+
     def told(self) -> dict[str, int]:
         """Connections, losses of them, and messages that came again and were left out."""
         link = self._link
