@@ -82,8 +82,8 @@ class Outlets:
         self._top = max((n.priority for n in program.nodes if isinstance(n, p.SinkSpec)), default=0)
         self._gone = {
             name
-            for name, connector, _, options, _ in program.connectors
-            if not _comes_again(connector, options)
+            for name, connector, address, options, _ in program.connectors
+            if not _comes_again(connector, options, address)
         }
         self.latencies = {name: Latencies() for name in schemas}
         self._behind: Behind | None = None
@@ -477,13 +477,13 @@ def _sink(node: p.SinkSpec) -> Sink:
     return found(node.address, **node.options)
 
 
-def _comes_again(connector: str, options: Mapping[str, Any]) -> bool:
+def _comes_again(connector: str, options: Mapping[str, Any], address: str) -> bool:
     """Whether a source gives the same rows again after a kill."""
     from flowedge.sources.catalog import get  # noqa: PLC0415
     from flowedge.sources.live import LiveSource  # noqa: PLC0415
 
     found = get(connector)
-    return found is None or not issubclass(found, LiveSource) or found.comes_again(options)
+    return found is None or not issubclass(found, LiveSource) or found.comes_again(options, address)
 
 
 def _sources_of(program: p.Program, sink: str) -> tuple[str, ...]:

@@ -65,8 +65,9 @@ class Mqtt(MessageSource):
             raise SourceError(f"`mqtt`: {error}") from None
 
     @classmethod
-    def comes_again(cls, options: Mapping[str, Any]) -> bool:
+    def comes_again(cls, options: Mapping[str, Any], address: str = "") -> bool:
         """Whether the broker keeps what was not acknowledged."""
+        del address
         return bool(options.get("qos", 0))
 
     @property
