@@ -253,6 +253,17 @@ sink m to parquet("out/rows", roll=10 s) as files
 OUTAGE_S, STEP_S = 20, 0.01
 
 
+def spans(numbers: list[int]) -> str:
+    """Numbers in order as runs: ``3..7, 9..9``."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ", ".join(f"{a}..{b}" for a, b in runs[:20]) or "none"
+
+
 def outage(minutes: float) -> list[str]:
     """QoS 1 in, PostgreSQL and Parquet out, while the broker is ended and started again every 20 s."""
     sys.path.insert(0, str(HERE.parent / "tests"))
@@ -268,7 +279,13 @@ def outage(minutes: float) -> list[str]:
         database.start()
         service = stack.enter_context(mosquitto(folder))
         engine = Engine(folder, OUTAGE.format(port=service.port, database=database.address), "--checkpoint", "state", "--every", "1 s")  # fmt: skip
-        time.sleep(8)
+        end = time.monotonic() + 120
+        while not any(
+            (folder / "state").glob("checkpoint-*")
+        ):  # it listens, and the broker knows its session
+            assert time.monotonic() < end, "the run does not begin"
+            time.sleep(0.1)
+        time.sleep(1)
         publish = stack.enter_context(Publisher(service.port, reconnect_delay_set=(1, 1)))
         answered: set[int] = set()
         publish.client.on_publish = lambda _client, _data, mid, *_more: answered.add(mid)
@@ -304,7 +321,8 @@ def outage(minutes: float) -> list[str]:
         "|---|---|---|---|",
         *(f"| {name} | {len(found):,} | {len(set(want) - set(found)):,} | {len(found) - len(set(found)):,} |" for name, found in (("PostgreSQL", rows), ("Parquet", files))),
         "",
-        f"Connected {report['sources']['m']['live'].get('connects', 0)} times; {engine.memory_mb:.0f} MB. A file is shown when it is full or 10 s old.",
+        *(f"Missing of {name}: {spans(sorted(set(want) - set(found)))}" for name, found in (("PostgreSQL", rows), ("Parquet", files))),
+        f"Source: {report['sources']['m']['rows_in']:,} rows, {report['sources']['m']['live']}; connected {report['sources']['m']['live'].get('connects', 0)} times; {engine.memory_mb:.0f} MB. A file is shown when it is full or 10 s old.",
     ]  # fmt: skip
 
 
