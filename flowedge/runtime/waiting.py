@@ -1,7 +1,7 @@
 """Rows on their way from a run to a peer that may be away: in memory, and beyond that on the disk."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -21,11 +21,16 @@ class Waiting:
     The run puts rows in and another thread takes them out, with numbers of its own choosing: what was taken and is not
     `safe` can be taken again. Batches that come while there is room stay in memory, others are in the log only.
 
+    With `repeats`, what was taken once and is not safe is taken again in the same pieces. With `holds_back` this outlives a kill: a piece
+    ends after so many rows, or at a *cut*, where the rows of a checkpoint end, and checkpoints speak of the cuts. A cut that no piece has
+    reached yet moves on with the next checkpoint; while that is made, nothing is given out, since nobody knows yet which of the two will hold.
+
     Parameters
     ----------
     log : where rows lie on the disk; None: all stay in memory
     keeps_all : all rows go to the log, for checkpoints speak of it; else only those that memory has no room for
     holds_back : rows are given out only once `release` says so
+    repeats : pieces stay what they were, see above
     most_bytes : of the rows that may wait before the run should
     memory_bytes : of them in memory
 
@@ -35,11 +40,13 @@ class Waiting:
     rows : the number of the next row that is put in
     safe : the number of the first row that the peer is not known to have
     waiting_bytes : of the rows between the two
+    cuts : behind `safe`, in order
     """
 
     log: RowLog | None = None
     keeps_all: bool = False
     holds_back: bool = False
+    repeats: bool = False
     most_bytes: int = MOST_BYTES
     memory_bytes: int = MOST_BYTES
     workers: Workers = SYSTEM
@@ -47,7 +54,11 @@ class Waiting:
     safe: int = 0
     waiting_bytes: int = 0
     memory_used: int = 0
+    cuts: list[int] = field(default_factory=list)
     _released: int = 0
+    _given: int = 0
+    _fixed: int = 0
+    _is_moving: bool = False
     _memory: deque[tuple[int, pa.RecordBatch]] = field(default_factory=deque)
     _sizes: deque[tuple[int, int]] = field(default_factory=deque)
     _reading: Iterator[tuple[int, pa.RecordBatch]] | None = None
@@ -79,11 +90,15 @@ class Waiting:
 
     # ---- the side of the run
 
-    def go_on(self, safe: int) -> None:
-        """Begin with what the log holds: rows before `safe` are there, the others wait."""
+    def go_on(self, safe: int, cuts: Sequence[int] = ()) -> None:
+        """Begin with what the log holds: rows before `safe` are there, the others wait, with these cuts between them."""
         assert self.log is not None
         self.rows = self._released = self.log.rows
         self.safe = min(safe, self.rows)
+        self.cuts = [cut for cut in cuts if self.safe < cut < self.rows]
+        if self.rows > self.safe:
+            self.cuts.append(self.rows)
+        self._fixed = self.rows  # the life before may have given out all of it
         size = self.log.size_bytes if self.count else 0
         self.waiting_bytes = size
         self._sizes.append((self.rows, size))
@@ -111,12 +126,14 @@ class Waiting:
         with self.changed:
             if self.log is None:
                 return {"segment": 0, "bytes": 0, "rows": self.rows}
+            self._cut()
             return self.log.mark()
 
     def release(self, upto: int) -> None:
         """Rows before this one are in a checkpoint that is on the disk."""
         with self.changed:
             self._released = max(self._released, upto)
+            self._is_moving = False
             self.changed.notify_all()
 
     def forget(self, before: int) -> None:
@@ -134,11 +151,41 @@ class Waiting:
             if self.log is not None:
                 self.log.close()
 
+    def _cut(self) -> None:
+        """Let a piece end here, from the checkpoint on that is being made."""
+        if not (self.repeats and self.holds_back):
+            return
+        self.cuts = [cut for cut in self.cuts if cut > self.safe]
+        last = self.cuts[-1] if self.cuts else self.safe
+        if last == self.rows:
+            return
+        if self.cuts and max(self._given, self._fixed) < last:
+            self.cuts.pop()
+            self._is_moving = True
+        self.cuts.append(self.rows)
+
     # ---- the side of the peer
 
     def has(self, number: int) -> bool:
         """Whether `take` would give something."""
-        return number < (self._released if self.holds_back else self.rows)
+        return self.ready(number) > 0
+
+    def ready(self, number: int) -> int:
+        """How many rows there are from a number on, of which `take` would give some."""
+        return 0 if self._is_moving else self._limit - number
+
+    @property
+    def _limit(self) -> int:
+        return self._released if self.holds_back else self.rows
+
+    def _end_of(self, number: int, most_rows: int) -> int:
+        """Where the piece ends that begins with a row."""
+        end = min(self._limit, number + most_rows)
+        if not self.repeats:
+            return end
+        if number < self._given:
+            return self._given
+        return min([end, *(cut for cut in self.cuts if cut > number)])
 
     def take(self, number: int, most_rows: int) -> tuple[int, pa.RecordBatch] | None:
         """Rows from a number on, joined, with the number of the first; None: there are none now.
@@ -151,20 +198,31 @@ class Waiting:
         SinkError : the log cannot be read or written
         """
         with self.changed:
-            limit = self._released if self.holds_back else self.rows
-            if number >= limit:
+            if not self.has(number):
                 return None
-            while self._memory and _end(self._memory[0]) <= self.safe:
-                self.memory_used -= self._memory.popleft()[1].nbytes
-            pieces = self._in_memory(number, limit, most_rows)
-            if not pieces and self.log is not None:
-                self.log.flush()
-            upto = min(limit, self._memory[0][0]) if self._memory else limit
-        if not pieces:
-            pieces = self._in_log(number, upto, most_rows)
+            end = self._given = self._end_of(number, most_rows)
+        pieces = self._pieces(number, end)
+        while self.repeats and pieces and _end(pieces[-1]) < end:
+            more = self._pieces(_end(pieces[-1]), end)
+            if not more:
+                break
+            pieces += more
         if not pieces:
             return None
+        self._given = _end(pieces[-1])
         return pieces[0][0], joined([batch for _, batch in pieces])
+
+    def _pieces(self, number: int, end: int) -> list[tuple[int, pa.RecordBatch]]:
+        """Rows between two numbers, as far as they lie in one place; raises CheckpointError, SinkError."""
+        with self.changed:
+            while self._memory and _end(self._memory[0]) <= self.safe:
+                self.memory_used -= self._memory.popleft()[1].nbytes
+            pieces = self._in_memory(number, end, end - number)
+            if not pieces and self.log is not None:
+                self.log.flush()
+            later = (first for first, _ in self._memory if first > number)
+            upto = min(self._limit, next(later, self._limit))
+        return pieces or self._in_log(number, upto, end - number)
 
     def is_safe(self, upto: int) -> None:
         """The peer has all rows before this one; raises SinkError."""

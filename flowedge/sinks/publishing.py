@@ -4,7 +4,7 @@ import secrets
 import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -52,7 +52,7 @@ class Publishing(RemoteSink):
     """
 
     extra = "mqtt"
-    most_rows: ClassVar[int] = 4096
+    most_rows: int = 4096
 
     def __init__(self, address: str = "", **given: Any) -> None:  # noqa: ANN401
         super().__init__(address, **given)
