@@ -117,7 +117,7 @@ class Delivery:
             except BaseException as error:  # noqa: BLE001  # it is raised in the thread of the run
                 self._error = error
                 break
-        self.sink.disconnect()
+        self.sink.end()
         with self.waiting.changed:
             self._is_known = True
             self.waiting.changed.notify_all()

@@ -32,7 +32,7 @@ class RemoteSink(Sink):
     """Rows go to a peer, in order, until it has them.
 
     The life of a remote sink: `connect`, `place`, any number of `deliver`; after an `Unreachable` from any of them `disconnect`,
-    a pause that grows, and all again, for as long as the run lasts; at the end `forget` and `disconnect`. All of these
+    a pause that grows, and all again, for as long as the run lasts; at the end `forget` and `end`. All of these
     are called by one thread, which has nothing else to do and may wait; `interrupt` comes from another one. A
     `SinkError` from any of them ends the run.
 
@@ -122,6 +122,10 @@ class RemoteSink(Sink):
     @abstractmethod
     def disconnect(self) -> None:
         """Let go of the connection; never raises, and may be called at any time, and again."""
+
+    def end(self) -> None:
+        """Nothing will be delivered any more: let go of all; never raises, and may be called again."""
+        self.disconnect()
 
     def interrupt(self) -> None:  # what is abandoned ends with the process
         """Called from another thread: the call that is under way shall come to an end, by `Unreachable`; never raises.

@@ -551,11 +551,11 @@ def test_one_flow_sends_to_another_each_row_once(recording, monkeypatch):
             before = table()
             until(lambda n=before, one=sender: table() > n or one.poll() is not None, 60)
             time.sleep(drawn.uniform(0, 0.2))
-            if turn != 1:
+            if turn == 0:
                 receiver.kill()
                 receiver.wait()
                 receiver = begun(other)
-            if turn and sender.poll() is None:
+            if turn == 1 and sender.poll() is None:
                 sender.kill()
                 sender.wait()
                 sender = begun(recording)
