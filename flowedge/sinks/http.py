@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from flowedge import __version__
 from flowedge.lang.errors import SecretError, SinkError
 from flowedge.links.address import Address, parse
 from flowedge.links.http.encodings import deflated
@@ -147,7 +146,7 @@ class Http(RemoteSink):
     def _credentials(self) -> dict[str, str]:
         """Headers that say who this is, and what bodies hold; raises SecretError, ValueError."""
         given = self.given
-        found = {"User-Agent": f"flowedge/{__version__}", "Content-Type": MEDIA[given["format"]]}
+        found = {"User-Agent": "flowedge", "Content-Type": MEDIA[given["format"]]}
         if given["compress"] != "none":
             found["Content-Encoding"] = given["compress"]
         if given["token"] and given["user"]:

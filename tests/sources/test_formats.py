@@ -530,7 +530,7 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
     ):
         assert not known[name].planned
         assert known[name].doc.endswith(".")
-    for name in ("mqtt", "tcp", "udp", "unix", "serial", "dir", "host", "edgex"):
+    for name in ("mqtt", "http", "tcp", "udp", "unix", "serial", "dir", "host", "edgex"):
         assert known[name].is_live
         assert not known[name].planned
     assert known["nats"].planned
