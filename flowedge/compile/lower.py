@@ -11,9 +11,11 @@ from flowedge.compile.emit.kernel import Kernel, field_of
 from flowedge.compile.emit.tails import TAILS
 from flowedge.compile.emit.tails.count_frames import frame_type
 from flowedge.compile.frames import framed
+from flowedge.compile.gates import with_gates
 from flowedge.graph import nodes as g
 from flowedge.graph.ends import ends_of
 from flowedge.graph.expressions import Read, reads
+from flowedge.graph.floors import floors
 from flowedge.types.schema import TIME, Column, Stream
 
 Build = Callable[[str, dict[str, object]], str]
@@ -55,6 +57,7 @@ class Lowering:
 
     def __post_init__(self) -> None:
         """Take nodes apart that are several steps for the compiler."""
+        self._floors = floors(self.graph.nodes)
         self.graph = framed(self.graph)
 
     def run(self) -> tuple[tuple[p.NodeSpec, ...], tuple[p.TableSpec, ...]]:
@@ -67,7 +70,7 @@ class Lowering:
             replace(n, wants_ends=True) if isinstance(n, p.SourceSpec) and n.id in asked else n
             for n in self.nodes
         )
-        return tuple(nodes), tuple(self.tables)
+        return with_gates(tuple(nodes)), tuple(self.tables)
 
     def text_id(self, text: str) -> int:
         """The number that a text of the pipeline has in the session's pool."""
@@ -212,7 +215,7 @@ class Lowering:
             keys=tuple(field_of(c) for c in node.out.keys), rate_hz=node.out.rate_hz if node.out.shape == "signal" else None,
             has_start=node.out.spans, deadline_ns=_ns(node.deadline_s), otherwise=node.otherwise,
             durability=node.durability, sync_ns=round(node.sync_s * 1e9), signed_by=node.signed_by,
-            about=node.about, buffer_bytes=node.buffer_bytes,
+            about=node.about, buffer_bytes=node.buffer_bytes, floor_ns=_ns(self._floors.get(node.inputs[0])), adds_late=node.adds_late, priority=node.priority,
         )  # fmt: skip
         self._put(node, spec)
 

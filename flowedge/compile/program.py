@@ -239,6 +239,13 @@ class RekeySpec(NodeSpec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpec(NodeSpec):
+    """Lets rows pass, or sheds them where a run cannot keep up: all behind it is for sinks of this priority at most."""
+
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeSpec(NodeSpec):
     """Union: rows of all inputs in the order (time, place, sequence); equal key tables or none.
 
@@ -313,6 +320,9 @@ class SinkSpec(NodeSpec):
     `durability`: when rows are safe from a loss of power (commit: at every checkpoint; interval: every
     `sync_ns`; os: when the system gets to it). `signed_by`: where the key lies that signs its files. `about`: what
     its schema tells besides, as metadata. `buffer_bytes`: of the rows that may wait on the disk for a peer; 0: none.
+    `deadline_ns`: from the receipt of a row to its hand-over; -1: none. `floor_ns`: of that, what the pipeline itself may wait;
+    -1: no bound is known. `adds_late`: the last of the fields says whether that
+    was too long; its stream does not have it.
     """
 
     connector: str = ""
@@ -328,6 +338,9 @@ class SinkSpec(NodeSpec):
     signed_by: str = ""
     about: tuple[tuple[str, str], ...] = ()
     buffer_bytes: int = 0
+    floor_ns: int = -1
+    adds_late: bool = False
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,6 +378,7 @@ SPECS: dict[str, type[NodeSpec]] = {
         SourceSpec,
         PartSpec,
         RekeySpec,
+        GateSpec,
         MergeSpec,
         OrderSpec,
         ModelSpec,

@@ -134,6 +134,11 @@ def _sink(graph: g.Graph, node: g.Sink, floor: float | None, more: More | None) 
     lines.append(f"    deadline {shortest}")
     if node.deadline_s is not None and node.otherwise is not None:
         lines.append(f"    asked    {seconds(node.deadline_s)}, else {node.otherwise[0]}")
+    others = [n.priority for n in graph.nodes if isinstance(n, g.Sink)]
+    if node.priority < max(others):
+        lines.append(
+            f"    priority {node.priority}: left out where live rows come too fast for what is more important"
+        )
     if node.writes_files:
         lines.append(f"    durable  {durable(node)}")
     if node.guarantee:

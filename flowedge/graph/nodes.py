@@ -451,6 +451,8 @@ class Sink(Node):
     """What its files tell besides, as metadata."""
     buffer_bytes: int = 0
     """Of the rows that may wait on the disk for a peer that is away; 0: as many as there is memory for."""
+    adds_late: bool = False
+    """Rows get a column `late`, for their stream has none."""
     guarantee: str = ""
     """What a peer that may be away promises with checkpoints; empty for files and the terminal."""
 

@@ -9,7 +9,7 @@ from flowedge.graph.checker import Checker, Flow
 from flowedge.graph.connectors import BadOption, Opened, opened
 from flowedge.graph.deadlines import policy
 from flowedge.graph.floors import floors
-from flowedge.graph.names import DeclaredTwice, Scope
+from flowedge.graph.names import DeclaredTwice, NameClash, Scope
 from flowedge.graph.place import Place
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.stages.frames import as_rows
@@ -19,6 +19,7 @@ from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule, did_you_mean
 from flowedge.lang.span import Span
 from flowedge.types import units
+from flowedge.types.schema import LATE, Column, Stream, Type
 
 
 class DeadlineBelowFloor(Rule):
@@ -150,12 +151,27 @@ class Sinks:
             self._floor(tree.deadline, flow, limit)
         if opening is None or not opening.runs or flow.broken:
             return
-        out = flow.type
+        out, adds_late = self._marked(tree, flow, otherwise)
         promises = None if opening.info is None else opening.info.promises
         guarantee = "" if promises is None else promises(opening.options)
         c.put(g.Sink, (flow,), out, name=name, label=f"sink {opening.name}", span=tree.connector.span, connector=opening.name,
                      address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise,
-              writes_files=opening.info is None or opening.info.writes_files, about=about, guarantee=guarantee, **rest)  # fmt: skip
+              writes_files=opening.info is None or opening.info.writes_files, about=about, guarantee=guarantee, adds_late=adds_late, **rest)  # fmt: skip
+
+    def _marked(
+        self, tree: st.Sink, flow: Flow, otherwise: tuple[str, str] | None
+    ) -> tuple[Stream, bool]:
+        """What the rows look like with their mark, and whether it is a column more than the stream has."""
+        out = flow.type
+        if otherwise is None or otherwise[0] != "keep" or tree.deadline is None:
+            return out, False
+        have = next((c for c in (*out.keys, *out.columns) if c.name == LATE), None)
+        if have is None:
+            return out.with_columns((Column(LATE, Type("bool")),)), True
+        if have.type.store != "bool" or have in out.keys:
+            self.c.report(NameClash.at(tree.deadline.span, f"`else keep` marks late rows in a column `{LATE}`, and the stream has another of this name",
+                                       fix=f"give it another name: `| select …, other = {LATE}`"))  # fmt: skip
+        return out, False
 
     def _name(
         self, tree: st.Sink, given: st.Clause | None, opening: Opened | None

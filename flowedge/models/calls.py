@@ -1,6 +1,7 @@
 """Steps made into calls for inputs of one shape: as few of them, and as direct, as give the same bits."""
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -117,6 +118,10 @@ class _Plan:
     """Places whose values come anew with each call."""
     kept: set[int] = field(default_factory=set)
     """Where the memory of inputs and of what is computed once begins."""
+    convolved: tuple[int, Sequence[Any]] | None = None
+    """The place of the newest convolution, and its arguments."""
+    joined: dict[int, tuple[int, Callable[..., Any]]] = field(default_factory=dict)
+    """By the place of a rectified value, the convolution before it, and what is both."""
 
     def place(self, value: Any) -> int:  # noqa: ANN401
         """A new place for what always stands there."""
@@ -168,9 +173,33 @@ class _Plan:
         elif named:
             call = partial(call, **named)
         out = self._call(call, places)
+        self._look_for_pair(step, takes, args, named, result, out)
         for number, (name, value) in enumerate(_shared_out(step, result)):
             at = self._call(operator.getitem, [out, self.place(number)]) if step.is_many else out
             self.values[name] = _Value(value, at, is_fixed=False)
+
+    def _look_for_pair(
+        self,
+        step: Step,
+        takes: Sequence[_Value],
+        args: list[Any],
+        named: dict[str, Any],
+        result: Any,  # noqa: ANN401
+        out: int,
+    ) -> None:
+        """A convolution and the rectifier behind it are one call of oneDNN, where that gives the same bits."""
+        if (
+            step.target in _CONVOLUTIONS
+            and not named
+            and len(args) >= 2
+            and self.device.type == "cpu"
+        ):
+            self.convolved = (out, args)
+        elif step.target == "relu.default" and self.convolved and takes[0].at == self.convolved[0]:
+            before, given = self.convolved
+            both = _rectified(self.torch, given)
+            if both is not None and _is_same(both(*given), result, self.torch.uint8):
+                self.joined[out] = (before, both)
 
     def _call(self, call: Callable[..., Any], places: list[int]) -> int:
         out = self.room()
@@ -243,7 +272,9 @@ class _Plan:
             is_wide = end.value.dtype == self.torch.bfloat16  # which NumPy does not know
             exits.append((end.at, _finishes[is_wide, memory in self.kept]))
             self.kept.add(memory)
-        self._save_memory({at for at, _ in exits}.union(entries))
+        stay = {at for at, _ in exits}.union(entries)
+        self._join_pairs(stay)
+        self._save_memory(stay)
         needed = {at for at, _ in exits}
         calls: list[Call] = []
         for call, places, out in reversed(self.calls):
@@ -253,6 +284,15 @@ class _Plan:
                 calls.append((call, _fetcher(places), out, tuple(gone)))
         template = [value if at in needed else None for at, value in enumerate(self.template)]
         return entries, exits, template, tuple(reversed(calls))
+
+    def _join_pairs(self, stay: set[int]) -> None:
+        """Make one call of each pair that was found, unless somebody else looks at what lies between."""
+        uses = Counter(at for _, places, _ in self.calls for at in places)
+        at_of = {out: number for number, (_, _, out) in enumerate(self.calls)}
+        for out, (before, both) in self.joined.items():
+            if uses[before] == 1 and before not in stay:
+                _, places, _ = self.calls[at_of[before]]
+                self.calls[at_of[out]] = (both, places, out)
 
     def _save_memory(self, stay: set[int]) -> None:
         """Let functions of one value write where it stands, if nothing else looks there: the same bits, and less to move.
@@ -278,6 +318,7 @@ class _Plan:
                     fresh.add(out)
 
 
+_CONVOLUTIONS = ("conv1d.default", "conv2d.default")
 _IN_PLACE = ("relu", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid")
 """Functions of one value, which Torch also has as ones that write where it stands."""
 _MAKES_NEW = (
@@ -293,6 +334,28 @@ _finishes: dict[tuple[bool, bool], Callable[[Any], Any]] = {
     (True, True): lambda x: x.float(),
 }
 """What is done to an output, whether it is of 16 bits, and whether its memory is not its own."""
+
+
+def _rectified(torch: Any, given: Sequence[Any]) -> Callable[..., Any] | None:  # noqa: ANN401
+    """A convolution with these arguments and the rectifier behind it as one call; None: this Torch has none."""
+    both = getattr(getattr(torch.ops, "mkldnn", None), "_convolution_pointwise", None)
+    if both is None or any(isinstance(x, torch.Tensor) and x.dtype != torch.float32 for x in given[:3]):  # fmt: skip
+        return None
+    sizes = given[0].dim() - 2
+    rest: list[Any] = [*given[2:], *(None, 1, 0, 1, 1)[len(given) - 2 :]]
+    bias, stride, padding, dilation, groups = rest
+    shape = [[x] * sizes if isinstance(x, int) else x * sizes if len(x) == 1 else x for x in (padding, stride, dilation)]  # fmt: skip
+
+    joined = both.default
+
+    def call(*args: Any) -> Any:  # noqa: ANN401
+        return joined(args[0], args[1], bias, *shape, groups, "relu", [], "")
+
+    try:
+        call(*given)
+    except (RuntimeError, AttributeError, TypeError):
+        return None
+    return call
 
 
 def told(torch: Any, value: Any, values: dict[str, Any], device: Any) -> Any:  # noqa: ANN401

@@ -10,6 +10,7 @@ import pyarrow as pa
 from flowedge.lang.errors import CheckpointError, SinkError
 from flowedge.links.backoff import Backoff
 from flowedge.runtime.clock import SYSTEM, Clock
+from flowedge.runtime.punctual import Judged, Punctual
 from flowedge.runtime.report import PeerReport
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.runtime.threads import Workers
@@ -36,6 +37,7 @@ class Delivery:
     delivered : called with each batch that is safe, on this thread
     asks_again : all sources of the rows give the same rows again, so that those which the peer has beyond the checkpoint
         are the next ones
+    punctual : the deadline of the rows; None: there is none, or it has been kept before they came here
     """
 
     sink: RemoteSink
@@ -44,6 +46,7 @@ class Delivery:
     told: PeerReport
     delivered: Callable[[pa.RecordBatch], None] = lambda _: None
     asks_again: bool = True
+    punctual: Punctual | None = None
     clock: Clock = SYSTEM
     workers: Workers = SYSTEM_THREADS
     backoff: Backoff = field(default_factory=Backoff)
@@ -158,20 +161,24 @@ class Delivery:
                         self.waiting.changed.wait()
                 continue
             first, batch = found
+            judged = Judged(batch, None, None)
+            if self.punctual is not None:
+                judged = self.punctual.judge(batch, first)
+            rows = judged.rows
             try:
-                self.sink.deliver(batch, first)
+                if rows.num_rows:
+                    self.sink.deliver(rows, first)
             except Unreachable as problem:
-                self._count(batch.slice(0, problem.done))
-                self._safe(first + problem.done)
+                done = judged.upto(problem.done, batch.num_rows)
                 if self.sink.promised == "at most once":
-                    begun = batch.num_rows if problem.begun is None else problem.begun
+                    begun = rows.num_rows if problem.begun is None else problem.begun
                     self.told.lost += begun - problem.done
-                    self._safe(first + begun)
+                    done = judged.upto(begun, batch.num_rows)
+                self._have_come(judged, first, problem.done, done)
                 raise
             self.backoff.reset()
             self.told.away = ""
-            self._count(batch)
-            self._safe(first + batch.num_rows)
+            self._have_come(judged, first, rows.num_rows, batch.num_rows)
 
     def _gather(self) -> None:
         """Let rows wait for others, if there are some that may."""
@@ -183,7 +190,7 @@ class Delivery:
                 ready = self.waiting.ready(self._number)
                 if ready >= self.sink.most_rows:
                     return
-                if not ready:
+                if ready <= 0:
                     self.waiting.changed.wait()
                     continue
                 end = end or self.clock.s() + self.sink.gathers_s
@@ -192,10 +199,14 @@ class Delivery:
                     return
                 self.waiting.changed.wait(left)
 
-    def _count(self, batch: pa.RecordBatch) -> None:
-        if batch.num_rows:
-            self.told.delivered += batch.num_rows
-            self.delivered(batch)
+    def _have_come(self, judged: Judged, first: int, delivered: int, done: int) -> None:
+        """So many of the rows that were sent are there, and so many of those at hand have their fate."""
+        if delivered:
+            self.told.delivered += delivered
+            self.delivered(judged.rows.slice(0, delivered))
+        if self.punctual is not None:
+            self.punctual.settle(judged, first, done)
+        self._safe(first + done)
 
     def _safe(self, number: int) -> None:
         self._number = max(self._number, number)

@@ -10,6 +10,7 @@ from flowedge.compile import program as p
 from flowedge.lang.errors import RunError
 from flowedge.runtime.places import Places
 from flowedge.runtime.report import SourceReport
+from flowedge.runtime.skew import ClockWatch
 from flowedge.runtime.threads import MOST_BYTES, SYSTEM, Ahead, Workers
 from flowedge.sources.contract import Comparison, Position, Predicate, Source
 from flowedge.sources.live import LiveSource
@@ -34,6 +35,7 @@ class Feed:
     idle_ns : a live partition without a row for so long is taken to have moved on; -1: never
     kept : what a live source said of itself in the checkpoint that the run goes on from
     listens : a live source has begun
+    watch : estimates how far the clocks are off that give its times; None where this machine's gives them
     """
 
     name: str
@@ -51,6 +53,7 @@ class Feed:
     idle_ns: int = -1
     kept: dict[str, Any] | None = None
     listens: bool = False
+    watch: ClockWatch | None = None
     _pieces: Iterator[_Read] | None = None
     _ahead: Ahead | None = None
 
@@ -83,6 +86,8 @@ class Feed:
         live = self.live
         if live is not None and self.listens:
             self.report.live = {what: n for what, n in live.told().items() if n}
+        if self.watch is not None:
+            self.report.clocks = self.watch.told()
 
     def note_altered(self, altered: Mapping[str, tuple[int, int]]) -> None:
         """Count values that the connector made missing, and put to the nearest."""

@@ -45,6 +45,18 @@ class Intake:
             self.recorder.mark(source, partition, time)
         return self.session.mark(source, time, partition)
 
+    def shed_below(self, priority: int) -> None:
+        """Leave out what only sinks of a lower priority need; see `Session.shed_below`."""
+        if self.recorder is not None:
+            self.recorder.below(priority)
+        self.session.shed_below(priority)
+
+    def turn_away(self, source: str, rows: int) -> None:
+        """Rows that nobody has the time to take; see `Session.turn_away`."""
+        if self.recorder is not None:
+            self.recorder.turned(source, rows)
+        self.session.turn_away(source, rows)
+
     def end(self, source: str, partition: str | None = None) -> Rows:
         """No row will come; see `Session.end`."""
         if self.recorder is not None:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, SinkError
@@ -16,10 +18,12 @@ from flowedge.runtime.keys import SigningKey
 from flowedge.runtime.latency import Latencies, Receipts, first_times
 from flowedge.runtime.outlet import Outlet
 from flowedge.runtime.peer import PeerOutlet
+from flowedge.runtime.punctual import Acts, Punctual
 from flowedge.runtime.quarantine import quarantine_sink
 from flowedge.runtime.report import PeerReport, Report, SinkReport
 from flowedge.runtime.threads import MOST_BYTES, Behind, Workers
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
+from flowedge.session.ledger import names_of
 from flowedge.session.mapping import EVERYTHING
 from flowedge.sinks.contract import Provenance, Sink
 from flowedge.sinks.remote import RemoteSink
@@ -45,6 +49,7 @@ class Outlets:
     behind : write on a thread of its own
     most_bytes : of the rows that wait for that thread, and for each peer
     provenance : what the files tell of where they come from
+    acts : what becomes of rows because of time
     clock : measures how long rows take
     workers : whose thread it is
     """
@@ -59,22 +64,28 @@ class Outlets:
         behind: bool,
         most_bytes: int = MOST_BYTES,
         provenance: Provenance | None = None,
+        acts: Acts | None = None,
         clock: Clock = SYSTEM,
         workers: Workers = SYSTEM_THREADS,
     ) -> None:
         self._clock, self._workers = clock, workers
         self._schemas, self._report, self._state = schemas, report, state
         self._provenance = provenance or Provenance()
+        self._acts = acts or Acts()
+        self._punctual: dict[str, Punctual] = {}
+        pages = names_of(program.nodes)
+        self._pages = {n.name: pages[n.id] for n in program.nodes if isinstance(n, p.SinkSpec)}
         self._sinks: dict[str, Outlet] = {}
         self._quarantines: dict[str, Outlet] = {}
         self._sources = {name: _sources_of(program, name) for name in schemas}
         self._pipeline = program.digest
+        self._top = max((n.priority for n in program.nodes if isinstance(n, p.SinkSpec)), default=0)
         self._gone = {
             name
             for name, connector, _, options, _ in program.connectors
             if not _comes_again(connector, options)
         }
-        self._latencies = {name: Latencies() for name in schemas}
+        self.latencies = {name: Latencies() for name in schemas}
         self._behind: Behind | None = None
         self._wants_thread, self._most_bytes = behind, most_bytes
         self.receipts: dict[str, Receipts] = {}
@@ -82,6 +93,10 @@ class Outlets:
         for node in program.nodes:
             if isinstance(node, p.SinkSpec):
                 report.sinks[node.name] = SinkReport(node.connector, node.address)
+                ages, drops = partial(self._ages, node.name), node.otherwise == ("drop", "")
+                punctual = self._acts.of(node.name, node.deadline_ns, ages, drops=drops)
+                if punctual is not None:
+                    self._punctual[node.name] = punctual
                 self._sinks[node.name] = self._outlet(node.name, _sink(node), node)
 
     def _outlet(self, name: str, sink: Sink, node: p.SinkSpec | None = None) -> Outlet:
@@ -112,10 +127,11 @@ class Outlets:
     ) -> PeerOutlet:
         sink.pipeline = self._pipeline
         told = self._report.sinks[name].peer = PeerReport(sink.promised)
+        at_peer = None if sink.promised == "exactly once" else self._punctual.get(name)
         return PeerOutlet(
             name, sink, told, None if self._state is None else self._state.log(name, every_s), mark,
-            buffer_bytes=node.buffer_bytes, memory_bytes=self._most_bytes, delivered=partial(self._measure, name),
-            asks_again=not self._gone & set(self._sources[name]), clock=self._clock, workers=self._workers,
+            may_shed=node.priority < self._top, buffer_bytes=node.buffer_bytes, memory_bytes=self._most_bytes, delivered=partial(self._measure, name),
+            asks_again=not self._gone & set(self._sources[name]), punctual=at_peer, clock=self._clock, workers=self._workers,
         )  # fmt: skip
 
     @property
@@ -155,7 +171,7 @@ class Outlets:
         SinkError : what the checkpoint speaks of is not there
         CheckpointError : an output has changed, and has rows that are in no file yet
         """
-        self._compare(saved, discard)
+        self.compare(saved, discard)
         for name, kept in saved.outputs.items():
             gone = EVERYTHING in discard and name not in self._sinks
             if _given_up(name) in discard or gone:
@@ -170,8 +186,8 @@ class Outlets:
             outlet.recover(kept, is_finished=saved.is_finished)
             self.notes += outlet.notes
 
-    def _compare(self, saved: Saved, discard: Collection[str]) -> None:
-        """Refuse to go on where an output of before has gone, or is another one."""
+    def compare(self, saved: Saved, discard: Collection[str] = ()) -> None:
+        """Refuse to go on where an output of before has gone, or is another one; raises CheckpointError."""
         wrong = []
         for name, kept in saved.outputs.items():
             if name.startswith(_BAD_ROWS) or _given_up(name) in discard:
@@ -217,28 +233,43 @@ class Outlets:
         for name, batch in out.items():
             if not batch.num_rows:
                 continue
+            first = self._report.sinks[name].rows
             self._report.sinks[name].rows += batch.num_rows
+            self._report.sinks[name].bytes_taken += batch.nbytes
             if self._behind is None:
-                self._hand_over(name, batch)
+                self._hand_over(name, batch, first)
             else:
-                hand_over = partial(self._hand_over, name, batch)
+                hand_over = partial(self._hand_over, name, batch, first)
                 self._behind(hand_over, batch.nbytes)
 
-    def _hand_over(self, name: str, batch: pa.RecordBatch) -> None:
+    def _hand_over(self, name: str, batch: pa.RecordBatch, first: int) -> None:
         outlet = self._sinks[name]
-        outlet.write(batch)
-        if not isinstance(outlet, PeerOutlet):
-            self._measure(name, batch)
+        if isinstance(outlet, PeerOutlet) and outlet.peer.promised != "exactly once":
+            outlet.write(batch)  # it may wait there, and its deadline is kept when it goes on
+            return
+        punctual = self._punctual.get(name)
+        if punctual is not None:
+            judged = punctual.judge(batch, first)
+            punctual.settle(judged, first, batch.num_rows)
+            batch = judged.rows
+        if batch.num_rows:
+            outlet.write(batch)
+            if not isinstance(outlet, PeerOutlet):
+                self._measure(name, batch)
 
     def _measure(self, name: str, batch: pa.RecordBatch) -> None:
         """Note how long rows took."""
+        self.latencies[name].record_all(self._ages(name, batch))
+
+    def _ages(self, name: str, batch: pa.RecordBatch) -> NDArray[np.int64]:
+        """How long ago [ns] the first source row of each row came; of several sources the one that came first. Of none: empty."""
         now, times = self._clock.ns(), first_times(batch)
         known = [self.receipts[s] for s in self._sources[name] if s in self.receipts]
-        if known and len(times):
-            # Of several sources the one whose row came first counts: the longest way.
-            first = int(times[0])
-            longest = max(known, key=lambda r: r.age(first, now)) if len(known) > 1 else known[0]
-            longest.record(times, now, self._latencies[name])
+        if not known or not len(times):
+            return np.empty(0, np.int64)
+        first = int(times[0])
+        longest = max(known, key=lambda r: r.age(first, now)) if len(known) > 1 else known[0]
+        return longest.ages(times, now)
 
     def keep_bad(self, path: str, rejected: pa.RecordBatch) -> None:
         """Add rows to a quarantine file, which is made when the first one comes."""
@@ -304,6 +335,15 @@ class Outlets:
         """Whether rows that a peer has room for wait for a checkpoint, and the run for room."""
         return any(o.waiting.is_full and o.waiting.is_held for o in self._peers)
 
+    def make_room(self) -> None:
+        """Let the oldest rows go that wait for peers which are less important than others, where no more may wait."""
+        for outlet in self._peers:
+            if outlet.may_shed and outlet.waiting.is_full:
+                start, stop = outlet.waiting.shed(outlet.waiting.most_bytes // 2)
+                if stop > start:
+                    self._report.sinks[outlet.name].shed += stop - start
+                    self._acts.note("shed", outlet.name, [start, stop])
+
     def wait(self, most_s: float) -> None:
         """Wait until there may be room, so long at most."""
         for outlet in self._peers:
@@ -347,6 +387,12 @@ class Outlets:
         """Whether peers that cannot say so themselves have more rows than the last checkpoint knows of."""
         return any(o.has_moved for o in self._peers)
 
+    def rest(self) -> bool:
+        """Deliver no more, though rows wait on; whether peers that cannot say so have more than the last checkpoint knows of."""
+        for outlet in self._peers:
+            outlet.rest()
+        return self.have_moved
+
     def farewell(self) -> None:
         """All is done, and no state is left: peers may forget the place of their stream."""
         for outlet in self._peers:
@@ -377,9 +423,26 @@ class Outlets:
         self._end_thread()
 
     def tell(self) -> None:
-        """Put what is known of latencies into the report."""
-        for name, found in self._latencies.items():
+        """Put what is known of latencies and deadlines into the report."""
+        for name, found in self.latencies.items():
             self._report.sinks[name].latency = found.as_dict()
+        for name, punctual in self._punctual.items():
+            sink = self._report.sinks[name]
+            sink.late, sink.dropped = punctual.late, punctual.dropped
+        for name, sink in self._report.sinks.items():
+            counts = self._report.streams.get(self._pages[name])
+            if counts is not None:
+                counts["shed"] = sink.dropped + sink.shed
+                counts["used"] = counts["rows_in"] - counts["shed"]
+
+    def go_on(self, rows: Mapping[str, Mapping[str, int]]) -> None:
+        """Count on from a checkpoint: by sink, its rows and what became of some."""
+        for name, told in rows.items():
+            sink = self._report.sinks[name]
+            sink.rows, sink.late = told["rows"], told["late"]
+            sink.dropped, sink.shed = told["dropped"], told["shed"]
+            if name in self._punctual:
+                self._punctual[name].late, self._punctual[name].dropped = sink.late, sink.dropped
 
     def abort(self) -> None:
         """Leave no trace of what is unfinished."""

@@ -10,6 +10,7 @@ from flowedge.lang.errors import SinkError
 from flowedge.runtime.clock import SYSTEM, Clock
 from flowedge.runtime.delivery import Delivery
 from flowedge.runtime.outlet import Outlet
+from flowedge.runtime.punctual import Punctual
 from flowedge.runtime.report import PeerReport
 from flowedge.runtime.rowlog import RowLog
 from flowedge.runtime.spool import Spool
@@ -41,6 +42,8 @@ class PeerOutlet(Outlet):
     told : where the delivery is counted
     delivered : called with each batch that is safe, on another thread
     asks_again : all sources of its rows give the same rows again
+    punctual : the deadline of its rows; None: they have none
+    may_shed : its oldest rows may go where no more may wait; never those of a peer that has them exactly once
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class PeerOutlet(Outlet):
         memory_bytes: int,
         delivered: Callable[[pa.RecordBatch], None] = lambda _: None,
         asks_again: bool = True,
+        punctual: Punctual | None = None,
+        may_shed: bool = False,
         clock: Clock = SYSTEM,
         workers: Workers = SYSTEM_THREADS,
     ) -> None:
@@ -62,6 +67,8 @@ class PeerOutlet(Outlet):
         self.peer = sink
         self._told, self._delivered = told, delivered
         self._asks_again, self._clock, self._workers = asks_again, clock, workers
+        self._punctual = punctual
+        self.may_shed = may_shed and sink.promised != "exactly once"
         self._spool: Spool | None = None
         self._buffer_bytes = buffer_bytes
         sink.stream = f"{name}-{secrets.token_hex(8)}"
@@ -104,7 +111,7 @@ class PeerOutlet(Outlet):
         if self.log is None and self._buffer_bytes:
             self.waiting.log = self._spooled()
         self._delivery = Delivery(
-            self.peer, schema, self.waiting, self._told, self._delivered, self._asks_again, self._clock, self._workers,
+            self.peer, schema, self.waiting, self._told, self._delivered, self._asks_again, self._punctual, self._clock, self._workers,
         )  # fmt: skip
         self._delivery.start(_FIRST_PATIENCE_S)
 
@@ -181,10 +188,14 @@ class PeerOutlet(Outlet):
         """Deliver no more; what is delivered stays."""
         self._end()
 
-    def _end(self, *, forget: bool = False) -> None:
+    def rest(self, *, forget: bool = False) -> None:
+        """Deliver no more; the rows wait on, for a checkpoint to speak of."""
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             delivery.close(forget=forget)
+
+    def _end(self, *, forget: bool = False) -> None:
+        self.rest(forget=forget)
         self.waiting.clear()
         if self._spool is not None:
             self._spool.remove()

@@ -13,6 +13,7 @@ from flowedge.runtime.latency import Receipts
 from flowedge.runtime.live import Live
 from flowedge.runtime.models import Models
 from flowedge.runtime.outlets import Outlets
+from flowedge.runtime.overload import Overload
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.quarantine import turned_away
 from flowedge.sources.contract import Position
@@ -32,6 +33,7 @@ class Reading:
     models : which hear when rows come, for their deadlines
     clock : of the run
     tell : lets the terminal know how far the run is
+    overload : decides what is left out where live rows wait; None: nothing ever is
 
     Attributes
     ----------
@@ -43,7 +45,9 @@ class Reading:
     models: Models
     clock: Clock
     tell: Callable[[], None]
+    overload: Overload | None = None
     nbytes: int = 0
+    _looked: int = -1
 
     @property
     def session(self) -> "Session":
@@ -83,26 +87,54 @@ class Reading:
     def all_of(self, live: Live) -> bool:
         """Push all that has come live, and the marks that are due; whether anything has come."""
         has_come = False
+        began, wall = self.clock.ns(), self.clock.wall_ns()
+        since = began - self._looked if self._looked >= 0 else 0
+        self._looked = began
         for feed, arrival in live.take():
             has_come = True
             received = self.clock.ns()
             self._keep_rejected(feed, arrival.rejected)
             feed.note_altered(feed.source.rejects.take_altered())
-            if arrival.rows.num_rows:
+            # It came after the last look; the time of day, which may be set, only says when in between.
+            waited = received - began + min(max(0, wall - arrival.since_ns), since)
+            if self._is_left_out(feed, arrival.rows.num_rows, waited):
+                pass
+            elif arrival.rows.num_rows:
                 self.models.came(received)
-                self._push(feed, arrival.partition, arrival.received_ns, arrival.rows, received)
+                came = received - waited
+                self._push(feed, arrival.partition, arrival.received_ns, arrival.rows, came)
             if arrival.ends:
                 self.outlets.write(self.intake.end(feed.name, arrival.partition))
             self._turned_away(feed, arrival.rows)
+        if self.overload is not None and not has_come and self.overload.note(0):
+            self.intake.shed_below(self.overload.below)
         for feed, partition, time in live.marks(self.session):
             self._mark(feed, partition, time)
         for feed in live.over():
             self.outlets.write(self.intake.end(feed.name))
         return has_come
 
-    def again(self, feed: Feed, kind: str, partition: str | None, more: list[Any]) -> None:
+    def _is_left_out(self, feed: Feed, rows: int, waited: int) -> bool:
+        """Whether rows whose turn has come after so long [ns] are not taken; it may begin, or end, that others are."""
+        if self.overload is None or not rows:
+            return False
+        if self.overload.note(waited):
+            self.intake.shed_below(self.overload.below)
+        if not self.overload.is_useless(feed.name, waited):
+            return False
+        feed.report.rows_in += rows
+        self.intake.turn_away(feed.name, rows)
+        return True
+
+    def again(self, feed: Feed, kind: str, entry: list[Any]) -> None:
         """Let an entry of a recorded run enter, see `flowedge.runtime.recording`."""
         received = self.clock.ns()
+        if kind == "turned":
+            (count,) = entry
+            feed.report.rows_in += count
+            self.intake.turn_away(feed.name, count)
+            return
+        partition, *more = entry
         if kind == "rows":
             received_ns, rows = more
             self._push(feed, partition or "", received_ns, rows, received)
@@ -122,6 +154,10 @@ class Reading:
         received: int,
     ) -> None:
         self._count(feed, rows)
+        watch = feed.watch
+        if watch is not None and received_ns is not None:
+            watch.received_ns = received_ns
+            self.session.sources[feed.name].watch = watch.note if watch.is_due else None
         out = self.intake.push(feed.name, rows, partition, received_ns)
         self._note_receipt(feed, received)
         self.outlets.write(out)
@@ -132,12 +168,17 @@ class Reading:
 
     def _count(self, feed: Feed, rows: pa.RecordBatch) -> None:
         feed.report.rows_in += rows.num_rows
-        self.nbytes += rows.nbytes
+        size = rows.nbytes
+        feed.report.bytes_in += size
+        self.nbytes += size
 
     def _note_receipt(self, feed: Feed, received: int) -> None:
         """Note how far the source has come, and when by the clock [ns]."""
-        feed.newest = self.session.sources[feed.name].watermark
-        self.outlets.receipts.setdefault(feed.name, Receipts()).add(feed.newest, received)
+        source = self.session.sources[feed.name]
+        feed.newest = source.watermark
+        if source.span is not None:
+            self.outlets.receipts.setdefault(feed.name, Receipts()).add(*source.span, received)
+            source.span = None
 
     # ---- what could not be used
 

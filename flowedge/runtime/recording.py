@@ -7,12 +7,17 @@ The file begins with `MAGIC`; each entry is u32 length, u32 CRC-32, and msgpack 
 - ``["rows", source, partition, received, bytes]``: a record batch; received [ns since 1970], or nil
 - ``["mark", source, partition, time]``: no row before this time [ns] will come
 - ``["end", source, partition]``: nor any other; nil: of no partition
+- ``["below", priority]``: from here on, what only sinks of a lower priority need is left out
+- ``["turned", source, count]``: so many rows were not taken, for it was too late
 - ``["late", model, call]``: the call of this number (from 0) with a deadline came too late
+- ``["missed", sink, [start, stop, …]]``: rows of these numbers (from 0) were handed over too late
+- ``["shed", sink, [start, stop, …]]``: rows of these numbers were not handed over, for the peer took too few
 
 Numbers are little-endian. A file that a crash cut short is good up to there.
 """
 
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,12 +29,24 @@ import pyarrow as pa
 
 from flowedge import __version__
 from flowedge.lang.errors import RunError, SinkError
+from flowedge.runtime.punctual import Numbers, is_spans
 from flowedge.sinks.atomic import explained
 
 MAGIC = b"FLOWREC1"
 _HEAD = 8
 _LONGEST = 1 << 30
-_KINDS = {"pipeline": 3, "schema": 3, "rows": 5, "mark": 4, "end": 3, "late": 3}
+_KINDS = {
+    "pipeline": 3,
+    "schema": 3,
+    "rows": 5,
+    "mark": 4,
+    "end": 3,
+    "late": 3,
+    "missed": 3,
+    "below": 2,
+    "turned": 3,
+    "shed": 3,
+}
 
 Entry = list[Any]
 
@@ -51,6 +68,7 @@ class Recorder:
     def __init__(self, path: Path, pipeline: str, kept: int | None = None) -> None:
         self.path = path
         self._schemas: dict[str, pa.Schema] = {}
+        self._lock = threading.Lock()
         try:
             self._file: IO[bytes] = path.open("r+b" if kept else "wb")
             if kept:
@@ -90,22 +108,34 @@ class Recorder:
         """Note a call that was late; raises SinkError."""
         self._write(["late", model, call])
 
+    def act(self, what: str, sink: str, rows: list[int]) -> None:
+        """Note rows that were ``missed`` or ``shed``: start and stop of each run of them. From any thread; raises SinkError."""
+        self._write([what, sink, rows])
+
+    def below(self, priority: int) -> None:
+        """Note which sinks get nothing from here on; raises SinkError."""
+        self._write(["below", priority])
+
+    def turned(self, source: str, rows: int) -> None:
+        """Note how many rows were not taken; raises SinkError."""
+        self._write(["turned", source, rows])
+
     def _write(self, entry: Entry) -> None:
         body = msgpack.packb(entry)
+        head = len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little")
         try:
-            self._file.write(
-                len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little")
-            )
-            self._file.write(body)
+            with self._lock:
+                self._file.write(head + body)
         except OSError as error:
             raise explained(self.path, error) from None
 
     def sync(self) -> int:
         """Make it last; how many bytes it has. Raises SinkError."""
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            return self._file.tell()
+            with self._lock:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                return self._file.tell()
         except OSError as error:
             raise explained(self.path, error) from None
 
@@ -128,6 +158,8 @@ class Player:
     Attributes
     ----------
     late : by model, the numbers of its calls that were late
+    missed : by sink, the numbers of its rows that were late
+    shed : by sink, the numbers of those that a peer never got
     pipeline : digest of what was run
     entries : how many there are
     is_cut_short : the file ends in the middle of an entry
@@ -139,6 +171,8 @@ class Player:
 
     path: Path
     late: dict[str, set[int]] = field(default_factory=dict)
+    missed: dict[str, Numbers] = field(default_factory=dict)
+    shed: dict[str, Numbers] = field(default_factory=dict)
     pipeline: str = ""
     entries: int = 0
     is_cut_short: bool = False
@@ -149,6 +183,9 @@ class Player:
             self.entries += 1
             if entry[0] == "late":
                 self.late.setdefault(entry[1], set()).add(entry[2])
+            elif entry[0] in ("missed", "shed"):
+                acts = self.missed if entry[0] == "missed" else self.shed
+                acts.setdefault(entry[1], Numbers()).add(entry[2])
             elif entry[0] == "pipeline":
                 self.pipeline = entry[1]
 
@@ -159,7 +196,7 @@ class Player:
             kind = entry[0]
             if kind == "schema":
                 schemas[entry[1]] = pa.ipc.read_schema(pa.py_buffer(entry[2]))
-            if number < skip or kind in ("pipeline", "schema", "late"):
+            if number < skip or kind in ("pipeline", "schema", "late", "missed", "shed"):
                 continue
             if kind == "rows":
                 if entry[1] not in schemas:
@@ -199,8 +236,10 @@ class Player:
         if not isinstance(entry, list) or not entry or _KINDS.get(entry[0]) != len(entry):
             raise self._damaged(number)
         kinds = {"rows": (str, str, int | None, bytes), "mark": (str, str, int), "end": (str, str | None),
-                 "late": (str, int), "schema": (str, bytes), "pipeline": (str, str)}[entry[0]]  # fmt: skip
+                 "late": (str, int), "missed": (str, list), "shed": (str, list), "below": (int,), "turned": (str, int), "schema": (str, bytes), "pipeline": (str, str)}[entry[0]]  # fmt: skip
         if not all(isinstance(x, kind) for x, kind in zip(entry[1:], kinds, strict=True)):
+            raise self._damaged(number)
+        if entry[0] in ("missed", "shed") and not is_spans(entry[2]):
             raise self._damaged(number)
         return entry
 

@@ -12,18 +12,22 @@ class SourceReport:
 
     Attributes
     ----------
+    bytes_in : of these rows, as they lie in memory
     rows_bad : could not be used: unreadable, without a time, a key too many
     rows_unreadable : those of them that the connector could not read
     quarantine : the file that holds the bad rows, empty if there is none
     watermark_ns : how far the source has come in event time; None before its first row
     values : by column, where ``valid`` speaks of it: rows rejected, values nulled, values clamped
     notes : remarks that cost no row: samples beside their instant, gaps met, rows put into gaps
+    clocks : of a live source whose rows bring their times: how many devices there are, and those whose clocks are furthest off
+        (see `flowedge.runtime.skew.ClockWatch.told`)
     live : what a live source counts besides: connections, outages, messages that came again, what was lost and why
     """
 
     connector: str
     address: str
     rows_in: int = 0
+    bytes_in: int = 0
     rows_late: int = 0
     rows_duplicate: int = 0
     rows_bad: int = 0
@@ -33,17 +37,22 @@ class SourceReport:
     notes: dict[str, int] = field(default_factory=dict)
     values: dict[str, dict[str, int]] = field(default_factory=dict)
     live: dict[str, int] = field(default_factory=dict)
+    clocks: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class SinkReport:
-    """One sink: rows and bytes written, and the files that are complete.
+    """One sink: rows that came to it, bytes written, and the files that are complete.
 
     Attributes
     ----------
     latency : p50_ms, p99_ms, p99_9_ms, max_ms: from the receipt of the first source row that a row
         is made of to its hand-over to the sink; a row of a window waits for the window to close. Of a peer: until the row
         is safe there
+    late : rows that were handed over behind their deadline, and bear a mark
+    dropped : rows that were not handed over, for it was too late
+    shed : rows that the peer never got, for it took too few, and others are more important
+    bytes_taken : of the rows that came to it, as they lie in memory
     peer : of a sink whose rows go to one, how that went; None for all others
     """
 
@@ -53,6 +62,10 @@ class SinkReport:
     bytes: int = 0
     files: list[str] = field(default_factory=list)
     latency: dict[str, float] = field(default_factory=dict)
+    late: int = 0
+    dropped: int = 0
+    shed: int = 0
+    bytes_taken: int = 0
     peer: "PeerReport | None" = None
 
 

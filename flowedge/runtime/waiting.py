@@ -55,6 +55,8 @@ class Waiting:
     waiting_bytes: int = 0
     memory_used: int = 0
     cuts: list[int] = field(default_factory=list)
+    _taken: int = 0
+    _gone: tuple[int, int] = (0, 0)
     _released: int = 0
     _given: int = 0
     _fixed: int = 0
@@ -71,7 +73,8 @@ class Waiting:
     @property
     def count(self) -> int:
         """How many rows wait."""
-        return max(0, self.rows - self.safe)
+        start, stop = self._gone
+        return max(0, self.rows - self.safe - (stop - start if self.safe < start else 0))
 
     @property
     def is_full(self) -> bool:
@@ -120,6 +123,35 @@ class Waiting:
             self._sizes.append((self.rows, batch.nbytes))
             self.waiting_bytes += batch.nbytes
             self.changed.notify_all()
+
+    def shed(self, most_bytes: int) -> tuple[int, int]:
+        """Let go of the oldest rows that are not on their way, until so few wait: the numbers of the first, and behind the last.
+
+        Rows in the log stay there, for checkpoints speak of them, and are not given out.
+        """
+        with self.changed:
+            start = max(self._taken, self.safe, self._gone[1] if self.safe < self._gone[0] else 0)
+            stop, left = start, deque[tuple[int, int]]()
+            for end, size in self._sizes:
+                if end > start and self.waiting_bytes > most_bytes:
+                    stop = end
+                    self.waiting_bytes -= size
+                else:
+                    left.append((end, size))
+            self._sizes = left
+            if stop == start:
+                return start, start
+            if start == self.safe:
+                first = self.safe
+                self.safe = stop
+            else:
+                first = self._gone[0] if self._gone[1] == start else start
+                self._gone = (first, stop)
+            kept = [x for x in self._memory if not first <= x[0] <= _end(x) <= stop]
+            self._memory = deque(kept)
+            self.memory_used = sum(batch.nbytes for _, batch in kept)
+            self.changed.notify_all()
+            return start, stop
 
     def mark(self) -> Mark:
         """Make all rows so far last, and tell where the log ends; raises SinkError."""
@@ -172,15 +204,24 @@ class Waiting:
 
     def ready(self, number: int) -> int:
         """How many rows there are from a number on, of which `take` would give some."""
-        return 0 if self._is_moving else self._limit - number
+        return 0 if self._is_moving else self._limit - self._from(number)
 
     @property
     def _limit(self) -> int:
         return self._released if self.holds_back else self.rows
 
+    def _from(self, number: int) -> int:
+        """Where one goes on who is at a number, behind rows that were shed."""
+        number = max(number, self.safe)
+        return self._gone[1] if self._gone[0] <= number < self._gone[1] else number
+
+    def _before_gone(self, number: int) -> int:
+        """Behind the last row that one may have who is at a number."""
+        return min(self._limit, self._gone[0]) if number < self._gone[0] else self._limit
+
     def _end_of(self, number: int, most_rows: int) -> int:
         """Where the piece ends that begins with a row."""
-        end = min(self._limit, number + most_rows)
+        end = min(self._before_gone(number), number + most_rows)
         if not self.repeats:
             return end
         if number < self._given:
@@ -198,36 +239,45 @@ class Waiting:
         SinkError : the log cannot be read or written
         """
         with self.changed:
+            number = self._from(number)
             if not self.has(number):
                 return None
-            end = self._given = self._end_of(number, most_rows)
-        pieces = self._pieces(number, end)
-        while self.repeats and pieces and _end(pieces[-1]) < end:
-            more = self._pieces(_end(pieces[-1]), end)
+            end = self._end_of(number, most_rows)
+            pieces, upto = self._look_in_memory(number, end)
+            reach = _end(pieces[-1]) if pieces else min(upto, end)
+            if self.repeats:
+                self._given = reach = end
+            self._taken = max(self._taken, reach)
+        pieces = pieces or self._in_log(number, upto, end - number)
+        while self.repeats and pieces and (at := _end(pieces[-1])) < end:
+            with self.changed:
+                more, upto = self._look_in_memory(at, end)
+            more = more or self._in_log(at, upto, end - at)
             if not more:
                 break
             pieces += more
         if not pieces:
             return None
-        self._given = _end(pieces[-1])
         return pieces[0][0], joined([batch for _, batch in pieces])
 
-    def _pieces(self, number: int, end: int) -> list[tuple[int, pa.RecordBatch]]:
-        """Rows between two numbers, as far as they lie in one place; raises CheckpointError, SinkError."""
-        with self.changed:
-            while self._memory and _end(self._memory[0]) <= self.safe:
-                self.memory_used -= self._memory.popleft()[1].nbytes
-            pieces = self._in_memory(number, end, end - number)
-            if not pieces and self.log is not None:
-                self.log.flush()
-            later = (first for first, _ in self._memory if first > number)
-            upto = min(self._limit, next(later, self._limit))
-        return pieces or self._in_log(number, upto, end - number)
+    def _look_in_memory(
+        self, number: int, end: int
+    ) -> tuple[list[tuple[int, pa.RecordBatch]], int]:
+        """Rows between two numbers that are in memory; and up to where the log is to be read where there are none; raises SinkError."""
+        while self._memory and _end(self._memory[0]) <= self.safe:
+            self.memory_used -= self._memory.popleft()[1].nbytes
+        pieces = self._in_memory(number, end, end - number)
+        if not pieces and self.log is not None:
+            self.log.flush()
+        limit = self._before_gone(number)
+        later = (first for first, _ in self._memory if first > number)
+        return pieces, min(limit, next(later, limit))
 
     def is_safe(self, upto: int) -> None:
         """The peer has all rows before this one; raises SinkError."""
         with self.changed:
             self.safe = max(self.safe, upto)
+            self.safe = self._from(self.safe)
             while self._sizes and self._sizes[0][0] <= self.safe:
                 self.waiting_bytes -= self._sizes.popleft()[1]
             while self._memory and _end(self._memory[0]) <= self.safe:

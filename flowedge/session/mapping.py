@@ -134,7 +134,7 @@ def _names(program: p.Program) -> list[str]:
 
 def _has_state(node: p.NodeSpec) -> bool:
     """Whether rows leave anything behind in it."""
-    if isinstance(node, p.SinkSpec | p.PartSpec | p.RekeySpec):
+    if isinstance(node, p.SinkSpec | p.PartSpec | p.RekeySpec | p.GateSpec):
         return False
     if isinstance(node, p.ModelSpec):
         return node.otherwise[0] == "hold" or any(call.states for call in node.calls)

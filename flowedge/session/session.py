@@ -13,9 +13,10 @@ from flowedge.session.asking import Infers
 from flowedge.session.expire import SLACK, forget_keys
 from flowedge.session.express import express_of
 from flowedge.session.forget import held_in
+from flowedge.session.gate import GateNode
 from flowedge.session.kernel import KernelNode
 from flowedge.session.keys import KeyTable
-from flowedge.session.ledger import Counts
+from flowedge.session.ledger import Counts, names_of
 from flowedge.session.mapping import shape_of
 from flowedge.session.merge import MergeNode
 from flowedge.session.model import ModelNode
@@ -35,6 +36,7 @@ _NODES: dict[type[p.NodeSpec], Callable[[Any, Shared], Node]] = {
     p.MergeSpec: MergeNode,
     p.OrderSpec: OrderNode,
     p.RekeySpec: RekeyNode,
+    p.GateSpec: GateNode,
     p.PartSpec: PartNode,
 }
 
@@ -102,6 +104,13 @@ class Session:
     def _find_short_ways(self) -> None:
         lay_out_tails(self.nodes.values())
         self._express = express_of(self.nodes)
+
+    def go_the_long_way(self) -> None:
+        """Pass all rows from node to node, so that each node can be looked at: the same rows, slower."""
+        for node in self.nodes.values():
+            if isinstance(node, KernelNode | ModelNode):
+                node.tail = None
+        self._express = None
 
     def _node(self, spec: p.NodeSpec, shared: Shared) -> Node:
         if isinstance(spec, p.ModelSpec):
@@ -183,6 +192,21 @@ class Session:
         """Say that no more rows will come, of one partition or of the whole source."""
         self._source(source).end(partition)
         return self._out()
+
+    def shed_below(self, priority: int) -> None:
+        """Leave out, until the next call, what only sinks of a lower priority need: a run cannot keep up.
+
+        Rows are shed in front of the first stage that is for such sinks alone, and counted there.
+        """
+        for node in self.nodes.values():
+            if isinstance(node, GateNode):
+                node.is_shut = node.spec.priority < priority
+
+    def turn_away(self, source: str, rows: int) -> None:
+        """Note rows of a source that nobody has the time to take."""
+        counts = self._source(source).counts
+        counts.rows_in += rows
+        counts.shed += rows
 
     def finish(self) -> Rows:
         """End all sources; the rest of the rows. The ledger is then checked."""
@@ -331,12 +355,9 @@ class Session:
             rows are unaccounted for
         """
         out: dict[str, dict[str, int]] = {}
-        for node in self.nodes.values():
-            node.check()
-            label = node.spec.label or node.spec.name
-            if label in out:
-                label = f"{label} #{node.spec.id}"
-            out[label] = node.counts.as_dict()
+        for number, label in names_of(self.program.nodes).items():
+            self.nodes[number].check()
+            out[label] = self.nodes[number].counts.as_dict()
         return out
 
     # ---- snapshots

@@ -1,13 +1,16 @@
 """Where rows leave the session: as record batches that explain themselves."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from flowedge.compile.program import SinkSpec, SourceSpec
 from flowedge.session.arrow import Writer, schema_of
 from flowedge.session.batch import DTYPES, MISSING, Batch, concat
 from flowedge.session.node import Node, Shared
+from flowedge.types.schema import LATE
 
 
 class SinkNode(Node):
@@ -63,6 +66,10 @@ class SinkNode(Node):
     def _written(self) -> Any:  # noqa: ANN401
         rows, self._rows = self._rows, []
         batch = concat(rows)
+        if self.spec.adds_late:
+            batch = replace(
+                batch, columns={**batch.columns, LATE: np.zeros(batch.n, DTYPES["bool"])}
+            )
         keys = {}
         for name, place in self._keys:
             assert batch.slot is not None

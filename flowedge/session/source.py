@@ -1,5 +1,6 @@
 """Where rows enter: from the record batches of a connector to rows in order, as the language says."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from flowedge.lang.errors import RunError, SourceError
 from flowedge.session.arrow import Reader
 from flowedge.session.batch import DTYPES, Batch, Times, concat, layout, missing
 from flowedge.session.batch import MISSING as ABSENT
+from flowedge.session.devices import Device, newest_of
 from flowedge.session.held import by_time
 from flowedge.session.kernel import Runner
 from flowedge.session.meeting import turns
@@ -50,6 +52,8 @@ class SourceNode(Node):
     columns : (column, raw field, field) of the rows
     late_part, silent_part : nodes of ``S.late`` and ``S.silent``, where the plan has them
     rejected : (partition, row, reason) of rows turned away since the shell last took them
+    watch : hears of devices and their newest times where rows of theirs are in time; None: nobody asks
+    span : oldest and newest event time [ns] of the rows in time since the shell last looked; None: there were none
     """
 
     spec: SourceSpec
@@ -102,6 +106,8 @@ class SourceNode(Node):
             shared.lasts[spec.id] = self.settle.last_times
         self._passed_on = NEVER
         self._newest = NEVER
+        self.span: tuple[int, int] | None = None
+        self.watch: Callable[[Sequence[Device], Times], None] | None = None
 
     def _field_of_time(self, raw: dict[str, Field]) -> Field | None:
         spec = self.spec
@@ -216,6 +222,7 @@ class SourceNode(Node):
             return None
         part.rows += rows
         part.newest = self._passed_on = self._newest = newest
+        self.span = first, newest
         self.went_through(rows, newest)
         return newest
 
@@ -275,6 +282,9 @@ class SourceNode(Node):
             is_ordered = False
             if not batch.n:
                 return
+        self._note_span(batch.time, is_ordered)
+        if self.watch is not None:
+            self.watch(*newest_of(batch.columns, self._key_texts, batch.time, self.shared.pool))
         alone = len(self.partitions) == 1 and type(part) is Partition and not part.waiting
         if alone and is_ordered and part.watermark >= int(batch.time[-1]):
             self.settle.known = known
@@ -283,6 +293,14 @@ class SourceNode(Node):
         else:
             part.add(batch)
             self._advance(None)
+
+    def _note_span(self, time: Times, is_ordered: bool) -> None:
+        """Note of which times rows have come."""
+        ends = (time[0], time[-1]) if is_ordered else (time.min(), time.max())
+        low, high = map(int, ends)
+        if self.span is not None:
+            low, high = min(low, self.span[0]), max(high, self.span[1])
+        self.span = low, high
 
     def _without_misfits(self, raw: dict[str, Any]) -> dict[str, Any]:
         """What expressions read: a value that does not fit is missing there."""

@@ -120,7 +120,9 @@ class ByteStreams(MessageSource):
         out = []
         for one, begin, end in pieces:
             part = rows.slice(ends[begin], ends[end] - ends[begin])
-            out.append(Arrival(self._partition(one), part, times[end - 1], rejected))
+            out.append(
+                Arrival(self._partition(one), part, times[end - 1], rejected, first_ns=times[begin])
+            )
             rejected = None
         return out
 

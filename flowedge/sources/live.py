@@ -22,9 +22,10 @@ class Arrival:
     Attributes
     ----------
     rows : with the raw columns; may be empty
-    received_ns : when they came [ns since 1970, UTC]
+    received_ns : when the last of them came [ns since 1970, UTC]
     rejected : what could not be read, in the shape of `flowedge.sources.contract.REJECTED`
     ends : the partition is over
+    first_ns : when the first of them came; -1: with the last
     """
 
     partition: str
@@ -32,6 +33,12 @@ class Arrival:
     received_ns: int
     rejected: pa.RecordBatch | None = None
     ends: bool = False
+    first_ns: int = -1
+
+    @property
+    def since_ns(self) -> int:
+        """When the first of them came [ns since 1970, UTC]."""
+        return self.received_ns if self.first_ns < 0 else self.first_ns
 
 
 class Bell:
@@ -131,6 +138,11 @@ class LiveSource(Source):
     def is_over(self) -> bool:
         """Whether nothing will ever come again."""
         return False
+
+    @property
+    def away(self) -> str:
+        """Why the peer cannot be reached now; empty where it can, and where others come to this side."""
+        return ""
 
     @property
     def nbytes(self) -> int:

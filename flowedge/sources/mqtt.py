@@ -159,7 +159,8 @@ class Mqtt(MessageSource):
                 extra[name] = self._captured(topics, name)
         self._decoder.add_many(payloads, {name: extra[name] for name in self._beside})
         rows = self._decoder.take()
-        return [Arrival("", rows, received[-1], self.turned_away(self._decoder, str(self._peer)))]
+        rejected = self.turned_away(self._decoder, str(self._peer))
+        return [Arrival("", rows, received[-1], rejected, first_ns=received[0])]
 
     def _captured(self, topics: Sequence[str], name: str) -> Any:  # noqa: ANN401
         """A level of each topic, as the type that is declared; missing where it does not fit."""
@@ -237,6 +238,14 @@ class Mqtt(MessageSource):
     def nbytes(self) -> int:
         """Bytes of the messages that wait."""
         return self._inbox.nbytes if self._link is not None else 0
+
+    @property
+    def away(self) -> str:
+        """Why the broker does not let this in now; empty while it does."""
+        link = self._link
+        if link is None or link.is_up:
+            return ""
+        return link.refused or link.trouble or ("not connected" if link.connects else "")
 
     def told(self) -> dict[str, int]:
         """Connections, losses of them, and messages that came again and were left out."""

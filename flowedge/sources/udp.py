@@ -137,7 +137,8 @@ class Udp(MessageSource):
             extra[PEER] = [peer_name(self._sock, peer) for peer in peers]
         self._decoder.add_many(payloads, {name: extra[name] for name in self._beside})
         rows = self._decoder.take()
-        return [Arrival("", rows, times[-1], self.turned_away(self._decoder, self.address))]
+        rejected = self.turned_away(self._decoder, self.address)
+        return [Arrival("", rows, times[-1], rejected, first_ns=times[0])]
 
     @property
     def nbytes(self) -> int:

@@ -97,6 +97,9 @@ BOOL = Type("bool")
 TEXT = Type("string")
 TIME = Type("time")
 
+LATE = "late"
+"""The column that marks what came behind its deadline."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -166,8 +166,8 @@ def _checkpoint(path: Path, key: str | None) -> str:
             f"  source {name}: {rows:,} rows read{', to its end' if source['done'] else ''}"
         )
     for name, output in saved.outputs.items():
-        rows = saved.report["sinks"].get(name)
-        told = "" if rows is None else f" {rows:,} rows,"
+        counts = saved.report["sinks"].get(name)
+        told = "" if counts is None else f" {counts['rows']:,} rows,"
         shown = output["committed"] + len(output["ready"])
         lines.append(f"  output {name}:{told} {shown:,} file{'s' * (shown != 1)} complete")
     lines.append("`flowedge inspect --ledger` shows what became of the rows of each stage")

@@ -14,7 +14,7 @@ def params_of(given: list[str] | None) -> dict[str, str]:
     return out
 
 
-def duration(text: str) -> float:
+def duration(text: str, option: str = "--every") -> float:
     """Seconds of a duration such as `10 s`; without pint, which a warm start does not import."""
     units = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
     number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
@@ -24,7 +24,7 @@ def duration(text: str) -> float:
         value = -1.0
     if not 0 < value < float("inf"):
         raise typer.BadParameter(
-            f"`{text}` is no duration; give one such as `10 s`", param_hint="--every"
+            f"`{text}` is no duration; give one such as `10 s`", param_hint=option
         )
     return value
 
@@ -52,3 +52,40 @@ def speed(text: str) -> float | None:
             f"`{text}` is no speed; give `max`, `1x` or `10x`", param_hint="--speed"
         )
     return value
+
+
+def address(text: str | None) -> tuple[str, int] | None:
+    """Where a run serves what it tells of itself."""
+    if text is None:
+        return None
+    from flowedge.runtime.operate.server import address_of  # noqa: PLC0415  # only those who ask
+
+    try:
+        return address_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--metrics") from None
+
+
+def log(kind: str | None, level: str) -> None:
+    """Refuse what is no kind of lines, and no level of them."""
+    if kind not in (None, "text", "json"):
+        raise typer.BadParameter(f"`{kind}` is none; give `text` or `json`", param_hint="--log")
+    levels = ("debug", "info", "warning", "error")
+    if level not in levels:
+        raise typer.BadParameter(
+            f"`{level}` is none; give one of {', '.join(levels)}", param_hint="--log-level"
+        )
+
+
+def numbers(text: str | None) -> tuple[int, ...]:
+    """Numbers of processors, such as `1`, `0,2` or `2-3`; none: empty."""
+    out: list[int] = []
+    for part in text.split(",") if text is not None else ():
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(e.isascii() and e.isdigit() and len(e) < 5 for e in ends) or int(ends[0]) > int(ends[1]):  # fmt: skip
+            raise typer.BadParameter(
+                f"`{text}` names no processors; give `1`, `0,2` or `2-3`", param_hint="--cpu"
+            )
+        out += range(int(ends[0]), int(ends[1]) + 1)
+    return tuple(out)

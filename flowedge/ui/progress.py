@@ -41,8 +41,8 @@ def progress(report: Report, seconds: float) -> str:
     """How far a run is, in one line."""
     out = sum(s.rows for s in report.sinks.values())
     words = [
-        f"{_count(report.rows_in)} rows in", f"{_count(out)} out",
-        f"{_count(report.rows_in / max(1e-9, seconds))} rows/s",
+        f"{count(report.rows_in)} rows in", f"{count(out)} out",
+        f"{count(report.rows_in / max(1e-9, seconds))} rows/s",
     ]  # fmt: skip
     slowest = max(
         (s.latency for s in report.sinks.values() if s.latency),
@@ -53,9 +53,9 @@ def progress(report: Report, seconds: float) -> str:
         words.append(
             f"latency p50 {milliseconds(slowest['p50_ms'])}, p99 {milliseconds(slowest['p99_ms'])}"
         )
-    words += [f"{_count(n)} {fate}" for fate, n in losses(report).items() if n]
+    words += [f"{count(n)} {fate}" for fate, n in losses(report).items() if n]
     words += [
-        f"`{name}` is away ({s.peer.away}), {_count(s.peer.waiting)} rows wait"
+        f"`{name}` is away ({s.peer.away}), {count(s.peer.waiting)} rows wait"
         for name, s in report.sinks.items()
         if s.peer is not None and s.peer.away
     ]
@@ -80,7 +80,8 @@ def milliseconds(value: float) -> str:
     return f"{value:.2g} ms" if value < 10 else f"{value:.0f} ms"
 
 
-def _count(value: float) -> str:
+def count(value: float) -> str:
+    """A number for people: ``12.0 M``, ``3.4 k``, ``70``."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size * 9.995:
             return f"{value / size:.1f} {letter}"
@@ -108,19 +109,19 @@ def summary(report: Report) -> str:
             cures = CURES | {
                 "rejected": f"look at them with `flowedge inspect {source.quarantine}`"
             }
-        lines += _altered(source)
+        lines += _altered(source) + _clocks(source)
         lines += [
             f"  {fate}: {cures[fate]}" for fate, n in lost.items() if n * 100 > source.rows_in
         ]
     for name, sink in report.sinks.items():
         where = sink.files[0] if len(sink.files) == 1 else sink.address or sink.connector
-        size = f", {_bytes(sink.bytes)}" if sink.bytes else ""
+        size = f", {bytes_shown(sink.bytes)}" if sink.bytes else ""
         many = f" in {len(sink.files):,} files" if len(sink.files) > 1 else ""
         late = ""
         if sink.latency:
             late = f", latency p50 {milliseconds(sink.latency['p50_ms'])}, p99 {milliseconds(sink.latency['p99_ms'])}"
         lines.append(f"sink {name}: {_rows(sink.rows)} to {where}{size}{many}{late}")
-        lines += _peer(sink)
+        lines += _behind_its_deadline(sink) + _peer(sink)
     lines += model_lines(report)
     lines += report.hints
     if report.resumed_from:
@@ -128,8 +129,8 @@ def summary(report: Report) -> str:
     rate = report.rows_in / report.wall_s if report.wall_s else 0.0
     how = "plan from cache" if report.plan_from_cache else f"compiled in {report.compile_s:.1f} s"
     lines.append(
-        f"{report.wall_s:.2f} s, {_count(rate)} rows/s, {how}, peak memory {report.peak_memory_mb:.0f} MB, state "
-        + _bytes(report.state_bytes)
+        f"{report.wall_s:.2f} s, {count(rate)} rows/s, {how}, peak memory {report.peak_memory_mb:.0f} MB, state "
+        + bytes_shown(report.state_bytes)
     )
     return "\n".join(lines)
 
@@ -172,6 +173,38 @@ def _shadow(told: dict[str, Any] | None) -> list[str]:
             words.append(f"`{name}` apart by {one['mean_difference']:.3g} on average, {one['largest_difference']:.3g} at most")  # fmt: skip
     failed = f", {told['failed']:,} failed" if told["failed"] else ""
     return [f"shadow {told['model']}: {told['frames']:,} frames{failed}: {'; '.join(words) or 'nothing to compare'}"]  # fmt: skip
+
+
+_OFF_S = 1.0
+"""A clock that is off by more is worth a word; less may be the way that rows take."""
+
+
+def _clocks(source: SourceReport) -> list[str]:
+    """The device whose clock is furthest off, where that is far."""
+    if not source.clocks or abs(source.clocks["worst"][0]["offset_s"]) < _OFF_S:
+        return []
+    worst = source.clocks["worst"][0]
+    offset = worst["offset_s"]
+    where = "behind" if offset > 0 else "ahead of"
+    who = f" of {worst['key']}" if worst["key"] else ""
+    drift = "" if worst["drift_ppm"] is None else f", and drifts by {worst['drift_ppm']:+.3g} ppm"
+    return [
+        f"  clocks: the one{who} is {abs(offset):.6g} s {where} the receipt{drift}; of {source.clocks['devices']:,} the furthest off"
+    ]
+
+
+def _behind_its_deadline(sink: SinkReport) -> list[str]:
+    """What became of rows that came too late."""
+    words = [
+        f"{_rows(n)} {fate} ({_percent(n, sink.rows)})"
+        for n, fate in (
+            (sink.late, "late, and marked"),
+            (sink.dropped, "too late, and left out"),
+            (sink.shed, "shed, for it took too few"),
+        )
+        if n
+    ]
+    return [f"  deadline: {', '.join(words)}"] if words else []
 
 
 def _peer(sink: SinkReport) -> list[str]:
@@ -235,7 +268,8 @@ def _percent(part: int, whole: int) -> str:
     return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
 
 
-def _bytes(count: int) -> str:
+def bytes_shown(count: int) -> str:
+    """A size for people."""
     for size, word in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= size:
             return f"{count / size:.1f} {word}"

@@ -47,21 +47,44 @@ def test_no_rows_have_no_quantiles():
 
 def test_a_row_counts_from_the_receipt_of_the_first_row_that_it_is_made_of():
     receipts, found = Receipts(), Latencies()
-    for newest, clock in ((10, 1000), (20, 2000), (30, 3000)):
-        receipts.add(newest, clock)
-    receipts.record(np.array([5, 10, 11, 30, 99]), 10_000, found)
-    assert found.count == 5
-    assert found.largest == 9000
+    for oldest, newest, clock in ((1, 10, 1000), (11, 20, 2000), (21, 30, 3000)):
+        receipts.add(oldest, newest, clock)
+    ages = receipts.ages(np.array([0, 5, 10, 11, 30, 99]), 10_000)
+    assert ages.tolist() == [9000, 9000, 9000, 8000, 7000, 7000]
+    assert receipts.ages(np.array([7]), 10_000).tolist() == [9000]
     assert receipts.age(11, 10_000) == 8000
+    found.record_all(ages)
+    assert found.count == 6
+    assert found.largest == 9000
     assert Receipts().age(1, 5) == -1
+    assert Receipts().ages(np.array([1, 2]), 5).tolist() == [-1, -1]
 
 
-def test_old_receipts_go():
+def test_a_time_between_two_pushes_is_that_of_the_second():
     receipts = Receipts()
-    for k in range(30_000):
-        receipts.add(k, k)
-    assert len(receipts._newest) <= 8192
-    assert receipts.age(0, 30_000) > 0
+    receipts.add(0, 9, 1000)
+    receipts.add(20, 29, 2000)
+    assert receipts.ages(np.array([9, 15, 20]), 3000).tolist() == [2000, 1000, 1000]
+
+
+def test_a_device_whose_clock_is_slow_does_not_seem_late():
+    receipts = Receipts()
+    for k in range(100):  # two devices in turn, an hour apart
+        receipts.add(3600 + k, 3600 + k, 10 * k)
+        receipts.add(k, k, 10 * k + 5)
+    now = 10 * 99 + 6
+    assert receipts.ages(np.array([99, 98]), now).tolist() == [1, 11]
+    assert (receipts.ages(np.array([3699, 3698]), now) <= [6, 16]).all()
+
+
+def test_old_receipts_are_put_together_and_stay_right_to_a_part():
+    receipts = Receipts()
+    for k in range(300_000):
+        receipts.add(k, k, k)
+    assert len(receipts._low) <= 8192
+    for at in (0, 1000, 150_000, 290_000, 299_999):
+        exact = 300_000 - at
+        assert exact * 0.95 - 1 <= receipts.age(at, 300_000) <= exact
 
 
 def test_a_window_counts_from_its_start():

@@ -233,3 +233,53 @@ def test_without_checkpoints_a_piece_is_given_again_as_it_was():
     assert waiting.take(0, 10)[1].num_rows == 3
     waiting.is_safe(3)
     assert waiting.take(3, 10)[1].num_rows == 10
+
+
+@pytest.mark.parametrize("kind", ["memory", "buffer", "state"])
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_shed_is_the_oldest_that_is_not_on_its_way_and_the_rest_comes_in_order(
+    tmp_path, kind, seed
+):
+    drawn = random.Random(seed)
+    waiting = made(kind, tmp_path / "log")
+    got, gone, made_so_far, number = [], set(), 0, 0
+    on_its_way = None
+    for _ in range(400):
+        draw = drawn.random()
+        if draw < 0.5 and made_so_far < 3000:
+            count = drawn.choice([1, 2, 3, 40])
+            waiting.put(rows(made_so_far, count))
+            made_so_far += count
+        elif draw < 0.6:
+            most = drawn.choice([0, 100, 400])
+            start, stop = waiting.shed(most)
+            fresh = set(range(start, stop))
+            assert not fresh & gone
+            assert not fresh & set(got)
+            if on_its_way is not None:
+                assert not fresh & set(on_its_way[1].column("n").to_pylist())
+            gone |= fresh
+        elif on_its_way is None:
+            on_its_way = waiting.take(number, drawn.choice([1, 7, 100]))
+            if on_its_way is None:
+                assert not waiting.has(number)
+                assert waiting.count == 0
+        else:
+            first, batch = on_its_way
+            done = batch.num_rows if drawn.random() < 0.7 else drawn.randrange(batch.num_rows)
+            got += batch.column("n").to_pylist()[:done]
+            number = max(number, first + done)
+            waiting.is_safe(number)
+            on_its_way = None
+            left = set(range(made_so_far)) - gone - set(got)
+            assert waiting.count == len(left)
+    if on_its_way is not None:
+        waiting.is_safe(number)
+    while (found := waiting.take(number, 50)) is not None:
+        first, batch = found
+        got += batch.column("n").to_pylist()
+        number = first + batch.num_rows
+        waiting.is_safe(number)
+    assert gone
+    assert got == sorted(set(range(made_so_far)) - gone)
+    assert waiting.count == waiting.waiting_bytes == 0

@@ -17,7 +17,7 @@ from flowedge.graph.stages.model_inputs import DTYPES, inputs_fit, scaling
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Rule
 from flowedge.lang.span import Span
-from flowedge.types.schema import TEXT, Column, Type
+from flowedge.types.schema import LATE, TEXT, Column, Type
 
 
 class LeadBeforeDeadline(Rule):
@@ -107,7 +107,7 @@ def classify_model(
     out = with_values(flow.type, [x for x, what, _ in made if what != "samples"])
     out = with_values(out, [x for x, what, _ in made if what == "samples"], whole=False)
     if otherwise is not None and otherwise[0] == "keep":
-        out = with_values(out, [Column("late", Type("bool"))])
+        out = with_values(out, [Column(LATE, Type("bool"))])
     if (
         text is not None
         and stage.deadline is not None
