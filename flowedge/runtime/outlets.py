@@ -360,6 +360,8 @@ class Outlets:
         """Wait until all rows are there, so long at most; whether they are. Raises SinkError, CheckpointError."""
         self.check()
         for outlet in self._peers:
+            outlet.hurry()
+        for outlet in self._peers:
             with outlet.waiting.changed:
                 if outlet.waiting.count:
                     outlet.waiting.changed.wait(most_s)

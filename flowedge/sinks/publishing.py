@@ -113,7 +113,7 @@ class Publishing(RemoteSink):
     """
 
     buses: ClassVar[tuple[type[Bus], ...]]
-    most_rows: ClassVar[int] = 4096
+    most_rows: int = 4096
 
     def __init__(self, address: str = "", **given: Any) -> None:  # noqa: ANN401
         super().__init__(address, **given)

@@ -530,12 +530,12 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
     ):
         assert not known[name].planned
         assert known[name].doc.endswith(".")
-    for name in ("mqtt", "tcp", "udp", "unix", "serial", "dir", "host", "edgex", "nats"):
+    for name in ("mqtt", "http", "tcp", "udp", "unix", "serial", "dir", "host", "edgex", "nats"):
         assert known[name].is_live
         assert not known[name].planned
-    assert known["http"].planned
+    assert known["video"].planned
     assert known["wfdb"].extra == "wfdb"
-    assert catalog.get("http") is None
+    assert catalog.get("video") is None
     assert catalog.get("paths") is None
 
 
