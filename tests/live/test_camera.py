@@ -17,7 +17,7 @@ from flowedge.sources.camera import Camera
 from flowedge.sources.live import Bell, Shell
 
 pytest.importorskip("av")
-from support.clips import numbers, write  # noqa: E402
+from support.clips import numbers, write
 
 GRAY = pa.list_(pa.list_(pa.list_(pa.uint8(), 32), 24), 1)
 DECLARED = pa.schema(
@@ -71,7 +71,7 @@ def writing(path, data):
     """Somebody writes into a pipe, and goes."""
 
     def run():
-        with contextlib.suppress(BrokenPipeError), open(path, "wb") as pipe:
+        with contextlib.suppress(BrokenPipeError), path.open("wb") as pipe:
             pipe.write(data)
 
     thread = threading.Thread(target=run)
@@ -146,9 +146,9 @@ def test_noise_is_counted_and_what_follows_is_seen(tmp_path):
     with Watcher(pipe) as found:
         with writing(pipe, noise):
             found.told("failed")
-        with writing(pipe, stream(5)):
-            found.until(lambda s: len(s.rows) == 5)
-    assert found.numbers == list(range(5))
+        with writing(pipe, stream(20)):
+            found.until(lambda s: len(s.rows) == 20)
+    assert found.numbers == list(range(20))
 
 
 def test_damage_inside_a_stream_costs_frames_and_not_the_stream(tmp_path):
