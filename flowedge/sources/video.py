@@ -38,7 +38,7 @@ class Video(FileSource):
 
     A run that goes on decodes what lies before again, so that it sees the same pictures. Files in MP4, MOV, AVI and Matroska that are
     cut short are refused; other containers do not say how long they should be. Containers and decoders are those of cameras
-    and recorders, unless ``trusted=true``; other files and hosts are never opened.
+    and recorders (``trusted=true`` lets any decoder at the file); other files and hosts are never opened.
     """
 
     extra = "video"
@@ -118,11 +118,13 @@ class Video(FileSource):
         number = 0
         try:
             for packet in container.demux(stream):
-                for frame in packet.decode():
-                    if frame.is_corrupt:
-                        raise SourceError(f"`{path}` is damaged in frame {number + 1}; restore it from a good copy")  # fmt: skip
-                    yield frame
-                    number += 1
+                frames = packet.decode()
+                if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+                    raise SourceError(
+                        f"`{path}` is damaged behind frame {number}; restore it from a good copy"
+                    )
+                yield from frames
+                number += len(frames)
         except av.FFmpegError as error:
             raise SourceError(
                 f"`{path}` is damaged behind frame {number} ({reason(error)}); restore it from a good copy"
@@ -134,7 +136,7 @@ class Video(FileSource):
         av = library(self.name)
         options = guarded("file")
         if self.given["trusted"]:
-            options = {k: v for k, v in options.items() if not k.endswith(("t_whitelist", "c_whitelist"))}  # fmt: skip
+            del options["codec_whitelist"]
         try:
             found = av.open(f"file:{path}", options=options, metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:

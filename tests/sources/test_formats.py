@@ -527,10 +527,11 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
         "wfdb.annotations",
         "wav",
         "flac",
+        "video",
     ):
         assert not known[name].planned
         assert known[name].doc.endswith(".")
-    for name in ("mqtt", "tcp", "udp", "unix", "serial", "dir", "host", "edgex"):
+    for name in ("mqtt", "tcp", "udp", "unix", "serial", "dir", "host", "edgex", "camera"):
         assert known[name].is_live
         assert not known[name].planned
     assert known["nats"].planned
