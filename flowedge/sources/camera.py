@@ -194,6 +194,8 @@ class Camera(LiveSource):
                 return
             stream = container.streams.video[0]
             codec = stream.codec_context
+            if codec is None:  # none of the decoders that we let at it
+                return
             codec.thread_type = "SLICE"  # threads for frames would hold some back
             codec.options = {"max_pixels": str(MOST_PIXELS), "flags": "low_delay"}
             self._counts["connects"] += 1

@@ -104,7 +104,7 @@ class Video(FileSource):
                     continue
                 times.append(at)
                 if FRAME in names:
-                    frames.append(picture.pixels(frame))
+                    frames.append(_pixels(path, number, picture, frame))
                 if len(times) == most:
                     yield batch()
             if number < 0:
@@ -145,9 +145,19 @@ class Video(FileSource):
             if not container.streams.video:
                 raise SourceError(f"`{path}` holds no video")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise SourceError(f"`{path}` is in a format that is not read; write it anew, for example as H.264, or say `trusted=true`")  # fmt: skip
             stream.thread_type = "AUTO"
             stream.codec_context.options = {"max_pixels": str(MOST_PIXELS), "err_detect": "explode"}
             yield container, stream
+
+
+def _pixels(path: str, number: int, picture: Picture, frame: Any) -> Any:  # noqa: ANN401
+    """A frame as the column has it; raises SourceError."""
+    try:
+        return picture.pixels(frame)
+    except (library(Video.name).FFmpegError, ValueError) as error:
+        raise SourceError(f"`{path}` has a frame {number + 1} that cannot be scaled ({reason(error)})") from None  # fmt: skip
 
 
 class _Stamps:

@@ -28,7 +28,7 @@ def test_drawn_frames_are_told_by_the_pipeline(script, tmp_path, monkeypatch):
     (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
     truth = script("prepare_camera").write(tmp_path / "clip.mp4", seed=2, count=300)
     assert set(truth) == {"empty", "moving", "still"}
-    Run(compile_flow("pipelines/camera.flow", {"clip": "clip.mp4"}))()
+    Run(compile_flow("pipelines/camera.flow", params={"clip": "clip.mp4"}))()
     with pa.ipc.open_file("out/seen.arrow") as file:
         told = file.read_all()["label"].to_pylist()
     assert len(told) == 300
