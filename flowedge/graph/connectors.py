@@ -122,9 +122,9 @@ class SourceUnreadable(Rule):
     code = "FE707"
 
 
-SECRETS = frozenset(
-    {"password", "token", "secret", "api_key", "passphrase", "private_key", "encrypt", "decrypt"}
-)
+SECRETS = frozenset({
+    "password", "token", "nkey", "credentials", "secret", "api_key", "passphrase", "private_key", "encrypt", "decrypt",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -268,17 +268,30 @@ def _secrets(c: Checker, call: t.Call) -> None:
 
 _OPEN = {"mqtt": "mqtts", "nats": "tls", "http": "https", "ws": "wss"}
 """Schemes without encryption, and those that have it."""
+_STAY = frozenset({"nkey", "credentials"})
+"""Secrets that sign, and are not sent."""
 
 
 def _in_the_open(c: Checker, call: t.Call, address: str) -> None:
     """Warn of a secret that is sent to another machine as it is."""
     scheme, found, rest = address.partition("://")
-    if not found or scheme not in _OPEN or _is_local(rest):
+    if not found or scheme not in _OPEN or _is_local(rest) or _says_tls(call):
         return
     for a in call.arguments:
-        if a.keyword is not None and a.keyword.name in SECRETS:
+        if a.keyword is not None and a.keyword.name in SECRETS - _STAY:
             c.report(SecretInTheOpen.at(a.span, f"`{a.keyword}` goes over the network as it is", why=f"`{scheme}://` has no encryption",
                                         fix=f"write `{_OPEN[scheme]}://`, if the peer speaks it"))  # fmt: skip
+
+
+def _says_tls(call: t.Call) -> bool:
+    """Whether an option asks for encryption that the scheme does not tell of."""
+    return any(
+        a.keyword is not None
+        and a.keyword.name == "tls"
+        and isinstance(a.value, t.Constant)
+        and a.value.word == "true"
+        for a in call.arguments
+    )
 
 
 def _is_local(place: str) -> bool:

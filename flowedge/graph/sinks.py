@@ -153,7 +153,7 @@ class Sinks:
             return
         out, adds_late = self._marked(tree, flow, otherwise)
         promises = None if opening.info is None else opening.info.promises
-        guarantee = "" if promises is None else promises(opening.options)
+        guarantee = "" if promises is None else promises(opening.options, opening.address)
         c.put(g.Sink, (flow,), out, name=name, label=f"sink {opening.name}", span=tree.connector.span, connector=opening.name,
                      address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise,
               writes_files=opening.info is None or opening.info.writes_files, about=about, guarantee=guarantee, adds_late=adds_late, **rest)  # fmt: skip

@@ -179,10 +179,14 @@ class PeerOutlet(Outlet):
         """Deliver no more; what is delivered stays."""
         self._end()
 
-    def _end(self, *, forget: bool = False) -> None:
+    def rest(self, *, forget: bool = False) -> None:
+        """Deliver no more; the rows wait on, for a checkpoint to speak of."""
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             delivery.close(forget=forget)
+
+    def _end(self, *, forget: bool = False) -> None:
+        self.rest(forget=forget)
         self.waiting.clear()
         if self._spool is not None:
             self._spool.remove()

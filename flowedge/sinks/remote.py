@@ -51,21 +51,23 @@ class RemoteSink(Sink):
 
     guarantee: ClassVar[Guarantee] = "at least once"
     most_rows: ClassVar[int] = 65_536
-    ways: ClassVar[frozenset[str]] = frozenset({"user", "password", "ca", "cert", "key", "sslmode"})
+    ways: ClassVar[frozenset[str]] = frozenset(
+        {"user", "password", "token", "nkey", "credentials", "ca", "cert", "key", "sslmode"}
+    )
     writes_files = False
     stream = ""
     pipeline = ""
 
     @classmethod
-    def promises(cls, options: Mapping[str, Any]) -> Guarantee:
-        """What holds with these options, as given; most sinks promise the same with any."""
-        del options
+    def promises(cls, options: Mapping[str, Any], address: str = "") -> Guarantee:
+        """What holds with these options, as given, at this address; most sinks promise the same with any."""
+        del options, address
         return cls.guarantee
 
     @property
     def promised(self) -> Guarantee:
         """What holds as this one is set up."""
-        return self.promises(self.given)
+        return self.promises(self.given, self.address)
 
     @abstractmethod
     def connect(self, schema: pa.Schema) -> None:

@@ -459,8 +459,9 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
     assert here == {*FORMATS, "console"}
     assert not known["sqlite"].planned
     assert not known["mqtt"].planned
-    assert known["nats"].planned
-    assert catalog.get("nats") is None
+    assert not known["nats"].planned
+    assert known["http"].planned
+    assert catalog.get("http") is None
     assert catalog.get("files") is None
 
 

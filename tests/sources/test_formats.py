@@ -531,12 +531,12 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
     ):
         assert not known[name].planned
         assert known[name].doc.endswith(".")
-    for name in ("mqtt", "tcp", "udp", "unix", "serial", "dir", "host", "edgex", "camera"):
+    for name in ("mqtt", "tcp", "udp", "unix", "serial", "dir", "host", "edgex", "nats", "camera"):
         assert known[name].is_live
         assert not known[name].planned
-    assert known["nats"].planned
+    assert known["http"].planned
     assert known["wfdb"].extra == "wfdb"
-    assert catalog.get("nats") is None
+    assert catalog.get("http") is None
     assert catalog.get("paths") is None
 
 
