@@ -51,13 +51,22 @@ def into_folder(_port, folder):
     (folder / "in" / "b-1.csv").write_text("at,v\n2026-01-01T00:00:00Z,1\n2026-01-01T00:00:01Z,2\n")
 
 
+def over_pipe(_port, folder):
+    pytest.importorskip("av")
+    from support.clips import write  # noqa: PLC0415
+
+    write(str(folder / "clip.ts"), 20, codec="mpeg2video", rate=25)
+    os.mkfifo(folder / "gate.pipe")
+    (folder / "gate.pipe").write_bytes((folder / "clip.ts").read_bytes())
+
+
 def by_itself(_port, _folder):
     pass
 
 
 @pytest.mark.parametrize(("name", "send", "rows", "wanted"), [
     ("host", by_itself, 2, "memory_share"), ("http", over_http, 3, '"north",2'), ("tcp", over_tcp, 3, '"b",2'), ("udp", over_udp, 1, ',2\n'), ("serial", over_serial, 5, "48.1173,11.51666"),
-    ("dir", into_folder, 2, '"2026-01-01T00:00:01.000000000Z",2'),
+    ("dir", into_folder, 2, '"2026-01-01T00:00:01.000000000Z",2'), ("camera", over_pipe, 20, '"at":760000000,'),
 ])  # fmt: skip
 def test_the_pipelines_of_the_page_run(name, send, rows, wanted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -81,7 +90,7 @@ def test_the_pipelines_of_the_page_run(name, send, rows, wanted, tmp_path, monke
 
     with pytest.raises(Interrupted):
         Run(compile_flow(text=text), progress=goes_on)()
-    (written,) = (tmp_path / "out").glob("*.csv")
+    (written,) = (tmp_path / "out").glob("*.[cj]s*")
     assert wanted in written.read_text()
     for end in ends:
         os.close(end)
