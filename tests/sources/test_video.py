@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from flowedge.lang.diagnostics import FlowError
 from flowedge.lang.errors import SourceError
 from flowedge.runtime.plan import compile_flow
 from flowedge.runtime.run import Run
@@ -290,3 +291,15 @@ def test_shapes_that_differ_are_told_by_check(tmp_path, monkeypatch):
     plan = compile_flow(text='source cam (time, frame: u8<5, 6, 8>) from video("a.mp4")\nsink cam to arrow("o.arrow")\n')  # fmt: skip
     with pytest.raises(SourceError, match="declare `u8<1, height, width>`"):
         Run(plan)()
+
+
+@pytest.mark.parametrize(("field", "stage"), [
+    ("frame: u8<3, 48, 64>", "derive x = frame / 255"), ("frame: u8<3, 48, 64>", "where frame[0] > 3"),
+    ("frame: u8<3, 48, 64>", "window 1 s | aggregate mean(frame) as m"), ("x: f32<3, 48, 64> = frame / 255", "select x"),
+])  # fmt: skip
+def test_pictures_are_for_models_and_not_for_expressions(field, stage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("a.mp4", 2)
+    with pytest.raises(FlowError) as caught:
+        compile_flow(text=f'source cam (time, {field}) from video("a.mp4")\nsink cam | {stage} to arrow("o.arrow")\n')  # fmt: skip
+    assert [d.code for d in caught.value.diagnostics if d.severity == "error"] == ["FE290"]
