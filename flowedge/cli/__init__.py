@@ -1,27 +1,27 @@
-"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows`` and more."""
+"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows``, ``service``, ``top`` and more."""
 
 import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from flowedge import __version__
-from flowedge.cli.arguments import Classes, Flow, Params, Quiet, Trusted
+from flowedge.cli.arguments import Flow, Params
 from flowedge.cli.calibrate import calibrate
 from flowedge.cli.keys import keys
 from flowedge.cli.models import models
+from flowedge.cli.run import run
+from flowedge.cli.service import service
+from flowedge.cli.shared import compiled, keys_of, styled, tell_error, write_text
+from flowedge.cli.top import top
 from flowedge.cli.windows import windows
 from flowedge.lang.errors import FlowEdgeError, RunError
 from flowedge.ui import options
-
-if TYPE_CHECKING:
-    from flowedge.runtime.plan import Plan
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -57,7 +57,7 @@ def _main() -> None:
             print("interrupted", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
     except FlowEdgeError as error:
-        _say(error)
+        tell_error(error)
         sys.exit(error.exit_code)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
@@ -101,42 +101,6 @@ def _unforeseen(error: Exception) -> str:
     )
 
 
-def _say(error: FlowEdgeError) -> None:
-    from flowedge.lang.diagnostics import FlowError  # noqa: PLC0415
-
-    if isinstance(error, FlowError):
-        from flowedge.lang.render import render_all  # noqa: PLC0415
-
-        count = sum(d.severity == "error" for d in error.diagnostics)
-        print(render_all(error.diagnostics, _style(sys.stderr)), file=sys.stderr)
-        print(f"{count} error{'s' if count != 1 else ''}", file=sys.stderr)
-    else:
-        print(f"error: {error}", file=sys.stderr)
-
-
-def _style(stream: Any) -> Callable[[str, str], str]:  # noqa: ANN401
-    """Colours for a terminal, none for a file or under NO_COLOR."""
-    from flowedge.lang.render import plain  # noqa: PLC0415
-
-    if not stream.isatty() or os.environ.get("NO_COLOR"):
-        return plain
-    codes = {
-        "error": "1;31",
-        "warning": "1;33",
-        "line": "34",
-        "primary": "31",
-        "other": "36",
-        "note": "1",
-    }
-    return lambda kind, text: f"\x1b[{codes.get(kind, '0')}m{text}\x1b[0m"
-
-
-def _plan(flow: Path, params: list[str] | None, **more: Any) -> "Plan":  # noqa: ANN401
-    from flowedge.runtime.plan import compile_flow  # noqa: PLC0415
-
-    return compile_flow(flow, params=options.params_of(params), **more)
-
-
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[
@@ -148,172 +112,7 @@ def _version(
         raise typer.Exit
 
 
-@app.command()
-def run(
-    flow: Flow,
-    param: Params = None,
-    speed: Annotated[
-        str, typer.Option(help="`max`, or a multiple of real time such as `1x` or `10x`.")
-    ] = "max",
-    report: Annotated[
-        Path | None, typer.Option(help="Write the report as JSON to this file.")
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Keep the state in this directory; a run that was killed goes on from it.",
-            metavar="DIR",
-        ),
-    ] = None,
-    every: Annotated[
-        str, typer.Option(help="Time between checkpoints, such as `10 s` or `1 min`.")
-    ] = "10 s",
-    record: Annotated[
-        Path | None,
-        typer.Option(
-            help="Note all that enters in this file, so that a live run can be done again.",
-            metavar="FILE",
-        ),
-    ] = None,
-    as_recorded: Annotated[
-        Path | None,
-        typer.Option(
-            help="Do a run again as `--record` noted it, in the place of its sources: the same rows.",
-            metavar="FILE",
-        ),
-    ] = None,
-    threads: Annotated[
-        int,
-        typer.Option(
-            help="2: read ahead on a thread; 3: also write behind on one. Same rows.", min=1
-        ),
-    ] = 1,
-    max_memory: Annotated[
-        str | None,
-        typer.Option(
-            help="What the run may hold, such as `512MB`; over it, it stops safely. No bound by default.",
-            metavar="SIZE",
-        ),
-    ] = None,
-    ui: Annotated[
-        bool, typer.Option("--ui", help="Show a live page: sources, streams, sinks, latencies.")
-    ] = False,
-    discard_state: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Where the pipeline has changed since the checkpoint: a stage, stream or sink whose state is given up; `*` for all. May be repeated.",
-            metavar="NODE",
-        ),
-    ] = None,
-    sign: Annotated[
-        str | None,
-        typer.Option(
-            help="Sign the lists of output files and authenticate checkpoints with the key in this file (or env:NAME, credential:NAME).",
-            metavar="KEY",
-        ),
-    ] = None,
-    require_signed: Annotated[
-        str | None,
-        typer.Option(
-            help="Run only if the pipeline, its imports and its models are signed with this public key.",
-            metavar="PUBLIC",
-        ),
-    ] = None,
-    trust_model: Trusted = None,
-    allow_class: Classes = None,
-    cpu: Annotated[
-        str | None,
-        typer.Option(help="Processors that the run may use, such as `1` or `2-3`.", metavar="LIST"),
-    ] = None,
-    fifo: Annotated[
-        int,
-        typer.Option(
-            help="Real-time priority (SCHED_FIFO), 1 to 99; needs the right to it.", min=0, max=99
-        ),
-    ] = 0,
-    lock_memory: Annotated[
-        bool,
-        typer.Option("--lock-memory", help="Keep all pages in memory; needs the right to it."),
-    ] = False,
-    quiet: Quiet = False,
-) -> None:
-    """Run a pipeline over its sources until they end."""
-    pace, every_s, most = options.speed(speed), options.duration(every), options.size(max_memory)
-    if record is not None and as_recorded is not None:
-        raise typer.BadParameter("what is done again is recorded already", param_hint="--record")
-    if ui and not sys.stderr.isatty():
-        raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
-    from flowedge.runtime.models import allowed  # noqa: PLC0415
-    from flowedge.runtime.realtime import RealTime  # noqa: PLC0415
-    from flowedge.runtime.run import Ended, Run  # noqa: PLC0415
-
-    key, wanted = _keys(sign, require_signed)
-    vet = None if wanted is None else (lambda path, digest: _signed(path, wanted, digest))
-    plan = _plan(flow, param, vet=vet, passing=True)
-    if plan.warnings and not quiet:
-        print(plan.warnings, file=sys.stderr)
-    from flowedge.ui.progress import Bar, summary  # noqa: PLC0415
-
-    shown: Any = None
-    if ui:
-        from flowedge.ui.page import Page  # noqa: PLC0415  # brings rich
-
-        shown = Page(str(flow))
-    elif sys.stderr.isatty() and not quiet:
-        shown = Bar()
-    task = Run(
-        plan, allowed(trust_model or (), allow_class or (), wanted), shown.update if shown else None, speed=pace, threads=threads,
-        checkpoint=checkpoint, every_s=every_s, key=key, discard=tuple(discard_state or ()),
-        max_memory=most, name=str(flow), record=record, as_recorded=as_recorded,
-        real_time=RealTime(options.numbers(cpu), fifo, lock_memory),
-    )  # fmt: skip
-    try:
-        found = task()
-    except Ended:
-        if not quiet:
-            _tell(summary(task.report))
-        raise
-    finally:
-        if shown is not None:
-            shown.close()
-        if report is not None:
-            _write(report, task.report.as_json())
-    if not quiet:
-        _tell(summary(found))
-
-
-def _tell(text: str) -> None:
-    """Print what happened; that nobody reads it changes nothing."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _keys(sign: str | None, require: str | None) -> tuple[Any, Any]:
-    """The key that signs, and the one that must have signed what is run; None where not asked for."""
-    if sign is None and require is None:
-        return None, None
-    from flowedge.runtime.keys import PublicKey, SigningKey  # noqa: PLC0415
-
-    wanted = None if require is None else PublicKey.of(require)
-    return None if sign is None else SigningKey.of(sign), wanted
-
-
-def _signed(path: Path, key: Any, digest: str) -> None:  # noqa: ANN401  # a PublicKey, imported only where there is one
-    from flowedge.runtime.keys import check_signed  # noqa: PLC0415
-
-    check_signed(path, key, digest)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        from flowedge.sinks.atomic import explained  # noqa: PLC0415
-
-        raise explained(path, error) from None
+app.command("run")(run)
 
 
 @app.command()
@@ -365,7 +164,7 @@ def check(
         print(json.dumps([d.as_json() for d in found], indent=2, ensure_ascii=False))
     else:
         if found:
-            print(render_all(found, _style(sys.stdout)))
+            print(render_all(found, styled(sys.stdout)))
         warned = len(found) - wrong
         print(f"{wrong} error{'s' * (wrong != 1)}, {warned} warning{'s' * (warned != 1)}")
     if wrong:
@@ -396,7 +195,7 @@ def explain(
     ] = False,
 ) -> None:
     """Say what a pipeline will do before anything runs: shapes, rates, units, kernels, state, delay."""
-    plan = _plan(flow, param)
+    plan = compiled(flow, param)
     if plan.warnings:
         print(plan.warnings, file=sys.stderr)
     print(plan.kernels() if kernels else plan.explain())
@@ -420,7 +219,7 @@ def graph(
     """Draw the dataflow graph."""
     from flowedge.graph.draw import draw  # noqa: PLC0415
 
-    plan = _plan(flow, param, use_cache=False)
+    plan = compiled(flow, param, use_cache=False)
     if plan.graph is None:
         raise RunError("the graph is not there to be drawn")
     kinds = {".svg": "svg", ".dot": "dot", ".mmd": "mermaid"}
@@ -428,7 +227,7 @@ def graph(
         raise typer.BadParameter(
             f"`{out.suffix}` is no known kind of drawing; give .svg, .dot or .mmd", param_hint="-o"
         )
-    _write(out, draw(plan.graph, kinds[out.suffix]))
+    write_text(out, draw(plan.graph, kinds[out.suffix]))
     print(f"wrote {out}")
 
 
@@ -479,7 +278,7 @@ def inspect(
     if not ledger:
         print(look.describe(file, rows, key))
         return
-    signing, _ = _keys(key, None)
+    signing, _ = keys_of(key, None)
     print(look.ledger(file, None if signing is None else signing.checkpoint_key()))
 
 
@@ -506,7 +305,9 @@ def verify(
 
 app.add_typer(keys, name="key")
 app.add_typer(models, name="model")
+app.add_typer(service, name="service")
 app.command("windows")(windows)
+app.command("top")(top)
 app.command("calibrate")(calibrate)
 
 
@@ -530,7 +331,7 @@ def fmt(
         changed += 1
         print(f"{'would change' if only_check else 'changed'} {flow}")
         if not only_check:
-            _write(flow, new)
+            write_text(flow, new)
     if only_check and changed:
         raise typer.Exit(1)
 

@@ -426,7 +426,10 @@ def pack(program: Program) -> bytes:
             "models": [asdict(m) for m in program.models],
             "digest": program.digest,
             "explained": program.explained,
-            "connectors": program.connectors,
+            "connectors": [
+                (name, connector, address, {k: _plain(v) for k, v in options.items()}, columns)
+                for name, connector, address, options, columns in program.connectors
+            ],
         }
     )
 
@@ -440,6 +443,11 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401
 
 def _field(value: dict[str, Any]) -> Field:
     return Field(**{k: _tuples(v) for k, v in value.items()})
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """An option as plain data."""
+    return asdict(value) if isinstance(value, Limit) else value
 
 
 def _limit(value: Any) -> Any:  # noqa: ANN401
@@ -486,5 +494,14 @@ def unpack(data: bytes) -> Program:
         models=tuple(ModelFileSpec(**m) for m in value["models"]),
         digest=value["digest"],
         explained=value["explained"],
-        connectors=_tuples(value["connectors"]),
+        connectors=tuple(
+            (
+                name,
+                connector,
+                address,
+                {k: _limit(_tuples(v)) for k, v in options.items()},
+                _tuples(columns),
+            )
+            for name, connector, address, options, columns in value["connectors"]
+        ),
     )

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from flowedge.graph import nodes as g
 from flowedge.graph.catalog import Catalog
+from flowedge.graph.expressions import LONGEST_LIST, taken_apart
 from flowedge.graph.names import Decl, Module, NotYet, Scope
 from flowedge.lang import tree as t
 from flowedge.lang.diagnostics import Diagnostic
@@ -150,7 +151,17 @@ class Checker:
     ) -> Flow:
         """Make the node of a stage with one input; the flow behind it."""
         node = self.put(kind, (flow,), out, name=flow.name, label=label, span=tree.span, **rest)
+        if node >= 0 and flow.type.shape != "frames":
+            self._lists_are_short(self.nodes[node], tree.span)
         return flow.to(out, node)
+
+    def _lists_are_short(self, node: g.Node, span: Span) -> None:
+        """Whether no expression takes apart a picture, or another list of many elements."""
+        for expr in g.expressions_of(node):
+            if (found := taken_apart(expr)) is not None:
+                self.not_yet(span, f"an expression of `{found.name}`, which has {found.type.size} values,",
+                             fix=f"lists of up to {LONGEST_LIST} can be computed with; give longer ones to a model, as they are")  # fmt: skip
+                return
 
     def upstream(self, node: int) -> list[g.Node]:
         """A node and all that it takes from, sources first; none of a node that could not be built."""

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from flowedge.graph import constants as k
 from flowedge.graph.checker import Checker
@@ -122,9 +122,9 @@ class SourceUnreadable(Rule):
     code = "FE707"
 
 
-SECRETS = frozenset(
-    {"password", "token", "secret", "api_key", "passphrase", "private_key", "encrypt", "decrypt"}
-)
+SECRETS = frozenset({
+    "password", "token", "nkey", "credentials", "secret", "api_key", "passphrase", "private_key", "encrypt", "decrypt",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,9 @@ def opened(
         if address is not None and _has_password(address):
             c.report(PlainSecret.at(first.span, "a password in the address", why="whoever reads the pipeline reads it too",
                                     fix='leave it out and write `password=secret("env:NAME")`'))  # fmt: skip
+        if address is not None and (asked := _secret_in_query(address)):
+            c.report(PlainSecret.at(first.span, f"`{asked}` in the address", why="whoever reads the pipeline reads it too, and servers note addresses",
+                                    fix='leave it out and write `token=secret("env:NAME")`'))  # fmt: skip
     _secrets(c, call)
     if address is None:
         return None
@@ -259,26 +262,66 @@ def _has_password(address: str) -> bool:
     return bool(scheme and at) and ":" in user
 
 
+def _secret_in_query(address: str) -> str:
+    """Which name with a value behind the question mark of an address of HTTP is that of a secret; empty: none."""
+    scheme, _, rest = address.partition("://")
+    if scheme not in ("http", "https"):
+        return ""
+    given = parse_qsl(rest.partition("?")[2])
+    return next((name for name, _ in given if name.lower() in _ASKED), "")
+
+
+_ASKED = SECRETS | {"access_token", "apikey", "pwd"}
+_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"})  # fmt: skip
+"""Headers of HTTP that hold nothing but secrets."""
+
+
 def _secrets(c: Checker, call: t.Call) -> None:
     for a in call.arguments:
         if a.keyword is not None and a.keyword.name in SECRETS and isinstance(a.value, t.Text):
             c.report(PlainSecret.at(a.value.span, f"a plain text as `{a.keyword}`", why="whoever reads the pipeline reads it too",
                                     fix=f'write `{a.keyword}=secret("env:NAME")`'))  # fmt: skip
+        if a.keyword is not None and a.keyword.name == "headers":
+            _secret_headers(c, a.value)
+
+
+def _secret_headers(c: Checker, value: t.Value) -> None:
+    """Headers stand in the text as they are."""
+    for item in value.values if isinstance(value, t.List) else (value,):
+        if not isinstance(item, t.Text):
+            continue
+        name = item.value.partition(":")[0].strip()
+        if name.lower() in _HEADERS:
+            c.report(PlainSecret.at(item.span, f"a plain text as `{name}`", why="whoever reads the pipeline reads it too",
+                                    fix='write `token=secret("env:NAME")`, or `api_key=` with `api_key_header=`'))  # fmt: skip
 
 
 _OPEN = {"mqtt": "mqtts", "nats": "tls", "http": "https", "ws": "wss"}
 """Schemes without encryption, and those that have it."""
+_STAY = frozenset({"nkey", "credentials"})
+"""Secrets that sign, and are not sent."""
 
 
 def _in_the_open(c: Checker, call: t.Call, address: str) -> None:
     """Warn of a secret that is sent to another machine as it is."""
     scheme, found, rest = address.partition("://")
-    if not found or scheme not in _OPEN or _is_local(rest):
+    if not found or scheme not in _OPEN or _is_local(rest) or _says_tls(call):
         return
     for a in call.arguments:
-        if a.keyword is not None and a.keyword.name in SECRETS:
+        if a.keyword is not None and a.keyword.name in SECRETS - _STAY:
             c.report(SecretInTheOpen.at(a.span, f"`{a.keyword}` goes over the network as it is", why=f"`{scheme}://` has no encryption",
                                         fix=f"write `{_OPEN[scheme]}://`, if the peer speaks it"))  # fmt: skip
+
+
+def _says_tls(call: t.Call) -> bool:
+    """Whether an option asks for encryption that the scheme does not tell of."""
+    return any(
+        a.keyword is not None
+        and a.keyword.name == "tls"
+        and isinstance(a.value, t.Constant)
+        and a.value.word == "true"
+        for a in call.arguments
+    )
 
 
 def _is_local(place: str) -> bool:

@@ -210,6 +210,16 @@ def rebuilt(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     return replace(expr, **new) if new else expr
 
 
+LONGEST_LIST = 64
+"""Elements of a list that expressions take apart; longer ones are only handed on."""
+
+
+def taken_apart(expr: Expr) -> "Read | None":
+    """A list too long for what the expression does with it, if there is one."""
+    inside = (e for e in walk(expr) if e is not expr and isinstance(e, Read))
+    return next((e for e in inside if e.type.size > LONGEST_LIST), None)
+
+
 def walk(expr: Expr) -> Iterator[Expr]:
     """An expression and all that is inside it, outermost first."""
     yield expr

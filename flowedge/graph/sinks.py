@@ -142,7 +142,7 @@ class Sinks:
         rest = self._clauses(tree, scope, opening)
         if opening is not None:
             self._paths(tree, opening, name)
-            self._guarantee(tree, otherwise)
+            self._guarantee(tree, opening, otherwise)
             self._columns(opening, flow)
         if flow is None:
             return
@@ -153,7 +153,7 @@ class Sinks:
             return
         out, adds_late = self._marked(tree, flow, otherwise)
         promises = None if opening.info is None else opening.info.promises
-        guarantee = "" if promises is None else promises(opening.options)
+        guarantee = "" if promises is None else promises(opening.options, opening.address)
         c.put(g.Sink, (flow,), out, name=name, label=f"sink {opening.name}", span=tree.connector.span, connector=opening.name,
                      address=opening.address, options=opening.options, deadline_s=limit, otherwise=otherwise,
               writes_files=opening.info is None or opening.info.writes_files, about=about, guarantee=guarantee, adds_late=adds_late, **rest)  # fmt: skip
@@ -288,18 +288,20 @@ class Sinks:
                 break
         self.paths.append((path, span, name))
 
-    def _guarantee(self, tree: st.Sink, otherwise: tuple[str, str] | None) -> None:
+    def _guarantee(self, tree: st.Sink, opening: Opened, otherwise: tuple[str, str] | None) -> None:
         if otherwise is None or otherwise[0] != "keep" or tree.deadline is None:
             return
-        for a in tree.connector.arguments:
-            if (
-                a.keyword is not None
-                and a.keyword.name == "qos"
-                and isinstance(a.value, t.Number)
-                and a.value.value == 0
-            ):
-                self.c.report(GuaranteeTooWeak.at(a.span, "`else keep` over a connection that may lose rows", others=[(tree.deadline.policy.span, "every row shall arrive")],
-                                                  why="`qos=0` sends once and never asks", fix="write `qos=1`, or `else drop`"))  # fmt: skip
+        promises = None if opening.info is None else opening.info.promises
+        if promises is None or promises(opening.options, opening.address) != "at most once":
+            return
+        others = [(tree.deadline.policy.span, "every row shall arrive")]
+        qos = next((a for a in tree.connector.arguments if a.keyword is not None and a.keyword.name == "qos"), None)  # fmt: skip
+        if qos is not None:
+            self.c.report(GuaranteeTooWeak.at(qos.span, "`else keep` over a connection that may lose rows", others=others,
+                                              why="`qos=0` sends once and never asks", fix="write `qos=1`, or `else drop`"))  # fmt: skip
+            return
+        self.c.report(GuaranteeTooWeak.at(tree.connector.span, f"`else keep` over `{opening.name}`, which may lose rows", others=others,
+                                          why="nobody acknowledges what it sends", fix="write `else drop`, or send to a peer that answers"))  # fmt: skip
 
     def _columns(self, opening: Opened, flow: Flow | None) -> None:
         """Columns that options name exist; ``day`` and ``hour`` come from the time."""

@@ -56,6 +56,7 @@ class Delivery:
     _forgets: bool = False
     _is_known: bool = False
     _is_first: bool = True
+    _hurries: bool = False
     _number: int = 0
     _began_with: int = 0
 
@@ -80,6 +81,13 @@ class Delivery:
     def is_away(self) -> bool:
         """Whether the peer cannot be reached now."""
         return bool(self.told.away)
+
+    def hurry(self) -> None:
+        """No row waits for others any more."""
+        if not self._hurries:
+            with self.waiting.changed:
+                self._hurries = True
+                self.waiting.changed.notify_all()
 
     def close(self, *, forget: bool = False) -> None:
         """End the thread, after the call at hand; one that does not end is left alone.
@@ -112,7 +120,7 @@ class Delivery:
             except BaseException as error:  # noqa: BLE001  # it is raised in the thread of the run
                 self._error = error
                 break
-        self.sink.disconnect()
+        self.sink.end()
         with self.waiting.changed:
             self._is_known = True
             self.waiting.changed.notify_all()
@@ -124,7 +132,8 @@ class Delivery:
         if place is not None:
             self._stand_at(place)
         with self.waiting.changed:
-            self.told.away = ""
+            if self.sink.greets or self._is_first:
+                self.told.away = ""
             self._is_known, self._is_first = True, False
             self.waiting.changed.notify_all()
 
@@ -144,6 +153,7 @@ class Delivery:
 
     def _deliver(self) -> None:
         while not self._is_closed:
+            self._gather()
             found = self.waiting.take(self._number, self.sink.most_rows)
             if found is None:
                 with self.waiting.changed:
@@ -161,12 +171,33 @@ class Delivery:
             except Unreachable as problem:
                 done = judged.upto(problem.done, batch.num_rows)
                 if self.sink.promised == "at most once":
-                    self.told.lost += rows.num_rows - problem.done
-                    done = batch.num_rows
+                    begun = rows.num_rows if problem.begun is None else problem.begun
+                    self.told.lost += begun - problem.done
+                    done = judged.upto(begun, batch.num_rows)
                 self._have_come(judged, first, problem.done, done)
                 raise
             self.backoff.reset()
+            self.told.away = ""
             self._have_come(judged, first, rows.num_rows, batch.num_rows)
+
+    def _gather(self) -> None:
+        """Let rows wait for others, if there are some that may."""
+        if not self.sink.gathers_s:
+            return
+        end = None
+        with self.waiting.changed:
+            while not self._is_closed and not self._hurries:
+                ready = self.waiting.ready(self._number)
+                if ready >= self.sink.most_rows:
+                    return
+                if ready <= 0:
+                    self.waiting.changed.wait()
+                    continue
+                end = end or self.clock.s() + self.sink.gathers_s
+                left = end - self.clock.s()
+                if left <= 0:
+                    return
+                self.waiting.changed.wait(left)
 
     def _have_come(self, judged: Judged, first: int, delivered: int, done: int) -> None:
         """So many of the rows that were sent are there, and so many of those at hand have their fate."""

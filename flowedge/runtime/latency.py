@@ -3,6 +3,7 @@
 import bisect
 import math
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,9 +52,39 @@ class Latencies:
         duration_ns = max(0, duration_ns)
         self.count += rows
         self.largest = max(self.largest, duration_ns)
-        mantissa, exponent = math.frexp(duration_ns)
-        place = exponent * _PARTS + int((mantissa - 0.5) * 2 * _PARTS) if duration_ns else 0
-        self._buckets[min(place, len(self._buckets) - 1)] += rows
+        self._buckets[_place(duration_ns)] += rows
+
+    def copy(self) -> "Latencies":
+        """As it stands; the copy adds up also while another thread goes on with this one."""
+        buckets = self._buckets.copy()
+        return Latencies(int(buckets.sum()), self.largest, buckets)
+
+    def within(self, bounds_ns: Sequence[int]) -> list[int]:
+        """How many rows took so long at most, for each bound; one beyond a bound in its bucket counts as within it."""
+        upto = self._buckets.cumsum()
+        return [int(upto[_place(bound)]) for bound in bounds_ns]
+
+    @property
+    def total_ns(self) -> float:
+        """How long all rows took together [ns], each as the middle of its bucket."""
+        places = np.flatnonzero(self._buckets)
+        exponents, parts = np.divmod(places, _PARTS)
+        middles = np.ldexp(0.5 + (parts + 0.5) / (2 * _PARTS), exponents)
+        return float((middles * (places > 0)) @ self._buckets[places])
+
+    def places(self) -> dict[str, int]:
+        """The buckets that are not empty, by their number, as plain data for JSON."""
+        return {str(place): int(self._buckets[place]) for place in np.flatnonzero(self._buckets)}
+
+    @classmethod
+    def of(cls, places: Mapping[str, int], largest: int, less: Mapping[str, int]) -> "Latencies":
+        """The histogram of what `places` gave, less what it gave before; buckets that are none are left out."""
+        found = cls(largest=largest)
+        for name, rows in places.items():
+            if name.isdecimal() and int(name) < len(found._buckets):
+                found._buckets[int(name)] = max(0, rows - less.get(name, 0))
+        found.count = int(found._buckets.sum())
+        return found
 
     def quantile(self, q: float) -> float:
         """The duration [ns] that a share of the rows does not exceed; NaN without rows."""
@@ -71,6 +102,13 @@ class Latencies:
         shares = {"p50_ms": 0.5, "p99_ms": 0.99, "p99_9_ms": 0.999}
         out = {name: round(self.quantile(q) / 1e6, 4) for name, q in shares.items()}
         return out | {"max_ms": round(self.largest / 1e6, 4)}
+
+
+def _place(duration_ns: int) -> int:
+    """The bucket of a duration [ns] from 0."""
+    mantissa, exponent = math.frexp(duration_ns)
+    place = exponent * _PARTS + int((mantissa - 0.5) * 2 * _PARTS) if duration_ns else 0
+    return min(place, _PARTS * _DOUBLINGS - 1)
 
 
 @dataclass

@@ -58,7 +58,7 @@ class Live:
         self._began = self.clock.ns()
         shell = Shell(self.bell, self.clock.wall_ns, self.covers)
         for feed in self.feeds.live:
-            if feed.done or feed.live is None:
+            if feed.done or feed.live is None or feed.listens:  # the last: it was taken over
                 continue
             self._partitions[feed.name] = {}
             feed.live.begin(shell, feed.kept)
@@ -95,9 +95,12 @@ class Live:
                 not known
             ):  # nothing has come yet; whatever does ends the partition that stands for it
                 known[_NOBODY] = _Partition(self._began)
-            elif len(known) > 1 and _NOBODY in known and not source.partitions[_NOBODY].rows:
-                del known[_NOBODY]
-                yield feed, _NOBODY, FOREVER
+            elif len(known) > 1 and _NOBODY in known:
+                stands_in = source.partitions.get(_NOBODY)
+                if stands_in is None or not stands_in.rows:
+                    del known[_NOBODY]
+                    if stands_in is not None:
+                        yield feed, _NOBODY, FOREVER
             for name, part in known.items():
                 elapsed = now - part.heard
                 if elapsed < feed.idle_ns:
@@ -136,10 +139,18 @@ class Live:
         return any(f.live.is_pressing for f in self.feeds.live if f.live is not None)
 
 
-def listen(feeds: Feeds, clock: Clock, *, covers: bool) -> Live | None:
-    """The live sources of a run, begun; None if there are none; raises SourceError."""
+def listen(feeds: Feeds, clock: Clock, *, covers: bool, before: Live | None = None) -> Live | None:
+    """The live sources of a run, begun; None if there are none; raises SourceError.
+
+    Parameters
+    ----------
+    before : of the pipeline that the run had before, some of whose sources may listen on
+    """
     if not feeds.live:
         return None
     live = Live(feeds, clock, covers)
+    if before is not None:
+        live.bell = before.bell
+        live._partitions = {f.name: before._partitions[f.name] for f in feeds.live if f.listens}  # noqa: SLF001  # of its own kind
     live.begin()
     return live

@@ -80,7 +80,7 @@ class Memory:
         session: "Session",
         feeds: Feeds,
         outlets: Outlets,
-        save: Callable[[], None] | None,
+        save: Callable[[], object] | None,
         state: str,
     ) -> None:
         """Keep what is held within the bound.

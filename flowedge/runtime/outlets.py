@@ -82,10 +82,10 @@ class Outlets:
         self._top = max((n.priority for n in program.nodes if isinstance(n, p.SinkSpec)), default=0)
         self._gone = {
             name
-            for name, connector, _, options, _ in program.connectors
-            if not _comes_again(connector, options)
+            for name, connector, address, options, _ in program.connectors
+            if not _comes_again(connector, options, address)
         }
-        self._latencies = {name: Latencies() for name in schemas}
+        self.latencies = {name: Latencies() for name in schemas}
         self._behind: Behind | None = None
         self._wants_thread, self._most_bytes = behind, most_bytes
         self.receipts: dict[str, Receipts] = {}
@@ -171,7 +171,7 @@ class Outlets:
         SinkError : what the checkpoint speaks of is not there
         CheckpointError : an output has changed, and has rows that are in no file yet
         """
-        self._compare(saved, discard)
+        self.compare(saved, discard)
         for name, kept in saved.outputs.items():
             gone = EVERYTHING in discard and name not in self._sinks
             if _given_up(name) in discard or gone:
@@ -186,8 +186,8 @@ class Outlets:
             outlet.recover(kept, is_finished=saved.is_finished)
             self.notes += outlet.notes
 
-    def _compare(self, saved: Saved, discard: Collection[str]) -> None:
-        """Refuse to go on where an output of before has gone, or is another one."""
+    def compare(self, saved: Saved, discard: Collection[str] = ()) -> None:
+        """Refuse to go on where an output of before has gone, or is another one; raises CheckpointError."""
         wrong = []
         for name, kept in saved.outputs.items():
             if name.startswith(_BAD_ROWS) or _given_up(name) in discard:
@@ -235,6 +235,7 @@ class Outlets:
                 continue
             first = self._report.sinks[name].rows
             self._report.sinks[name].rows += batch.num_rows
+            self._report.sinks[name].bytes_taken += batch.nbytes
             if self._behind is None:
                 self._hand_over(name, batch, first)
             else:
@@ -258,7 +259,7 @@ class Outlets:
 
     def _measure(self, name: str, batch: pa.RecordBatch) -> None:
         """Note how long rows took."""
-        self._latencies[name].record_all(self._ages(name, batch))
+        self.latencies[name].record_all(self._ages(name, batch))
 
     def _ages(self, name: str, batch: pa.RecordBatch) -> NDArray[np.int64]:
         """How long ago [ns] the first source row of each row came; of several sources the one that came first. Of none: empty."""
@@ -359,6 +360,8 @@ class Outlets:
         """Wait until all rows are there, so long at most; whether they are. Raises SinkError, CheckpointError."""
         self.check()
         for outlet in self._peers:
+            outlet.hurry()
+        for outlet in self._peers:
             with outlet.waiting.changed:
                 if outlet.waiting.count:
                     outlet.waiting.changed.wait(most_s)
@@ -383,6 +386,12 @@ class Outlets:
     def have_moved(self) -> bool:
         """Whether peers that cannot say so themselves have more rows than the last checkpoint knows of."""
         return any(o.has_moved for o in self._peers)
+
+    def rest(self) -> bool:
+        """Deliver no more, though rows wait on; whether peers that cannot say so have more than the last checkpoint knows of."""
+        for outlet in self._peers:
+            outlet.rest()
+        return self.have_moved
 
     def farewell(self) -> None:
         """All is done, and no state is left: peers may forget the place of their stream."""
@@ -415,7 +424,7 @@ class Outlets:
 
     def tell(self) -> None:
         """Put what is known of latencies and deadlines into the report."""
-        for name, found in self._latencies.items():
+        for name, found in self.latencies.items():
             self._report.sinks[name].latency = found.as_dict()
         for name, punctual in self._punctual.items():
             sink = self._report.sinks[name]
@@ -470,13 +479,13 @@ def _sink(node: p.SinkSpec) -> Sink:
     return found(node.address, **node.options)
 
 
-def _comes_again(connector: str, options: Mapping[str, Any]) -> bool:
+def _comes_again(connector: str, options: Mapping[str, Any], address: str) -> bool:
     """Whether a source gives the same rows again after a kill."""
     from flowedge.sources.catalog import get  # noqa: PLC0415
     from flowedge.sources.live import LiveSource  # noqa: PLC0415
 
     found = get(connector)
-    return found is None or not issubclass(found, LiveSource) or found.comes_again(options)
+    return found is None or not issubclass(found, LiveSource) or found.comes_again(options, address)
 
 
 def _sources_of(program: p.Program, sink: str) -> tuple[str, ...]:

@@ -76,6 +76,7 @@ class PeerOutlet(Outlet):
             log,
             keeps_all=log is not None,
             holds_back=log is not None and sink.promised == "exactly once",
+            repeats=sink.repeats,
             most_bytes=buffer_bytes or memory_bytes,
             memory_bytes=memory_bytes,
             workers=workers,
@@ -101,7 +102,7 @@ class PeerOutlet(Outlet):
         self.resumed = kept
         self._restore(self.log, kept["log"])
         self.peer.stream = kept["state"]["stream"]
-        self.waiting.go_on(kept["from"])
+        self.waiting.go_on(kept["from"], kept["state"].get("cuts", ()))
 
     def open(self, schema: pa.Schema) -> None:
         """Begin to deliver; raises SinkError where that will never work."""
@@ -135,6 +136,11 @@ class PeerOutlet(Outlet):
         if self._delivery is not None:
             self._delivery.check()
 
+    def hurry(self) -> None:
+        """No row waits for others any more, to be delivered with them."""
+        if self._delivery is not None:
+            self._delivery.hurry()
+
     @property
     def is_away(self) -> bool:
         """Whether the peer cannot be reached now."""
@@ -145,9 +151,11 @@ class PeerOutlet(Outlet):
     def prepare(self) -> dict[str, Any]:
         """Make all rows so far last; what the checkpoint says. Raises SinkError, CheckpointError."""
         self.check()
-        safe = self._known_safe = self.waiting.safe
         self._mark = self.waiting.mark()
-        state = {"stream": self.peer.stream}
+        safe = self._known_safe = self.waiting.safe  # no sooner: cuts before it are forgotten
+        state: dict[str, Any] = {"stream": self.peer.stream}
+        if self.peer.repeats:
+            state["cuts"] = list(self.waiting.cuts)
         told = {"log": self._mark, "committed": 0, "print": self.print, "ready": []}
         return {**told, "state": state, "from": min(safe, self._mark["rows"])}
 
@@ -162,7 +170,8 @@ class PeerOutlet(Outlet):
     @property
     def has_moved(self) -> bool:
         """Whether only this run knows what the peer has: `prepare` did not, and the peer does not say."""
-        return self.peer.promised != "exactly once" and self.waiting.safe > self._known_safe
+        tells = self.peer.promised == "exactly once" and not self.peer.repeats
+        return not tells and self.waiting.safe > self._known_safe
 
     # ---- the end
 
@@ -179,10 +188,14 @@ class PeerOutlet(Outlet):
         """Deliver no more; what is delivered stays."""
         self._end()
 
-    def _end(self, *, forget: bool = False) -> None:
+    def rest(self, *, forget: bool = False) -> None:
+        """Deliver no more; the rows wait on, for a checkpoint to speak of."""
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             delivery.close(forget=forget)
+
+    def _end(self, *, forget: bool = False) -> None:
+        self.rest(forget=forget)
         self.waiting.clear()
         if self._spool is not None:
             self._spool.remove()

@@ -168,7 +168,9 @@ class Reading:
 
     def _count(self, feed: Feed, rows: pa.RecordBatch) -> None:
         feed.report.rows_in += rows.num_rows
-        self.nbytes += rows.nbytes
+        size = rows.nbytes
+        feed.report.bytes_in += size
+        self.nbytes += size
 
     def _note_receipt(self, feed: Feed, received: int) -> None:
         """Note how far the source has come, and when by the clock [ns]."""

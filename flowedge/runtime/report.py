@@ -12,6 +12,7 @@ class SourceReport:
 
     Attributes
     ----------
+    bytes_in : of these rows, as they lie in memory
     rows_bad : could not be used: unreadable, without a time, a key too many
     rows_unreadable : those of them that the connector could not read
     quarantine : the file that holds the bad rows, empty if there is none
@@ -26,6 +27,7 @@ class SourceReport:
     connector: str
     address: str
     rows_in: int = 0
+    bytes_in: int = 0
     rows_late: int = 0
     rows_duplicate: int = 0
     rows_bad: int = 0
@@ -50,6 +52,7 @@ class SinkReport:
     late : rows that were handed over behind their deadline, and bear a mark
     dropped : rows that were not handed over, for it was too late
     shed : rows that the peer never got, for it took too few, and others are more important
+    bytes_taken : of the rows that came to it, as they lie in memory
     peer : of a sink whose rows go to one, how that went; None for all others
     """
 
@@ -62,6 +65,7 @@ class SinkReport:
     late: int = 0
     dropped: int = 0
     shed: int = 0
+    bytes_taken: int = 0
     peer: "PeerReport | None" = None
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,17 +11,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from flowedge.compile import program as p
 from flowedge.lang.errors import FlowEdgeError, RunError, SinkError
 from flowedge.runtime.accounts import count_values, where_rows_went
-from flowedge.runtime.checkpoint import KEPT, Saved, State, compare, seen
+from flowedge.runtime.changing import Changed, Changing
+from flowedge.runtime.checkpoint import Saved, State, compare
 from flowedge.runtime.clock import SYSTEM, Clock
+from flowedge.runtime.ending import Ended, Interrupted, end_here, interrupted
 from flowedge.runtime.feeds import Feeds, open_feeds
 from flowedge.runtime.intake import Intake
+from flowedge.runtime.keeping import Covered, acknowledge, go_on, inputs_of, states_of
+from flowedge.runtime.life import Life
 from flowedge.runtime.live import Live, listen
 from flowedge.runtime.memory import Memory
 from flowedge.runtime.models import Allowed, Models, files_of
+from flowedge.runtime.operate.events import say
+from flowedge.runtime.operate.monitor import Monitor
+from flowedge.runtime.operate.reload import Recompile
+from flowedge.runtime.operate.status import parts_of
 from flowedge.runtime.outlets import Outlets
 from flowedge.runtime.overload import Overload
 from flowedge.runtime.pace import Pace
-from flowedge.runtime.places import Places
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.punctual import Acts
 from flowedge.runtime.reading import Reading
@@ -30,12 +37,10 @@ from flowedge.runtime.recording import Player, Recorder
 from flowedge.runtime.report import Report
 from flowedge.runtime.signals import Asked, stop_signals
 from flowedge.runtime.skew import ClockWatch
-from flowedge.runtime.swap import Swaps
 from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.runtime.threads import Workers
 from flowedge.session.mapping import adapted
 from flowedge.sinks.contract import Provenance
-from flowedge.sources.contract import Position
 from flowedge.sources.messages import RECEIVED
 
 if TYPE_CHECKING:
@@ -49,16 +54,6 @@ _SOON_S = 0.02
 """Between two checkpoints that a source or a peer asks for."""
 _FULL_S = 0.05
 """So long the run waits for room at a peer, before it looks at all else."""
-
-
-class Interrupted(FlowEdgeError):  # noqa: N818  # it is what happened, not a mistake
-    """The user or the system asked the run to stop."""
-
-    exit_code = 130
-
-
-class Ended(Interrupted):
-    """A live run was asked to stop, which is how it ends: its outputs are complete up to there."""
 
 
 @dataclass
@@ -83,6 +78,8 @@ class Run:
     record : where all that enters the session is noted, so that it can be done again; None: nowhere
     as_recorded : the recording of a run that is done again, in the place of its sources; None: they are read
     real_time : what is asked of the system
+    monitor : watches the run, and hears of all that happens in it
+    again : how its plan was made, so that SIGHUP makes it anew; None: SIGHUP looks for other models alone
     clock : all that the run knows of time
     workers : whose threads it uses
     """
@@ -103,6 +100,8 @@ class Run:
     record: Path | None = None
     as_recorded: Path | None = None
     real_time: RealTime = field(default_factory=RealTime)
+    monitor: Monitor = field(default_factory=Monitor)
+    again: Recompile | None = None
     clock: Clock = SYSTEM
     workers: Workers = SYSTEM_THREADS
     _state: State | None = None
@@ -113,10 +112,9 @@ class Run:
     _player: Player | None = None
     _reading: Reading = field(init=False)
     _memory: Memory = field(default_factory=Memory)
-    _positions: list[dict[str, Position | None]] = field(default_factory=list)
-    _covered: list[dict[str, Any]] = field(default_factory=list)
-    _models: Models = field(init=False)
-    _swaps: Swaps | None = None
+    _covered: Covered = field(default_factory=Covered)
+    _life: Life = field(init=False)
+    _changing: Changing | None = None
 
     def __call__(self) -> Report:
         """Read all, write all; raises RunError, or Interrupted after the state is consistent."""
@@ -126,19 +124,12 @@ class Run:
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.real_time.granted())
-            stop = stack.enter_context(stop_signals(reloads=self._reloads))
-            feeds = open_feeds(self.plan.program)
-            stack.callback(feeds.close)
+            stop = stack.enter_context(stop_signals(reloads=self._reloads, turn=self.monitor.turn))
+            stack.callback(self.monitor.stopping)
             if self.as_recorded is not None:
                 self._player = Player(self.as_recorded)
-            keeps_time = self.speed is not None or bool(feeds.live)
-            self._models = Models(
-                self.plan.program, self.trusted, self.clock, deadlines=keeps_time or self._player is not None,
-                again=None if self._player is None else self._player.late, on_late=self._note_late,
-            )  # fmt: skip
-            stack.callback(self._models.close)
-            self._models.by_name.update(self.models)
-            models = self._models.by_name
+            life: Life | None = self._open(self.plan)
+            stack.callback(self._close)
             if self.checkpoint is not None:
                 self._state = State(
                     self.checkpoint,
@@ -147,63 +138,137 @@ class Run:
                     clock=self.clock,
                 )
                 stack.callback(self._state.close)
-            session = self.plan.open(models)
-            outlets = Outlets(
-                self.plan.program,
-                session.schemas,
-                self.report,
-                self._state,
-                behind=self.threads > 2,
-                most_bytes=self._memory.queue_bytes,
-                provenance=Provenance(
-                    _header(self.plan.program), sign=None if self.key is None else self.key.sign
-                ),
-                acts=self._acts(keeps_time=keeps_time),
-                clock=self.clock,
-                workers=self.workers,
-            )
-            for name, feed in feeds.by_name.items():
-                self.report.sources[name] = feed.report
+                self._changing = Changing(
+                    self.again, self._state.root, self.trusted, self.clock, self._open, self._outlets, self.monitor, self.report,
+                    is_recorded=self.record is not None,
+                )  # fmt: skip
+                stack.callback(self._changing.close)
             try:
-                saved = self._newest(feeds, outlets)
-                self._find_swapped(saved)
-                if saved is not None and saved.session is not None:
-                    value, notes = adapted(self.plan.program, saved.session, self._of_nodes(saved))
-                    session = self.plan.restore(value, models)
-                    self.report.hints += notes
-                if saved is None or not saved.is_finished:
-                    session.warm_up()
-                    self._begin_recording(saved)
-                    reading = self._reading = Reading(
-                        Intake(session, self._recorder), outlets, self._models, self.clock,
-                        partial(self._tell, session, outlets), self._overload(feeds),
-                    )  # fmt: skip
-                    outlets.open()
-                    if self._player is None:
-                        self._read(reading, feeds, stop)
-                    if self._player is None or self._play(self._player, reading, feeds, stop):
-                        self._finish(session, feeds, outlets, stop)
-                    else:
-                        self.report.hints.append(self._end_here(session, outlets))
-                else:
-                    outlets.open_peers()
-                self._deliver(session, outlets, stop)
-                outlets.settle()
-                if self._state is not None:
-                    self._state.drop_old(1)  # all rows are in files that are shown
-                    self._acknowledge(feeds, {n: f.position for n, f in feeds.by_name.items()})
-                    self._state.clear()
-                outlets.farewell()
-                self.report.is_complete = True
-                if self._recorder is not None:
-                    self._recorder.close()
-            except BaseException:
-                self._cut_short(session, feeds, outlets)
-                raise
+                while life is not None:
+                    life = self._lived(life, stop)
             finally:
                 self.report.wall_s = self.clock.s() - started
                 self.report.finish()
         return self.report
+
+    # ---- lives: one for each pipeline that the run has
+
+    def _open(self, plan: Plan) -> Life:
+        """All that a pipeline needs but its outputs and its state; raises RunError."""
+        feeds = open_feeds(plan.program)
+        keeps_time = self.speed is not None or bool(feeds.live)
+        models = Models(
+            plan.program, self.trusted, self.clock, deadlines=keeps_time or self._player is not None,
+            again=None if self._player is None else self._player.late, on_late=self._note_late,
+        )  # fmt: skip
+        models.by_name.update(self.models)
+        life = Life(plan, feeds, models, plan.open(models.by_name))
+        if not hasattr(self, "_life"):
+            self._life = life
+        return life
+
+    def _outlets(self, life: Life, report: Report) -> Outlets:
+        """The outputs of a pipeline, not yet opened; raises SinkError."""
+        keeps_time = self.speed is not None or bool(life.feeds.live)
+        sign = None if self.key is None else self.key.sign
+        return Outlets(
+            life.plan.program, life.session.schemas, report, self._state, behind=self.threads > 2,
+            most_bytes=self._memory.queue_bytes, provenance=Provenance(_header(life.plan.program), sign=sign),
+            acts=self._acts(keeps_time=keeps_time), clock=self.clock, workers=self.workers,
+        )  # fmt: skip
+
+    def _close(self) -> None:
+        """End what belongs to the last life."""
+        self._life.close()
+
+    def _lived(self, life: Life, stop: Asked) -> Life | None:
+        """Live one life; the next one, or None where the run is complete. Raises RunError, Interrupted."""
+        before = self._life
+        try:
+            self._live(life, stop)
+        except Changed as change:
+            return change.life
+        except FlowEdgeError as error:
+            if self._changing is None or life.saved is None or life.is_up or isinstance(error, Interrupted):  # fmt: skip
+                raise
+            try:
+                again = self._again(before.plan, life)
+            finally:
+                life.close()
+            self._changing.refuse(f"it could not take over: {error}")
+            return again
+        return None
+
+    def _again(self, plan: Plan, failed: Life) -> Life:
+        """The pipeline of before, where the checkpoint was made that another one could not go on from."""
+        saved = failed.saved
+        assert saved is not None
+        assert saved.session is not None
+        life = self._life = self._open(plan)
+        self._find_swapped(life, saved)
+        life.session = plan.restore(saved.session, life.models.by_name)
+        life.saved, life.is_up = saved, True
+        life.take_sources(failed)
+        return life
+
+    def _live(self, life: Life, stop: Asked) -> None:
+        """Read all, write all; raises RunError, Interrupted, or Changed where another life is to follow."""
+        feeds = life.feeds
+        self.report.sources.clear()
+        self.report.sinks.clear()
+        outlets = self._outlets(life, self.report)
+        for name, feed in feeds.by_name.items():
+            self.report.sources[name] = feed.report
+        session, saved = life.session, life.saved
+        self._life, self.plan = life, life.plan
+        self.monitor.begin(self._pipeline)
+        try:
+            if saved is not None:
+                self._take_over(saved, feeds, outlets, ())
+            elif (saved := self._newest(feeds, outlets)) is not None:
+                say("resumed", epoch=saved.epoch)
+                self._find_swapped(life, saved)
+                if saved.session is not None:
+                    value, notes = adapted(self.plan.program, saved.session, self._of_nodes(saved))
+                    session = life.session = self.plan.restore(value, life.models.by_name)
+                    self.report.hints += notes
+            else:
+                self._find_swapped(life, None)
+            if saved is None or not saved.is_finished:
+                session.warm_up()
+                self._begin_recording(saved)
+                reading = self._reading = Reading(
+                    Intake(session, self._recorder), outlets, life.models, self.clock,
+                    partial(self._tell, session, outlets), self._overload(feeds),
+                )  # fmt: skip
+                outlets.open()
+                if self._player is None:
+                    self._read(reading, feeds, stop)
+                if self._player is None or self._play(self._player, reading, feeds, stop):
+                    self.monitor.finishing()
+                    self._finish(session, feeds, outlets, stop)
+                else:
+                    self.report.hints.append(end_here(session, outlets, self.report, self._state))
+            else:
+                outlets.open_peers()
+            self._deliver(session, outlets, stop)
+            outlets.settle()
+            if self._state is not None:
+                self._state.drop_old(1)  # all rows are in files that are shown
+                acknowledge(feeds, {n: f.position for n, f in feeds.by_name.items()})
+                self._state.clear()
+            outlets.farewell()
+            self.report.is_complete = True
+            if self._recorder is not None:
+                self._recorder.close()
+            self._tell(session, outlets, is_last=True)
+        except Changed:
+            raise
+        except BaseException:
+            if life.saved is None or life.is_up:  # else the life before takes its sources back
+                feeds.close()
+            self._cut_short(session, feeds, outlets)
+            raise
 
     def _newest(self, feeds: Feeds, outlets: Outlets) -> Saved | None:
         """The checkpoint to go on from, once all that it decided is done; None to start afresh."""
@@ -212,17 +277,27 @@ class Run:
         saved, passed_over = self._state.newest(outlets.holds)
         if saved is None:
             return None
-        compare(saved, self._pipeline, _inputs(feeds), self._state.root)
+        compare(saved, self._pipeline, inputs_of(feeds), self._state.root)
         if saved.session is not None:
             adapted(
                 self.plan.program, saved.session, self._of_nodes(saved)
             )  # before a file is touched
-        outlets.recover(saved, self.discard)
-        self._go_on(saved, feeds, outlets)
+        self._take_over(saved, feeds, outlets, self.discard)
         if passed_over:
             self.report.hints.append(f"went back to checkpoint {saved.epoch}: {passed_over}")
         self.report.hints += outlets.notes
         return saved
+
+    def _take_over(
+        self, saved: Saved, feeds: Feeds, outlets: Outlets, discard: Collection[str]
+    ) -> None:
+        """Go on where a checkpoint was made; raises SinkError, CheckpointError."""
+        outlets.recover(saved, discard)
+        self.report.resumed_from = self.report.resumed_from or saved.epoch
+        go_on(saved, feeds)
+        outlets.go_on(saved.report["sinks"])
+        self.report.streams = saved.report["streams"]
+        self.report.models = saved.report.get("models", {})
 
     def _of_nodes(self, saved: Saved) -> set[str]:
         """What is given up of the session's state; the others are sinks."""
@@ -234,14 +309,14 @@ class Run:
         if self._state is not None:
             self._save(session, feeds, outlets)
         self._look_at_memory(session, feeds, outlets)
-        self._models.came(self.clock.ns())
+        self._life.models.came(self.clock.ns())
         outlets.write(session.finish())
         self.report.streams = session.ledger()
         self.report.models = session.models_told()
         count_values(session, feeds)
         self.report.hints += where_rows_went(self.plan.program, session)
         if not outlets.finish(stop):
-            self._interrupted(outlets)
+            interrupted(outlets, self._state)
         if self._state is not None:
             self._save(session, feeds, outlets, is_finished=True)
         else:
@@ -252,7 +327,7 @@ class Run:
         """Wait until the peers have all rows, as long as it takes."""
         while not outlets.wait_for_peers(_FULL_S):
             if stop():
-                self._interrupted(outlets)
+                interrupted(outlets, self._state)
             self._tell(session, outlets)
         outlets.tell()
 
@@ -282,9 +357,12 @@ class Run:
             is_watched = one.live is not None and one.live.is_watched
             if is_watched and session.sources[one.name].spec.time not in ("", RECEIVED):
                 one.watch = ClockWatch(self.clock)
-        live = listen(feeds, self.clock, covers=self._state is not None)
+        before = self._life.live
+        live = listen(feeds, self.clock, covers=self._state is not None, before=before)
+        self._life.live = live
         if reading.overload is not None:  # and not as it was when a checkpoint was made
             reading.intake.shed_below(reading.overload.below)
+        self._is_up(session, outlets)
         while not feeds.are_done:
             if stop():
                 self._stop(session, feeds, outlets)
@@ -302,9 +380,9 @@ class Run:
             elif live is None and not is_full:
                 break
             self._look_after(session, feeds, outlets, live)
-            if self._swaps is not None:
+            if self._changing is not None:
                 save = partial(self._save, session, feeds, outlets)
-                self.report.hints += self._swaps.serve(session, self._models, stop, save)
+                self._changing.serve(self._life, outlets, stop, save)
             if collector is not None:
                 collector.rest(is_quiet=not has_come)
             if is_full:
@@ -340,7 +418,7 @@ class Run:
     def _begin_recording(self, saved: Saved | None) -> None:
         """Open the file that all is noted in, and count on from a checkpoint; raises SinkError."""
         told = {} if saved is None else saved.report
-        self._models.go_on(told.get("calls", {}))
+        self._life.models.go_on(told.get("calls", {}))
         self._played = told.get("played", 0)
         if self.record is not None:
             self._recorder = Recorder(self.record, self._pipeline, told.get("recorded"))
@@ -351,6 +429,7 @@ class Run:
         if player.pipeline != self._pipeline:
             self.report.hints.append(f"`{player.path}` was recorded with another pipeline")
         self._saved_at = self.clock.s()
+        self._is_up(session, outlets)
         for number, (kind, name, *more) in player.play(self._played):
             feed = None if kind == "below" else feeds.by_name.get(name)
             if feed is None and kind != "below":
@@ -393,24 +472,36 @@ class Run:
         is_pressing = outlets.is_pressing or (live is not None and live.is_pressing)
         return since >= self.every_s or (is_pressing and since >= _SOON_S)
 
-    # ---- other models
+    def _is_up(self, session: "Session", outlets: Outlets) -> None:
+        """Sources are begun and models are warm."""
+        life = self._life
+        if life.saved is None or life.is_up or self._changing is None:
+            self.monitor.ready()
+        else:
+            self._changing.took_over(life)
+        life.is_up = True
+        self._tell(session, outlets, is_last=True)
+
+    # ---- other models, and other pipelines
 
     @property
     def _reloads(self) -> bool:
-        """Whether SIGHUP looks for other models: where there are some, a state, and no terminal that may be gone."""
-        has_models = bool(files_of(self.plan.program))
-        return has_models and self.checkpoint is not None and not any(map(os.isatty, (0, 1, 2)))
+        """Whether SIGHUP brings another pipeline and other models: with a state, and no terminal that may be gone."""
+        may = self.checkpoint is not None and self.as_recorded is None
+        has_any = self.again is not None or bool(files_of(self.plan.program))
+        return may and has_any and not any(map(os.isatty, (0, 1, 2)))
 
-    def _find_swapped(self, saved: Saved | None) -> None:
+    def _find_swapped(self, life: Life, saved: Saved | None) -> None:
         """Go on with the models that were running when the checkpoint was made."""
-        if self._state is None or not self._models.by_name:
+        swaps = None if self._changing is None else self._changing.swaps_of(life)
+        if swaps is None:
             return
-        self._swaps = Swaps(self.plan.program, self._state.root, self.trusted, self.clock)
+        life.swaps = swaps
         if saved is not None:
-            self._swaps.restore(saved.report.get("swapped", {}))
-        for name, request in self._swaps.done.items():
-            if name in self._models.by_name:
-                self._models.add(name, self._swaps.load(request))
+            swaps.restore(saved.report.get("swapped", {}))
+        for name, request in swaps.done.items():
+            if name in life.models.by_name:
+                life.models.add(name, swaps.load(request))
 
     def _look_at_memory(self, session: "Session", feeds: Feeds, outlets: Outlets) -> None:
         """Keep within `max_memory`; raises MemoryExceededError."""
@@ -422,10 +513,12 @@ class Run:
             self.report.state_bytes = self._memory.peak_total
             self.report.state_bytes_by_node = self._memory.peak
 
-    def _tell(self, session: "Session", outlets: Outlets) -> None:
-        """Let the terminal know how far the run is."""
+    def _tell(self, session: "Session", outlets: Outlets, *, is_last: bool = False) -> None:
+        """Let the terminal and whoever watches know how far the run is."""
         now = self.clock.s()
-        if self.progress is None or now - self._told < _TOLD_EVERY_S:
+        if self.progress is None and not self.monitor.is_watched:
+            return
+        if now - self._told < _TOLD_EVERY_S and not is_last:
             return
         self._told = now
         with contextlib.suppress(
@@ -435,9 +528,15 @@ class Run:
         self.report.models = session.models_told()
         for name, source in session.sources.items():
             self.report.sources[name].watermark_ns = source.watermark
-        outlets.tell()
         self.report.count_losses()
-        self.progress(self.report)
+        if self.monitor.is_watched:
+            feeds = self._life.feeds
+            held = self._memory.held(session, feeds, outlets)
+            parts = parts_of(self.report, session, feeds, outlets, held)
+            self.monitor.publish(parts, self.max_memory, saves=self._state is not None)
+        if self.progress is not None:
+            outlets.tell()
+            self.progress(self.report)
 
     # ---- stopping and going on
 
@@ -447,48 +546,17 @@ class Run:
 
     def _stop(self, session: "Session", feeds: Feeds, outlets: Outlets) -> NoReturn:
         """End the run as asked, between two batches."""
+        say("stopping")
+        self.monitor.stopping()
         if self._state is not None:
             self._save(session, feeds, outlets)
             outlets.linger()
             if outlets.have_moved:  # or what they have taken since would be sent again
                 self._save(session, feeds, outlets)
         elif feeds.live:
-            told = self._end_here(session, outlets)
+            told = end_here(session, outlets, self.report, self._state)
             raise Ended(f"interrupted; {told}")
-        self._interrupted(outlets)
-
-    def _end_here(self, session: "Session", outlets: Outlets) -> str:
-        """Finish the files of a live run with what is final, for nobody sends it again; what there is to say."""
-        self.report.streams = session.ledger()
-        if outlets.finish(lambda: False):
-            outlets.prepare()
-            outlets.commit()
-            outlets.settle()
-        outlets.linger()
-        held = sum(counts.get("held", 0) for counts in self.report.streams.values())
-        rows = f"{held:,} rows were" if held != 1 else "1 row was"
-        what = f"; {rows} not final yet, and are in none" if held else ""
-        lost = self._undelivered(outlets)
-        return f"the outputs are complete up to here{what}{lost}"
-
-    def _interrupted(self, outlets: Outlets) -> NoReturn:
-        outlets.linger()
-        left = self._undelivered(outlets)
-        if self._state is None:
-            raise Interrupted(
-                f"interrupted; unfinished output was removed, finished output stays{left}"
-            )
-        raise Interrupted(
-            f"interrupted{left}; the state is in `{self._state.root}`, run the same command again to go on"
-        )
-
-    def _undelivered(self, outlets: Outlets) -> str:
-        """What a run that ends says of the rows that wait for a peer."""
-        if not (left := outlets.undelivered()):
-            return ""
-        rows = ", ".join(f"{count:,} of `{name}`" for name, count in left.items())
-        where = "are kept with the state" if self._state is not None else "are lost"
-        return f"; rows that were not delivered {where}: {rows}"
+        interrupted(outlets, self._state)
 
     def _cut_short(
         self,
@@ -497,7 +565,6 @@ class Run:
         outlets: Outlets,
     ) -> None:
         outlets.abort()
-        feeds.close()
         if self._recorder is not None:
             with contextlib.suppress(SinkError):
                 self._recorder.close()
@@ -514,24 +581,17 @@ class Run:
         outlets: Outlets,
         *,
         is_finished: bool = False,
-    ) -> None:
-        """Make a checkpoint: all rows so far last, then it, then what it decides is shown."""
+    ) -> Saved:
+        """Make a checkpoint, and give it: all rows so far last, then it, then what it decides is shown."""
         assert self._state is not None
         began = self.clock.s()
         outputs = outlets.prepare()
         recorded = None if self._recorder is None else self._recorder.sync()
         self.report.streams = session.ledger()  # and it adds up, or this is no state to keep
-        sources = {
-            name: {
-                "position": None if f.position is None else [f.position.file, f.position.row],
-                "pushed": f.pushed, "done": f.done, "newest": f.newest, "altered": f.altered,
-                "places": f.places.state(), "live": f.live.state() if f.live is not None and f.listens else f.kept,
-            }
-            for name, f in feeds.by_name.items()
-        }  # fmt: skip
-        self._state.save(
-            Saved(
-                self._state.epoch + 1, self._pipeline, _inputs(feeds), None if is_finished else session.state(),
+        sources = states_of(feeds)
+        swaps = self._life.swaps
+        saved = Saved(
+                self._state.epoch + 1, self._pipeline, inputs_of(feeds), None if is_finished else session.state(),
                 sources, outputs,
                 {
                     "sources": {n: asdict(r) for n, r in self.report.sources.items()},
@@ -541,60 +601,26 @@ class Run:
                     },
                     "streams": self.report.streams,
                     "models": session.models_told(),
-                    "swapped": {} if self._swaps is None else self._swaps.state(),
-                    "calls": self._models.calls(),
+                    "swapped": {} if swaps is None else swaps.state(),
+                    "calls": self._life.models.calls(),
                     "played": self._played,
                     "recorded": recorded,
                 },
                 is_finished=is_finished,
-            )
         )  # fmt: skip
+        self._state.save(saved)
         outlets.commit()
         outlets.forget(self._state.drop_old())
-        self._positions.append({name: feed.position for name, feed in feeds.by_name.items()})
-        del self._positions[:-KEPT]
-        if len(self._positions) == KEPT:
-            self._acknowledge(feeds, self._positions[0])
-        self._covered.append({name: one["live"] for name, one in sources.items()})
-        del self._covered[:-KEPT]
-        for feed in feeds.live if len(self._covered) == KEPT else ():
-            if feed.live is not None and feed.listens:
-                feed.live.covered(self._covered[0][feed.name])
+        self._covered.add(feeds, sources)
+        took_s = self.clock.s() - began
         self.report.checkpoints += 1
-        self.report.checkpoint_s += self.clock.s() - began
+        self.report.checkpoint_s += took_s
         self._saved_at = self.clock.s()
-
-    @staticmethod
-    def _acknowledge(feeds: Feeds, positions: Mapping[str, Position | None]) -> None:
-        """Tell the sources what no checkpoint that is kept asks for again."""
-        for name, position in positions.items():
-            if position is not None:
-                feeds.by_name[name].source.acknowledge(position)
-
-    def _go_on(self, saved: Saved, feeds: Feeds, outlets: Outlets) -> None:
-        """Take over where a checkpoint was made."""
-        self.report.resumed_from = saved.epoch
-        for name, feed in feeds.by_name.items():
-            kept = saved.sources[name]
-            feed.position = None if kept["position"] is None else Position(*kept["position"])
-            feed.pushed, feed.done, feed.newest = kept["pushed"], kept["done"], kept["newest"]
-            feed.altered = kept.get("altered", {})
-            feed.places = Places.restore(kept["places"])
-            feed.kept = kept.get("live")
-            before = saved.report["sources"][name]
-            feed.report.rows_in = before["rows_in"]
-            feed.report.rows_unreadable = before["rows_unreadable"]
-            feed.report.quarantine = before["quarantine"]
-        outlets.go_on(saved.report["sinks"])
-        self.report.streams = saved.report["streams"]
-        self.report.models = saved.report.get("models", {})
+        self.monitor.saved(saved.epoch, took_s)
+        return saved
 
 
 def _header(program: p.Program) -> dict[str, Any]:
     """What the files of a run tell of where they come from."""
     models = {m.name: m.sha256 for m in program.models if m.sha256}
     return {"pipeline": program.digest, **({"models": models} if models else {})}
-
-
-def _inputs(feeds: Feeds) -> dict[str, list[list[Any]]]:
-    return {name: seen(feed.source.paths()) for name, feed in feeds.by_name.items()}

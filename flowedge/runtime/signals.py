@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, the system, and a terminal that is gone; one that is ignored (`nohup`) stays so."""
@@ -19,29 +19,37 @@ _SCREEN = b"\x1b[?25h\x1b[?1049l"
 class Asked:
     """What the signals of a run have asked for.
 
+    Parameters
+    ----------
+    turn : called whenever the run looks, which it does as long as it moves
+
     Attributes
     ----------
     stop : to stop
-    reload : to look for other models (SIGHUP); whoever does so sets it back
+    reload : to look for another pipeline and other models (SIGHUP); whoever does so sets it back
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Callable[[], None] = lambda: None) -> None:
         self.stop = self.reload = False
+        self._turn = turn
 
     def __call__(self) -> bool:
         """Whether the run has been asked to stop."""
+        self._turn()
         return self.stop
 
 
 @contextlib.contextmanager
-def stop_signals(*, reloads: bool = False) -> Iterator[Asked]:
-    """Whether the run has been asked to stop; with `reloads`, SIGHUP asks it to reload instead.
+def stop_signals(
+    *, reloads: bool = False, turn: Callable[[], None] = lambda: None
+) -> Iterator[Asked]:
+    """Whether the run has been asked to stop; with `reloads`, SIGHUP asks it to reload instead; `turn` as in `Asked`.
 
     The second signal raises KeyboardInterrupt. Where Python does not get to it, because a disk or a kernel does
     not return, a thread that waits for the signals themselves ends the process. Nothing needs to be put in order:
     a checkpoint stands at any moment, and what is unfinished has no name that a reader looks at.
     """
-    asked = Asked()
+    asked = Asked(turn)
     stops = tuple(x for x in STOPS if not (reloads and x == signal.SIGHUP))
 
     def ask(_signal: int, _frame: object) -> None:

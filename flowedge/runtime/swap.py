@@ -151,7 +151,7 @@ class Swaps:
         return out
 
     def serve(
-        self, session: "Session", models: Models, asked: Asked, save: Callable[[], None]
+        self, session: "Session", models: Models, asked: Asked, save: Callable[[], object]
     ) -> list[str]:
         """Do what is asked for, between two checkpoints that `save` makes; what became of it, in sentences."""
         found = self.changed() if asked.reload else []

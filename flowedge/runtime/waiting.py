@@ -1,7 +1,7 @@
 """Rows on their way from a run to a peer that may be away: in memory, and beyond that on the disk."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -21,11 +21,16 @@ class Waiting:
     The run puts rows in and another thread takes them out, with numbers of its own choosing: what was taken and is not
     `safe` can be taken again. Batches that come while there is room stay in memory, others are in the log only.
 
+    With `repeats`, what was taken once and is not safe is taken again in the same pieces. With `holds_back` this outlives a kill: a piece
+    ends after so many rows, or at a *cut*, where the rows of a checkpoint end, and checkpoints speak of the cuts. A cut that no piece has
+    reached yet moves on with the next checkpoint; while that is made, nothing is given out, since nobody knows yet which of the two will hold.
+
     Parameters
     ----------
     log : where rows lie on the disk; None: all stay in memory
     keeps_all : all rows go to the log, for checkpoints speak of it; else only those that memory has no room for
     holds_back : rows are given out only once `release` says so
+    repeats : pieces stay what they were, see above
     most_bytes : of the rows that may wait before the run should
     memory_bytes : of them in memory
 
@@ -35,11 +40,13 @@ class Waiting:
     rows : the number of the next row that is put in
     safe : the number of the first row that the peer is not known to have
     waiting_bytes : of the rows between the two
+    cuts : behind `safe`, in order
     """
 
     log: RowLog | None = None
     keeps_all: bool = False
     holds_back: bool = False
+    repeats: bool = False
     most_bytes: int = MOST_BYTES
     memory_bytes: int = MOST_BYTES
     workers: Workers = SYSTEM
@@ -47,9 +54,13 @@ class Waiting:
     safe: int = 0
     waiting_bytes: int = 0
     memory_used: int = 0
+    cuts: list[int] = field(default_factory=list)
     _taken: int = 0
     _gone: tuple[int, int] = (0, 0)
     _released: int = 0
+    _given: int = 0
+    _fixed: int = 0
+    _is_moving: bool = False
     _memory: deque[tuple[int, pa.RecordBatch]] = field(default_factory=deque)
     _sizes: deque[tuple[int, int]] = field(default_factory=deque)
     _reading: Iterator[tuple[int, pa.RecordBatch]] | None = None
@@ -82,11 +93,15 @@ class Waiting:
 
     # ---- the side of the run
 
-    def go_on(self, safe: int) -> None:
-        """Begin with what the log holds: rows before `safe` are there, the others wait."""
+    def go_on(self, safe: int, cuts: Sequence[int] = ()) -> None:
+        """Begin with what the log holds: rows before `safe` are there, the others wait, with these cuts between them."""
         assert self.log is not None
         self.rows = self._released = self.log.rows
         self.safe = min(safe, self.rows)
+        self.cuts = [cut for cut in cuts if self.safe < cut < self.rows]
+        if self.rows > self.safe:
+            self.cuts.append(self.rows)
+        self._fixed = self.rows  # the life before may have given out all of it
         size = self.log.size_bytes if self.count else 0
         self.waiting_bytes = size
         self._sizes.append((self.rows, size))
@@ -143,12 +158,14 @@ class Waiting:
         with self.changed:
             if self.log is None:
                 return {"segment": 0, "bytes": 0, "rows": self.rows}
+            self._cut()
             return self.log.mark()
 
     def release(self, upto: int) -> None:
         """Rows before this one are in a checkpoint that is on the disk."""
         with self.changed:
             self._released = max(self._released, upto)
+            self._is_moving = False
             self.changed.notify_all()
 
     def forget(self, before: int) -> None:
@@ -166,16 +183,50 @@ class Waiting:
             if self.log is not None:
                 self.log.close()
 
+    def _cut(self) -> None:
+        """Let a piece end here, from the checkpoint on that is being made."""
+        if not (self.repeats and self.holds_back):
+            return
+        self.cuts = [cut for cut in self.cuts if cut > self.safe]
+        last = self.cuts[-1] if self.cuts else self.safe
+        if last == self.rows:
+            return
+        if self.cuts and max(self._given, self._fixed) < last:
+            self.cuts.pop()
+            self._is_moving = True
+        self.cuts.append(self.rows)
+
     # ---- the side of the peer
 
     def has(self, number: int) -> bool:
         """Whether `take` would give something."""
-        return self._from(number) < (self._released if self.holds_back else self.rows)
+        return self.ready(number) > 0
+
+    def ready(self, number: int) -> int:
+        """How many rows there are from a number on, of which `take` would give some."""
+        return 0 if self._is_moving else self._limit - self._from(number)
+
+    @property
+    def _limit(self) -> int:
+        return self._released if self.holds_back else self.rows
 
     def _from(self, number: int) -> int:
         """Where one goes on who is at a number, behind rows that were shed."""
         number = max(number, self.safe)
         return self._gone[1] if self._gone[0] <= number < self._gone[1] else number
+
+    def _before_gone(self, number: int) -> int:
+        """Behind the last row that one may have who is at a number."""
+        return min(self._limit, self._gone[0]) if number < self._gone[0] else self._limit
+
+    def _end_of(self, number: int, most_rows: int) -> int:
+        """Where the piece ends that begins with a row."""
+        end = min(self._before_gone(number), number + most_rows)
+        if not self.repeats:
+            return end
+        if number < self._given:
+            return self._given
+        return min([end, *(cut for cut in self.cuts if cut > number)])
 
     def take(self, number: int, most_rows: int) -> tuple[int, pa.RecordBatch] | None:
         """Rows from a number on, joined, with the number of the first; None: there are none now.
@@ -188,26 +239,39 @@ class Waiting:
         SinkError : the log cannot be read or written
         """
         with self.changed:
-            limit = self._released if self.holds_back else self.rows
             number = self._from(number)
-            if number < self._gone[0]:
-                limit = min(limit, self._gone[0])
-            if number >= limit:
+            if not self.has(number):
                 return None
-            while self._memory and _end(self._memory[0]) <= self.safe:
-                self.memory_used -= self._memory.popleft()[1].nbytes
-            pieces = self._in_memory(number, limit, most_rows)
-            if not pieces and self.log is not None:
-                self.log.flush()
-            upto = min(limit, self._memory[0][0]) if self._memory else limit
-            self._taken = max(
-                self._taken, _end(pieces[-1]) if pieces else min(upto, number + most_rows)
-            )
-        if not pieces:
-            pieces = self._in_log(number, upto, most_rows)
+            end = self._end_of(number, most_rows)
+            pieces, upto = self._look_in_memory(number, end)
+            reach = _end(pieces[-1]) if pieces else min(upto, end)
+            if self.repeats:
+                self._given = reach = end
+            self._taken = max(self._taken, reach)
+        pieces = pieces or self._in_log(number, upto, end - number)
+        while self.repeats and pieces and (at := _end(pieces[-1])) < end:
+            with self.changed:
+                more, upto = self._look_in_memory(at, end)
+            more = more or self._in_log(at, upto, end - at)
+            if not more:
+                break
+            pieces += more
         if not pieces:
             return None
         return pieces[0][0], joined([batch for _, batch in pieces])
+
+    def _look_in_memory(
+        self, number: int, end: int
+    ) -> tuple[list[tuple[int, pa.RecordBatch]], int]:
+        """Rows between two numbers that are in memory; and up to where the log is to be read where there are none; raises SinkError."""
+        while self._memory and _end(self._memory[0]) <= self.safe:
+            self.memory_used -= self._memory.popleft()[1].nbytes
+        pieces = self._in_memory(number, end, end - number)
+        if not pieces and self.log is not None:
+            self.log.flush()
+        limit = self._before_gone(number)
+        later = (first for first, _ in self._memory if first > number)
+        return pieces, min(limit, next(later, limit))
 
     def is_safe(self, upto: int) -> None:
         """The peer has all rows before this one; raises SinkError."""

@@ -4,7 +4,7 @@ from flowedge.sinks.contract import connector
 from flowedge.sinks.remote import RemoteSink
 from flowedge.types.connectors import ConnectorInfo
 
-PLANNED = ("nats", "http", "tcp")
+PLANNED: tuple[str, ...] = ()
 """Part of the language, but this version has no such connector yet."""
 
 

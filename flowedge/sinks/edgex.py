@@ -1,4 +1,4 @@
-"""Events for EdgeX Foundry, over its MQTT message bus."""
+"""Events for EdgeX Foundry, over its message bus on MQTT or NATS."""
 
 import base64
 import json
@@ -12,11 +12,13 @@ import pyarrow as pa
 from flowedge.lang.errors import SinkError
 from flowedge.sinks.cells import plain
 from flowedge.sinks.contract import connector
+from flowedge.sinks.mqtt_bus import MqttBus
+from flowedge.sinks.nats_bus import NatsBus
 from flowedge.sinks.payloads import cbor
-from flowedge.sinks.publishing import PUBLISHING, Message, Publishing
+from flowedge.sinks.publishing import Message, Publishing
 from flowedge.sinks.template import Template
-from flowedge.sinks.topics import level
-from flowedge.types.connectors import NEEDED, Option, Signature
+from flowedge.sinks.topics import level, token
+from flowedge.types.connectors import NEEDED, Option, Signature, united
 from flowedge.types.metadata import UNIT
 
 _VERSION = "v3"
@@ -36,7 +38,8 @@ class Edgex(Publishing):
     A row is an event, in the envelope of EdgeX 4 (which EdgeX 3 reads, but for the payload that is not base64), its `time` the origin; each other
     column that no name needs is a reading with its value type and unit. What is missing is left out, where all is they are null
     readings. Bytes make the payload CBOR, as in EdgeX. It goes to ``edgex/events/device/SERVICE/PROFILE/DEVICE/SOURCE``; names in
-    the topic are written as those of the sink `mqtt`.
+    the topic are written as those of the sink `mqtt`. Over NATS dots stand between them, and the message is the payload alone, with the
+    rest of the envelope in its header; ``format="json"`` sends the envelope there, too.
 
     The ids of a row's event and readings are made of its number in the stream, so that what is published again after an outage has the ids that it had.
 
@@ -51,8 +54,11 @@ class Edgex(Publishing):
         Option("source", "text", "", "name of the source; the column, where there is one, else `flowedge`"),
         Option("service", "text", "flowedge", "name of the device service"),
         Option("topic", "text", "edgex/events/device", "what stands before the names in the topic"),
-        *PUBLISHING,
+        Option("format", "text", "auto", "`json`: an envelope. `nats`: the payload, under a header. `auto`: `nats` over NATS", choices=("auto", "json", "nats")),
+        *united(MqttBus.options, NatsBus.options),
     ))  # fmt: skip
+    extra = "mqtt"
+    buses = (MqttBus, NatsBus)
 
     def __init__(self, address: str = "", **given: Any) -> None:  # noqa: ANN401
         super().__init__(address, **given)
@@ -62,6 +68,13 @@ class Edgex(Publishing):
             )
         if any(c in self.given["topic"] for c in "+#\0{}") or not self.given["topic"]:
             raise SinkError(f"`{self.given['topic']}` is no beginning of a topic")
+        is_nats = isinstance(self._bus, NatsBus)
+        if self.given["format"] == "nats" and not is_nats:
+            raise SinkError('`edgex`: `format="nats"` is for a message bus on NATS')
+        self._has_envelope = self.given["format"] == "json" or not is_nats
+        self._head, self._dot, self._part = self.given["topic"], "/", level
+        if is_nats:
+            self._head, self._dot, self._part = self._head.replace("/", "."), ".", token
         names = _APART.join(self.given[key] for key in ("service", "profile", "device", "source"))
         self._template = Template.of(names, None)
 
@@ -87,23 +100,24 @@ class Edgex(Publishing):
             source = source or (
                 next(iter(self._readings)) if len(self._readings) == 1 else "flowedge"
             )
-            tail = "/".join(level(name) for name in (service, profile, device, source))
-            topic = f"{self.given['topic']}/{tail}"
+            topic = self._dot.join(
+                (self._head, *map(self._part, (service, profile, device, source)))
+            )
             times = rows.column("time").cast(pa.timestamp("ns")).cast(pa.int64()).to_pylist()
             columns = {name: _cells(rows.column(name)) for name in self._readings}
             for row, place in enumerate(places.tolist()):
                 values_ = {name: column[row] for name, column in columns.items()}
                 about = {"deviceName": device, "profileName": profile, "sourceName": source}
-                payload = self._message(first + place, times[row], about, values_)
+                payload, headers = self._message(first + place, times[row], about, values_)
                 self.check_size(topic, payload, most_bytes)
-                found.append(Message(topic, payload, place))
+                found.append(Message(topic, payload, place, headers))
         found.sort(key=lambda message: message.row)
         return found
 
     def _message(
         self, number: int, origin: int, about: Mapping[str, str], values: Mapping[str, Any]
-    ) -> bytes:
-        """An envelope with a request to add an event."""
+    ) -> tuple[bytes, dict[str, str] | None]:
+        """A request to add an event, in an envelope or under a header."""
         given = {name: value for name, value in values.items() if value is not None} or values
         event = {
             "apiVersion": _VERSION, "id": self._id(number, "event"), **about, "origin": origin,
@@ -111,12 +125,22 @@ class Edgex(Publishing):
         }  # fmt: skip
         request = {"apiVersion": _VERSION, "requestId": self._id(number, "request"), "event": event}
         has_bytes = any(isinstance(value, bytes) for value in given.values())
+        kind = "application/cbor" if has_bytes else "application/json"
+        mark = self._id(number, "message")
+        if not self._has_envelope:
+            header = {
+                "Content-Type": kind,
+                "X-Correlation-ID": mark,
+                "ApiVersion": _VERSION,
+                "RequestId": "",
+                "ErrorCode": "0",
+            }
+            return cbor.packed(request) if has_bytes else _packed(request), header
         payload: Any = base64.b64encode(cbor.packed(request)).decode() if has_bytes else request
-        envelope = {
-            "apiVersion": _VERSION, "receivedTopic": "", "correlationID": self._id(number, "message"), "requestID": "", "errorCode": 0,
-            "payload": payload, "contentType": "application/cbor" if has_bytes else "application/json",
-        }  # fmt: skip
-        return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
+        return _packed({
+            "apiVersion": _VERSION, "receivedTopic": "", "correlationID": mark, "requestID": "", "errorCode": 0,
+            "payload": payload, "contentType": kind,
+        }), None  # fmt: skip
 
     def _reading(
         self,
@@ -139,6 +163,10 @@ class Edgex(Publishing):
 
     def _id(self, number: int, what: str) -> str:
         return str(uuid.uuid5(_NAMESPACE, f"{self.stream} {number} {what}"))
+
+
+def _packed(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _name(value: str | None) -> str:

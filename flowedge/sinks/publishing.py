@@ -1,35 +1,19 @@
-"""What sinks have in common that publish to an MQTT broker: they wait until it has each message."""
+"""What sinks have in common that publish to a broker: they wait until it has each message."""
 
-import secrets
 import threading
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from flowedge.lang.errors import SecretError, SinkError
 from flowedge.links.address import Address, parse
-from flowedge.links.login import LOGIN, login_of
-from flowedge.links.mqtt import PORTS, Link, Outgoing
 from flowedge.sinks.remote import Guarantee, RemoteSink, Unreachable
 from flowedge.types.connectors import Option
 
-PUBLISHING = (
-    Option("qos", "integer", 1, "0: at most once, 1 and 2: at least once"),
-    Option("retain", "flag", default=False, doc="the broker keeps the last message of each topic for whoever subscribes later"),
-    Option("client_id", "text", "", "name of the client; one of its own for each run"),
-    *LOGIN,
-)  # fmt: skip
-"""Options of each of these sinks."""
-
 _ANSWER_S = 15.0
 """So long a broker may say nothing while something is asked of it."""
-_KEEPALIVE_S = 10
-_OVERHEAD = 16
-"""Bytes of a packet besides topic and payload."""
-_FOR_EVER = frozenset({0x87, 0x90, 0x95, 0x99})
-"""Refusals of a message that it would meet again: not authorized, its topic, its size, its payload (MQTT 5, table 3-4)."""
 
 
 class Message(NamedTuple):
@@ -38,32 +22,113 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     row: int
+    headers: Mapping[str, str] | None = None
+
+
+class Line(Protocol):
+    """A connection of `flowedge.links`, as far as publishing needs it."""
+
+    is_up: bool
+    is_over: bool
+    refused: str
+    trouble: str
+
+    def start(self) -> None:
+        """Begin to connect."""
+
+    def close(self) -> None:
+        """Say goodbye."""
+
+    def publish(self, messages: Sequence[Any]) -> None:
+        """Send messages."""
+
+
+class Bus(ABC):
+    """A kind of broker.
+
+    Parameters
+    ----------
+    name : of the sink, for messages
+    peer : where it is
+    given : the options of the sink
+
+    Attributes
+    ----------
+    word : how people call it
+    extra, library : what it needs, and how it is installed
+    ports : by scheme of the address
+    options : what it takes
+    """
+
+    word: ClassVar[str]
+    extra: ClassVar[str]
+    library: ClassVar[str]
+    ports: ClassVar[Mapping[str, int]]
+    options: ClassVar[tuple[Option, ...]]
+
+    def __init__(self, name: str, peer: Address, given: Mapping[str, Any]) -> None:
+        self.name, self.peer, self.given = name, peer, given
+
+    @classmethod
+    @abstractmethod
+    def promises(cls, options: Mapping[str, Any]) -> Guarantee:
+        """What holds with these options, as given."""
+
+    @abstractmethod
+    def line(
+        self, on_change: Callable[[], None], on_published: Callable[[int, int, str], None]
+    ) -> Line:
+        """A new connection, which does not come back; raises SecretError, ValueError, ImportError."""
+
+    @abstractmethod
+    def see(self) -> None:
+        """See that the broker does what the options ask, now that it is up; raises SinkError."""
+
+    @property
+    @abstractmethod
+    def most_bytes(self) -> int:
+        """Of topic and payload together; 0: as many as there are. Known once it is up."""
+
+    @abstractmethod
+    def outgoing(self, number: int, message: Message, mark: str) -> Any:  # noqa: ANN401
+        """A message as the connection takes it; `mark` names its first row, and no other of any stream."""
+
+    @abstractmethod
+    def is_final(self, code: int) -> bool:
+        """Whether a message that is refused so will be refused again."""
 
 
 class Publishing(RemoteSink):
     """A sink that publishes.
 
-    A batch is safe when the broker has acknowledged all of its messages (QoS 1 and 2), or when they are written to the socket (QoS 0). A
-    connection that is lost is not taken up again: what it had not acknowledged is published anew, in order, over the next one, so that a
-    message may come twice and none is missing. Of QoS 2 this holds, too: what both sides knew of a message ends with the
-    connection.
+    A batch is safe when the broker has answered for all of its messages, or where it answers for none, when they are sent. A
+    connection that is lost is not taken up again: what was not answered for is published anew, in order, over the next one, so that a
+    message may come twice and none is missing.
 
     A broker that says nothing for 15 s is taken to be away.
+
+    Attributes
+    ----------
+    buses : kinds of broker that it publishes to; the scheme of the address says which
     """
 
-    extra = "mqtt"
-    most_rows: ClassVar[int] = 4096
+    buses: ClassVar[tuple[type[Bus], ...]]
+    most_rows: int = 4096
 
     def __init__(self, address: str = "", **given: Any) -> None:  # noqa: ANN401
         super().__init__(address, **given)
-        if self.given["qos"] not in (0, 1, 2):
-            raise SinkError(f"`{self.name}` knows qos 0, 1 and 2, not {self.given['qos']}")
         try:
-            self._peer: Address = parse(address, PORTS)
+            peer = parse(address, {s: port for bus in self.buses for s, port in bus.ports.items()})
         except ValueError as error:
             raise SinkError(f"`{self.name}`: {error}") from None
-        self._client_id = self.given["client_id"] or f"flowedge-{secrets.token_hex(6)}"
-        self._link: Link | None = None
+        kind = bus_of(self.buses, address)
+        known = {option.name for option in kind.options}
+        for option in (o for bus in self.buses for o in bus.options if o.name not in known):
+            if self.given[option.name] != option.default:
+                raise SinkError(f"`{self.name}` has no `{option.name}` over {kind.word}")
+        self._peer = peer
+        self._bus = kind(self.name, peer, self.given)
+        self._line: Line | None = None
         self._changed = threading.Condition()
         self._open: dict[int, int] = {}
         self._answers = 0
@@ -71,9 +136,9 @@ class Publishing(RemoteSink):
         self._is_interrupted = False
 
     @classmethod
-    def promises(cls, options: Mapping[str, Any]) -> Guarantee:
-        """By the quality of service."""
-        return "at most once" if options.get("qos", 1) == 0 else "at least once"
+    def promises(cls, options: Mapping[str, Any], address: str = "") -> Guarantee:
+        """That of the kind of broker."""
+        return bus_of(cls.buses, address).promises(options)
 
     @abstractmethod
     def fits(self, schema: pa.Schema) -> None:
@@ -99,54 +164,47 @@ class Publishing(RemoteSink):
         self.fits(schema)
         self._is_interrupted = False
         try:
-            login = login_of(self.given, self._peer, self._client_id, keepalive_s=_KEEPALIVE_S)
-            link = Link(
-                self._peer, login, on_change=self._tell, on_published=self._has, comes_back=False
-            )
+            line = self._bus.line(self._tell, self._has)
         except (SecretError, ValueError) as error:
             raise SinkError(f"`{self.name}` {self._peer}: {error}") from None
         except ImportError:
+            bus = self._bus
             raise SinkError(
-                f"`{self.name}` needs paho-mqtt; `pip install 'flowedge[mqtt]'`"
+                f"`{self.name}` needs {bus.library}; `pip install 'flowedge[{bus.extra}]'`"
             ) from None
-        self._link = link
-        link.start()
+        self._line = line
+        line.start()
         try:
-            self._let_in(link)
+            self._let_in(line)
         except (SinkError, Unreachable):
             self.disconnect()
             raise
 
-    def _let_in(self, link: Link) -> None:
+    def _let_in(self, line: Line) -> None:
         with self._changed:
             self._changed.wait_for(
-                lambda: link.is_up or link.is_over or self._is_interrupted, _ANSWER_S
+                lambda: line.is_up or line.is_over or self._is_interrupted, _ANSWER_S
             )
-        if link.refused:
-            raise SinkError(f"`{self.name}` {self._peer}: the broker refuses: {link.refused}")
-        if not link.is_up:
-            raise Unreachable(self._why(link, "it does not answer"))
-        if link.allowed.qos < self.given["qos"]:
-            raise SinkError(f"`{self.name}` {self._peer}: the broker knows qos {link.allowed.qos} at most")  # fmt: skip
-        if self.given["retain"] and not link.allowed.retain:
-            raise SinkError(f"`{self.name}` {self._peer}: the broker keeps no messages; leave `retain` away")  # fmt: skip
+        if line.refused:
+            raise SinkError(f"`{self.name}` {self._peer}: the broker refuses: {line.refused}")
+        if not line.is_up:
+            raise Unreachable(self._why(line, "it does not answer"))
+        self._bus.see()
 
     def deliver(self, batch: pa.RecordBatch, first: int) -> None:
         """Publish, and wait until the broker has it; raises SinkError, Unreachable."""
-        link = self._link
-        assert link is not None
-        most = link.allowed.packet_bytes
-        messages = self.messages(batch, first, max(1, most - _OVERHEAD) if most else 0)
-        qos, retain = self.given["qos"], self.given["retain"]
+        line, bus = self._line, self._bus
+        assert line is not None
+        messages = self.messages(batch, first, bus.most_bytes)
         with self._changed:
             self._open = {number: one.row for number, one in enumerate(messages)}
             self._refusal = (0, "")
-        link.publish([Outgoing(n, m.topic, m.payload, qos, retain) for n, m in enumerate(messages)])
+        line.publish([bus.outgoing(n, m, f"{self.stream}-{first + m.row}") for n, m in enumerate(messages)])  # fmt: skip
         with self._changed:
             while self._open and not self._refusal[0]:
                 done = min(self._open.values())
-                if link.is_over or self._is_interrupted:
-                    raise Unreachable(self._why(link, "the connection is lost"), done)
+                if line.is_over or self._is_interrupted:
+                    raise Unreachable(self._why(line, "the connection is lost"), done)
                 answers = self._answers
                 if not self._changed.wait(_ANSWER_S) and answers == self._answers:
                     raise Unreachable(f"it has said nothing for {_ANSWER_S:g} s", done)
@@ -154,7 +212,7 @@ class Publishing(RemoteSink):
             done = min(self._open.values(), default=batch.num_rows)
         if code:
             topic = next(m.topic for m in messages if m.row == done)
-            if code in _FOR_EVER:
+            if bus.is_final(code):
                 raise SinkError(f"`{self.name}` {self._peer}: the broker refuses a message to `{topic[:200]}`: {reason}")  # fmt: skip
             raise Unreachable(f"it refuses a message: {reason}", done)
 
@@ -168,9 +226,9 @@ class Publishing(RemoteSink):
 
     def disconnect(self) -> None:
         """Say goodbye."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
 
     def interrupt(self) -> None:
         """Wait no longer."""
@@ -178,10 +236,10 @@ class Publishing(RemoteSink):
             self._is_interrupted = True
             self._changed.notify_all()
 
-    def _why(self, link: Link, otherwise: str) -> str:
-        return "interrupted" if self._is_interrupted else link.trouble or otherwise
+    def _why(self, line: Line, otherwise: str) -> str:
+        return "interrupted" if self._is_interrupted else line.trouble or otherwise
 
-    # ---- in the thread of the link
+    # ---- in the thread of the connection
 
     def _tell(self) -> None:
         with self._changed:
@@ -196,3 +254,9 @@ class Publishing(RemoteSink):
                 self._open.pop(number, None)
             if code or not self._open:
                 self._changed.notify_all()
+
+
+def bus_of(buses: Sequence[type[Bus]], address: str) -> type[Bus]:
+    """The kind of broker at an address; the first where none has its scheme."""
+    scheme = address.partition("://")[0]
+    return next((bus for bus in buses if scheme in bus.ports), buses[0])

@@ -20,18 +20,19 @@ class Unreachable(FlowEdgeError):  # noqa: N818  # it is what happened, not a mi
     ----------
     message : what happened, in a few words and without the address: ``connection refused``
     done : rows of the batch at hand, from its first on, that are safe all the same
+    begun : rows of it, from its first on, of which some may have come; those behind were never sent. None: all
     """
 
-    def __init__(self, message: str, done: int = 0) -> None:
+    def __init__(self, message: str, done: int = 0, begun: int | None = None) -> None:
         super().__init__(message)
-        self.done = done
+        self.done, self.begun = done, begun
 
 
 class RemoteSink(Sink):
     """Rows go to a peer, in order, until it has them.
 
     The life of a remote sink: `connect`, `place`, any number of `deliver`; after an `Unreachable` from any of them `disconnect`,
-    a pause that grows, and all again, for as long as the run lasts; at the end `forget` and `disconnect`. All of these
+    a pause that grows, and all again, for as long as the run lasts; at the end `forget` and `end`. All of these
     are called by one thread, which has nothing else to do and may wait; `interrupt` comes from another one. A
     `SinkError` from any of them ends the run.
 
@@ -41,31 +42,41 @@ class RemoteSink(Sink):
     Attributes
     ----------
     guarantee : what holds with checkpoints. ``exactly once``: `place` gives a number that the peer keeps in the same transaction
-        as the rows; it is then given only rows that a checkpoint on the disk covers, so that no row of it is ever computed another
-        time. ``at least once``: rows whose fate is not known are delivered again. ``at most once``: they are not.
+        as the rows, or it `repeats` and the peer leaves out what it has; it is then given only rows that a checkpoint on the disk covers,
+        so that no row of it is ever computed another time. ``at least once``: rows whose fate is not known are delivered again. ``at most once``: they are not.
     most_rows : of one `deliver`; what waits is joined up to it, so that batches grow by themselves under load
+    gathers_s : so long rows may wait for others, to be delivered with them [s]
+    greets : that `connect` went well says that the peer is there; else only a `deliver` does
+    repeats : what was given to `deliver` once, and was not safe, is given to it again in the same pieces: the same rows with the
+        same `first`. Where it promises ``exactly once``, also after a kill, so that a peer can tell by the numbers what it has; `Unreachable`
+        has no `done` then
     ways : options that say how the peer is reached, and not what goes where: a state can be gone on from with others
     stream : names this stream of rows at the peer, and no other one ever: random, kept in the checkpoints
     pipeline : digest of the pipeline, for people who look there
     """
 
     guarantee: ClassVar[Guarantee] = "at least once"
-    most_rows: ClassVar[int] = 65_536
-    ways: ClassVar[frozenset[str]] = frozenset({"user", "password", "ca", "cert", "key", "sslmode"})
+    most_rows: int = 65_536
+    gathers_s: float = 0.0
+    greets: ClassVar[bool] = True
+    repeats: ClassVar[bool] = False
+    ways: ClassVar[frozenset[str]] = frozenset(
+        {"user", "password", "token", "nkey", "credentials", "ca", "cert", "key", "sslmode"}
+    )
     writes_files = False
     stream = ""
     pipeline = ""
 
     @classmethod
-    def promises(cls, options: Mapping[str, Any]) -> Guarantee:
-        """What holds with these options, as given; most sinks promise the same with any."""
-        del options
+    def promises(cls, options: Mapping[str, Any], address: str = "") -> Guarantee:
+        """What holds with these options, as given, at this address; most sinks promise the same with any."""
+        del options, address
         return cls.guarantee
 
     @property
     def promised(self) -> Guarantee:
         """What holds as this one is set up."""
-        return self.promises(self.given)
+        return self.promises(self.given, self.address)
 
     @abstractmethod
     def connect(self, schema: pa.Schema) -> None:
@@ -113,6 +124,10 @@ class RemoteSink(Sink):
     @abstractmethod
     def disconnect(self) -> None:
         """Let go of the connection; never raises, and may be called at any time, and again."""
+
+    def end(self) -> None:
+        """Nothing will be delivered any more: let go of all; never raises, and may be called again."""
+        self.disconnect()
 
     def interrupt(self) -> None:  # what is abandoned ends with the process
         """Called from another thread: the call that is under way shall come to an end, by `Unreachable`; never raises.

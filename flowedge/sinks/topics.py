@@ -1,7 +1,8 @@
-"""Topics with names of columns in braces: which rows go under which topic."""
+"""Topics of MQTT and subjects of NATS with names of columns in braces: which rows go under which."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -17,7 +18,31 @@ MISSING, EMPTY, CUT = "%missing", "%empty", "%cut"
 _UNSAFE = re.compile(
     r"[/+#%\x00-\x1f\x7f-\x9f\ufdd0-\ufdef]|[\ufffe\uffff]|[\U0001fffe\U0001ffff]|^\$"
 )
+_UNSAFE_TOKEN = re.compile(r"[.*>%\s\x00-\x1f\x7f-\x9f]|^\$")
+_LONGEST_SUBJECT = 2048
+_LONGEST_TOKEN = 256
 _BRACES = re.compile(r"\{[^{}]*\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How a kind of broker calls where messages go.
+
+    Attributes
+    ----------
+    what, example : for messages
+    wrong : what a name may not have, beside its columns
+    wildcards : of listeners, for messages
+    longest : bytes of a name
+    part : makes a value a part of it
+    """
+
+    what: str
+    example: str
+    wrong: re.Pattern[str]
+    wildcards: str
+    longest: int
+    part: Callable[[str | None], str]
 
 
 class Topics:
@@ -27,21 +52,33 @@ class Topics:
     ----------
     text : levels, with names of columns in braces: ``alarms/{device}/{kind}``
     names : which of them are columns; None: all
+    naming : `MQTT` or `NATS`
 
     Raises
     ------
     SinkError : it is no topic
     """
 
-    def __init__(self, text: str, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, text: str, names: Sequence[str] | None = None, naming: Naming | None = None
+    ) -> None:
         self.template = Template.of(text, names)
-        bare = _BRACES.sub("x", text)
+        self._naming = naming = naming or MQTT
         if not text:
-            raise SinkError('there is no topic; write `"mqtt://host/alarms/{device}"`')
-        if any(c in bare for c in "+#\0"):
-            raise SinkError(f"`{text}` is no topic: rows are not sent to `+` or `#`")
-        if len(text.encode()) > LONGEST:
-            raise SinkError(f"the topic is longer than {LONGEST:,} bytes")
+            raise SinkError(f'there is no {naming.what}; write `"{naming.example}"`')
+        if naming.wrong.search(_BRACES.sub("x", text)):
+            raise SinkError(
+                f"`{text}` is no {naming.what}: rows are not sent to {naming.wildcards}"
+            )
+        if len(text.encode()) > naming.longest:
+            raise SinkError(f"the {naming.what} is longer than {naming.longest:,} bytes")
+
+    @property
+    def pattern(self) -> str:
+        """What matches all subjects of NATS that rows may go to."""
+        return ".".join(
+            "*" if _BRACES.search(token) else token for token in self.template.text.split(".")
+        )
 
     def split(self, batch: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch, Sequence[int]]]:
         """The rows of each topic in order of first appearance, with their places; raises SinkError."""
@@ -54,9 +91,10 @@ class Topics:
         ]
 
     def _filled(self, values: Sequence[str | None]) -> str:
-        topic = self.template.fill(values, level)
-        if len(topic.encode()) > LONGEST:
-            raise SinkError(f"the topic of a row is longer than {LONGEST:,} bytes")
+        naming = self._naming
+        topic = self.template.fill(values, naming.part)
+        if len(topic.encode()) > naming.longest:
+            raise SinkError(f"the {naming.what} of a row is longer than {naming.longest:,} bytes")
         return topic
 
 
@@ -70,14 +108,50 @@ def level(value: str | None) -> str:
     >>> level("a/b+1"), level("$SYS"), level(""), level(None)
     ('a%2Fb%2B1', '%24SYS', '%empty', '%missing')
     """
+    return _part(value, _UNSAFE, _LONGEST_LEVEL)
+
+
+def token(value: str | None) -> str:
+    """A value as a part of one token of a subject of NATS, in the same way.
+
+    What means something there are ``.``, ``*``, ``>``, ``%``, white space, control characters, and ``$`` in front.
+
+    Examples
+    --------
+    >>> token("a.b>1"), token("$SYS"), token(""), token(None)
+    ('a%2Eb%3E1', '%24SYS', '%empty', '%missing')
+    """
+    return _part(value, _UNSAFE_TOKEN, _LONGEST_TOKEN)
+
+
+def _part(value: str | None, unsafe: re.Pattern[str], longest: int) -> str:
     if value is None:
         return MISSING
     if not value:
         return EMPTY
     cut = ""
-    if len(value) > _LONGEST_LEVEL:
-        value, cut = value[:_LONGEST_LEVEL], CUT
-    return _UNSAFE.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), value) + cut
+    if len(value) > longest:
+        value, cut = value[:longest], CUT
+    return unsafe.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), value) + cut
 
 
-__all__ = ["CUT", "EMPTY", "LONGEST", "MISSING", "Topics", "level"]
+MQTT = Naming(
+    "topic", "mqtt://host/alarms/{device}", re.compile(r"[+#\0]"), "`+` or `#`", LONGEST, level
+)
+NATS = Naming(
+    "subject", "nats://host/alarms.{device}", re.compile(r"[*>\s\x00-\x1f]|^\.|\.\.|\.$"),
+    "`*`, `>`, or a token that is empty or has white space", _LONGEST_SUBJECT, token,
+)  # fmt: skip
+
+__all__ = [
+    "CUT",
+    "EMPTY",
+    "LONGEST",
+    "MISSING",
+    "MQTT",
+    "NATS",
+    "Naming",
+    "Topics",
+    "level",
+    "token",
+]

@@ -4,7 +4,7 @@ from flowedge.sources.contract import connector
 from flowedge.sources.live import LiveSource
 from flowedge.types.connectors import ConnectorInfo
 
-PLANNED = ("nats", "http", "video")
+PLANNED: tuple[str, ...] = ()
 """Part of the language, but this version has no such connector yet."""
 
 

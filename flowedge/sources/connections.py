@@ -197,6 +197,16 @@ class Connections:
         for one in self._all:  # their silence is ours
             one.heard += rested
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether this side connects, has tried, and has no connection now."""
+        has_tried = self.counts["connects"] or self.counts["failed"]
+        return (
+            self.dial is not None
+            and bool(has_tried)
+            and not any(one.is_open for one in tuple(self._all))
+        )
+
     def _look(self, now: float) -> None:
         """What time alone brings: the impatient end, listeners that rest, connections to be made."""
         for one in list(self._all):

@@ -24,6 +24,7 @@ FILE = "_file"
 _ENDINGS = {
     "csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet", "arrow": "arrow", "arrows": "arrow",
     "feather": "arrow", "msgpack": "msgpack", "npz": "npz", "wav": "wav", "flac": "flac",
+    "mp4": "video", "mov": "video", "mkv": "video", "avi": "video", "webm": "video",
 }  # fmt: skip
 _PACKED = (".gz", ".bz2", ".zst")
 _POLL_S = 0.25
@@ -47,8 +48,8 @@ class Dir(LiveSource):
     """Read files as they are dropped into a folder: ``dir("/data/incoming/{device}-*.csv")``.
 
     A file is read once it is complete (renamed into the folder, or unchanged for `settle`), by the connector that its ending
-    names: csv, tsv, jsonl, parquet, arrow, msgpack, npz, wav, flac; of several in the order of their names. It is looked for
-    four times a second. The columns are declared, or those of the file `like`; names in braces are captured
+    names: csv, tsv, jsonl, parquet, arrow, msgpack, npz, wav, flac, or video (mp4, mov, mkv, avi, webm); of several in the order
+    of their names. It is looked for four times a second. The columns are declared, or those of the file `like`; names in braces are captured
     keys, and the raw field ``_file`` is the name of the file. One partition.
 
     With a checkpoint each file is read once, and a killed run goes on inside the one at hand. A file that is written anew is

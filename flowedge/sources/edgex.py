@@ -1,4 +1,4 @@
-"""Events of EdgeX Foundry, over its MQTT message bus."""
+"""Events of EdgeX Foundry, over its message bus on MQTT or NATS."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,14 @@ from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import connector
 from flowedge.sources.edgex_envelopes import Event, Reading, events_of
 from flowedge.sources.edgex_values import as_text, fitted, value
+from flowedge.sources.messages import MessageSource
 from flowedge.sources.mqtt import Mqtt
+from flowedge.sources.nats import PORTS, Nats, header_map
 from flowedge.sources.payloads import PayloadError, Rejected
 from flowedge.sources.payloads.columns import array_of
 from flowedge.sources.payloads.rows import shown
 from flowedge.sources.payloads.values import MisfitError, nearest_of
-from flowedge.types.connectors import Option, Signature
+from flowedge.types.connectors import Option, Signature, united
 
 _STAMP = pa.timestamp("ns", "UTC")
 READINGS = pa.schema([
@@ -38,33 +40,48 @@ _EVENT: Mapping[str, Callable[[Event], Any]] = {
 
 
 @connector("edgex")
-class Edgex(Mqtt):
-    """Listen to the message bus of EdgeX 2, 3 and 4: ``edgex("mqtt://127.0.0.1:1883", device="dev-1")``.
+class Edgex(MessageSource):
+    """Listen to the message bus of EdgeX 2, 3 and 4: ``edgex("mqtt://127.0.0.1:1883", device="dev-1")``, or ``nats://``.
 
     Envelopes in JSON or CBOR, base64 or not, requests, bare events and optimised payloads are told apart message by message. Where
     raw fields are declared they are resources, and an event is a row: ``source e (device: key, temp: f32 [degC])``; one
     without any of the resources is none. Raw fields of the event are ``device``, ``_id``, ``_profile``, ``_source``, ``_units``,
-    ``_tags`` and ``_reading_tags`` (JSON), and those of the source `mqtt`. Where nothing is declared, or fields of `READINGS` alone,
+    ``_tags`` and ``_reading_tags`` (JSON), and those of the source `mqtt` or `nats`. Where nothing is declared, or fields of `READINGS` alone,
     a reading is a row. The time, ``_origin``, is that of the reading, in whole nanoseconds.
 
-    Options and promises are those of the source `mqtt`.
+    Options and promises are those of the source `mqtt` or `nats`, as the address says; what is made is an `OverMqtt` or an `OverNats`.
     """
 
     extra = "mqtt"
     received: ClassVar[str] = "_origin"
     describes_itself: ClassVar[bool] = True
     options = Signature((
-        *(Option("topic", "text", TOPIC, "the filter, where it is not in the address") if o.name == "topic" else o
-          for o in Mqtt.options.options if o.name != "format"),
+        Option("topic", "text", TOPIC, "the filter, where it is not in the address; over NATS dots may stand for `/`"),
+        *(o for o in united(Mqtt.options.options, Nats.options.options) if o.name not in ("topic", "subject", "format")),
         Option("device", "text", "", "only events of this one"),
         Option("rows", "text", "auto", "what a row is; `auto` tells it from what is declared", choices=("auto", "events", "readings")),
     ))  # fmt: skip
 
+    def __new__(cls, address: str = "", **_given: Any) -> "Edgex":  # noqa: ANN401
+        """Over MQTT or over NATS."""
+        return super().__new__(_over(address) if cls is Edgex else cls)
+
     def __init__(self, address: str = "", **given: Any) -> None:  # noqa: ANN401
-        has_path = bool(address.partition("://")[2].partition("/")[2])
-        if has_path and not given.get("topic"):
-            given["topic"] = address.partition("://")[2].partition("/")[2]
+        path = address.partition("://")[2].partition("/")[2]
+        if path and not given.get("topic"):
+            given["topic"] = path
         super().__init__(address, **given)
+        known = (Nats if isinstance(self, Nats) else Mqtt).options
+        for option in self.options.options:
+            is_its = known.option(option.name) or option.name in ("topic", "device", "rows")
+            if not is_its and self.given[option.name] != option.default:
+                way = "NATS" if isinstance(self, Nats) else "MQTT"
+                raise SourceError(f"`edgex` has no `{option.name}` over {way}")
+
+    @classmethod
+    def comes_again(cls, options: Mapping[str, Any], address: str = "") -> bool:
+        """As of the source that it goes by."""
+        return (Nats if _over(address) is OverNats else Mqtt).comes_again(options, address)
 
     def schema(self) -> pa.Schema | None:
         """The declared fields, else `READINGS`."""
@@ -95,9 +112,48 @@ class Edgex(Mqtt):
         return self._events
 
     def told(self) -> dict[str, int]:
-        """Those of `mqtt`, and events that are none of the rows wanted."""
+        """Those of its way, and events that are none of the rows wanted."""
         found = super().told()
         return {**found, "others": self._events.others} if found else found
+
+
+class OverMqtt(Edgex, Mqtt):
+    """By the source `mqtt`."""
+
+
+class OverNats(Edgex, Nats):
+    """By the source `nats`; what else stands in an envelope may be in the header of a message."""
+
+    def wanted_subject(self) -> str:
+        """The filter, with dots."""
+        topic: str = self.given["topic"]
+        return topic.replace("/", ".").replace("+", "*").replace("#", ">")
+
+    def decode(
+        self, payloads: Sequence[bytes], headers: Sequence[bytes], extra: Mapping[str, Any]
+    ) -> None:
+        """Give messages to the decoder; those whose header tells of an error are turned away."""
+        wrong = {k for k, header in enumerate(headers) if b"ErrorCode" in header and _code(header)}
+        if wrong:
+            for k in sorted(wrong):
+                told = payloads[k][:80].decode(errors="replace")
+                self._events.turn_away(
+                    f"its sender tells of error {_code(headers[k])}: {told}", payloads[k]
+                )
+            left = [k for k in range(len(payloads)) if k not in wrong]
+            payloads = [payloads[k] for k in left]
+            extra = {name: [_listed(values)[k] for k in left] for name, values in extra.items()}
+        super().decode(payloads, headers, extra)
+
+
+def _over(address: str) -> type[Edgex]:
+    return OverNats if address.partition("://")[0] in PORTS else OverMqtt
+
+
+def _code(header: bytes) -> str:
+    """The error that a header tells of; empty: none."""
+    found = header_map(header).get("ErrorCode", "0")
+    return "" if found in ("", "0") else found
 
 
 class _Events:
@@ -137,7 +193,7 @@ class _Events:
                 for event in events_of(payload):
                     self._event(event, about)
             except PayloadError as error:
-                self._turn_away(str(error), payload)
+                self.turn_away(str(error), payload)
 
     def prepare(self) -> None:
         """Nothing has to be loaded."""
@@ -153,7 +209,8 @@ class _Events:
         self._columns = [[] for _ in self.schema]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def _turn_away(self, reason: str, what: Any, *, by_policy: bool = False) -> None:  # noqa: ANN401
+    def turn_away(self, reason: str, what: Any, *, by_policy: bool = False) -> None:  # noqa: ANN401
+        """Note what is no row, and why."""
         self._seen += 1
         self.rejected.append(Rejected(self._seen, reason, shown(what), by_policy))
 
@@ -162,13 +219,13 @@ class _Events:
             self.others += 1
             return
         for reason, what in event.bad:
-            self._turn_away(reason, what)
+            self.turn_away(reason, what)
         if self._by_reading:
             for reading in event.readings:
                 try:
                     self._add({**about, **_described(reading, event)})
                 except MisfitError as error:
-                    self._turn_away(f"`{reading.resource}` is not {error}", reading._asdict())
+                    self.turn_away(f"`{reading.resource}` is not {error}", reading._asdict())
             return
         self._row(event, about)
 
@@ -189,7 +246,7 @@ class _Events:
             name = reading.resource
             if name in row:
                 told = f'`{name}` is read twice in an event; say `rows="readings"`'
-                self._turn_away(told, reading._asdict())
+                self.turn_away(told, reading._asdict())
                 return
             try:
                 row[name] = fitted(reading, self._resources[name])
@@ -197,7 +254,7 @@ class _Events:
                 policy = self._fitting.get(name)
                 if policy not in ("null", "clamp"):
                     told, by_policy = f"`{name}` is not {error}", policy == "reject"
-                    self._turn_away(told, reading._asdict(), by_policy=by_policy)
+                    self.turn_away(told, reading._asdict(), by_policy=by_policy)
                     return
                 kind = self._resources[name]
                 row[name] = nearest_of(reading.value, kind) if policy == "clamp" else None
@@ -236,4 +293,4 @@ def _listed(values: Any) -> Sequence[Any]:  # noqa: ANN401
     return values.to_pylist() if isinstance(values, pa.Array) else values
 
 
-__all__ = ["READINGS", "Edgex"]
+__all__ = ["READINGS", "Edgex", "OverMqtt", "OverNats"]

@@ -1,6 +1,7 @@
-"""Messages on their way from the thread of a client to the run, bounded in bytes."""
+"""Messages on their way from the thread of a client to the run, bounded in bytes or in number."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -55,4 +56,38 @@ class Inbox(Generic[Message]):
         with self._lock:
             found, self._waiting = self._waiting, []
             self.nbytes = 0
+        return found
+
+
+class Newest(Generic[Message]):
+    """The newest few messages; one thread puts, another takes.
+
+    Parameters
+    ----------
+    ring : tells the run that something has come
+    most : so many wait, the oldest of which give way
+    """
+
+    def __init__(self, ring: Callable[[], None], most: int) -> None:
+        self._ring = ring
+        self._lock = threading.Lock()
+        self._waiting: deque[Message] = deque(maxlen=most)
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def put(self, message: Message) -> bool:
+        """Let a message wait; whether another had to go."""
+        with self._lock:
+            is_full = len(self._waiting) == self._waiting.maxlen
+            self._waiting.append(message)
+        self._ring()
+        return is_full
+
+    def take(self) -> list[Message]:
+        """All that wait, the oldest first."""
+        with self._lock:
+            found = list(self._waiting)
+            self._waiting.clear()
         return found

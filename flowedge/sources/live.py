@@ -96,9 +96,9 @@ class LiveSource(Source):
     """The clocks that give its times, where these are not those of the receipt, are compared with this machine's."""
 
     @classmethod
-    def comes_again(cls, options: Mapping[str, Any]) -> bool:
-        """Whether that holds with these options, as given."""
-        del options
+    def comes_again(cls, options: Mapping[str, Any], address: str = "") -> bool:
+        """Whether that holds with these options, as given, at this address."""
+        del options, address
         return cls.asks_again
 
     @abstractmethod
@@ -140,6 +140,11 @@ class LiveSource(Source):
     def is_over(self) -> bool:
         """Whether nothing will ever come again."""
         return False
+
+    @property
+    def away(self) -> str:
+        """Why the peer cannot be reached now; empty where it can, and where others come to this side."""
+        return ""
 
     @property
     def nbytes(self) -> int:

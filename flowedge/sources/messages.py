@@ -8,7 +8,7 @@ import pyarrow as pa
 from flowedge.lang.errors import SourceError
 from flowedge.sources.contract import REJECTED
 from flowedge.sources.live import LiveSource
-from flowedge.sources.payloads import FORMATS, Decoder
+from flowedge.sources.payloads import FORMATS, Decoder, Format
 from flowedge.types.connectors import Option
 
 FORMAT = Option(
@@ -44,6 +44,10 @@ class MessageSource(LiveSource):
 
     def decoder(self) -> Decoder:
         """Makes rows of the declared fields; raises SourceError."""
+        return self.decoder_of(self.given["format"])
+
+    def decoder_of(self, format: Format) -> Decoder:  # noqa: A002  # the word of the language
+        """Makes rows of the declared fields, of payloads of a format; raises SourceError."""
         declared = self.declared or pa.schema([])
         beside = {*self.captures, *self.about}
         unknown = [f.name for f in declared if f.name.startswith("_") and f.name not in beside]
@@ -52,7 +56,7 @@ class MessageSource(LiveSource):
             raise SourceError(f"`{self.name}` has no `{unknown[0]}`; of a message it knows {known}")
         inside = pa.schema([f for f in declared if f.name not in beside])
         return Decoder(
-            inside, self.given["format"], extra=pa.schema([f for f in declared if f.name in beside]),
+            inside, format, extra=pa.schema([f for f in declared if f.name in beside]),
             fitting={name: policy for name, policy in self.fitting.items() if name in inside.names},
         )  # fmt: skip
 

@@ -65,8 +65,9 @@ class Mqtt(MessageSource):
             raise SourceError(f"`mqtt`: {error}") from None
 
     @classmethod
-    def comes_again(cls, options: Mapping[str, Any]) -> bool:
+    def comes_again(cls, options: Mapping[str, Any], address: str = "") -> bool:
         """Whether the broker keeps what was not acknowledged."""
+        del address
         return bool(options.get("qos", 0))
 
     @property
@@ -238,6 +239,14 @@ class Mqtt(MessageSource):
     def nbytes(self) -> int:
         """Bytes of the messages that wait."""
         return self._inbox.nbytes if self._link is not None else 0
+
+    @property
+    def away(self) -> str:
+        """Why the broker does not let this in now; empty while it does."""
+        link = self._link
+        if link is None or link.is_up:
+            return ""
+        return link.refused or link.trouble or ("not connected" if link.connects else "")
 
     def told(self) -> dict[str, int]:
         """Connections, losses of them, and messages that came again and were left out."""

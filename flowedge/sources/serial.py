@@ -62,6 +62,7 @@ class Serial(ByteStreams):
         super().__init__(address, **given)
         self._thread: threading.Thread | None = None
         self._counts: Counter[str] = Counter()
+        self._trouble = ""
         if self.given["stop_bits"] not in (1, 2) or self.given["baud"] < 1:
             raise SourceError("`serial`: `baud` is above 0, and `stop_bits` 1 or 2")
 
@@ -95,15 +96,18 @@ class Serial(ByteStreams):
                     self.address, given["baud"], timeout=0, parity=given["parity"][0].upper(),
                     stopbits=given["stop_bits"],
                 )  # fmt: skip
-            except (OSError, ValueError):  # of which pyserial's own are some
+            except (OSError, ValueError) as error:  # of which pyserial's own are some
+                self._trouble = str(error)
                 self._counts["failed"] += 1
                 self._closing.wait(waits.next_s())
                 continue
             self._counts["connects"] += 1
+            self._trouble = ""
             waits.reset()
             with contextlib.closing(port), contextlib.suppress(OSError):
                 self._listen(port.fileno(), one)
             self._counts["unplugged"] += not self._closing.is_set()
+            self._trouble = "unplugged"
             self._closing.wait(waits.next_s())
 
     def _listen(self, port: int, one: _Port) -> None:
@@ -140,6 +144,11 @@ class Serial(ByteStreams):
     def state(self) -> dict[str, Any]:
         """Nothing: what was not read while a run was stopped is gone."""
         return {}
+
+    @property
+    def away(self) -> str:
+        """Why the port cannot be read now; empty while it can."""
+        return self._trouble
 
     def told(self) -> dict[str, int]:
         """How often the port was opened and lost, and where framing was."""

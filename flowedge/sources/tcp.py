@@ -78,6 +78,12 @@ class Connected(ByteStreams):
             self._connections.wake()
         return out
 
+    @property
+    def away(self) -> str:
+        """Whether there is no connection to a peer that is to be connected to."""
+        is_cut_off = self._connections is not None and self._connections.is_cut_off
+        return "not connected" if is_cut_off else ""
+
     def told(self) -> dict[str, int]:
         """Connections, and how many of them ended for which reason."""
         return {} if self._connections is None else dict(self._connections.counts)

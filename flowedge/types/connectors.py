@@ -168,6 +168,14 @@ class Signature:
         return {o.name: given[o.name] for o in self.options}
 
 
+def united(*groups: Sequence[Option]) -> tuple[Option, ...]:
+    """The options of all groups; of two that are called alike the first."""
+    found: dict[str, Option] = {}
+    for option in (o for group in groups for o in group):
+        found.setdefault(option.name, option)
+    return tuple(found.values())
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectorInfo:
     """What the checker knows of a connector.
@@ -182,13 +190,13 @@ class ConnectorInfo:
     planned : part of the language, but this version has no such connector yet
     needs_address : whether the first argument is an address (``console`` and ``simulate`` have none)
     is_live : its rows do not end
-    comes_again : of a live source, from its options to whether what was not safe comes again after a restart
+    comes_again : of a live source, from its options and address to whether what was not safe comes again after a restart
     describes_itself : it can say its columns and types before the run
     writes_files : its address is a path on this machine
     converts : reads text, so that each field comes as the type that is declared
     received : the raw field that says when a row came, which is its time where none is declared; empty: none
     mistakes : what becomes of rows that cannot be read, where ``on error`` does not say it
-    promises : of a sink whose rows go to a peer that may be away: from its options to ``exactly once``, ``at least once`` or
+    promises : of a sink whose rows go to a peer that may be away: from its options and address to ``exactly once``, ``at least once`` or
         ``at most once``
     """
 
@@ -204,6 +212,6 @@ class ConnectorInfo:
     writes_files: bool = True
     converts: bool = False
     received: str = ""
-    comes_again: Callable[[Mapping[str, Any]], bool] | None = None
+    comes_again: Callable[[Mapping[str, Any], str], bool] | None = None
     mistakes: str = "stop"
-    promises: Callable[[Mapping[str, Any]], str] | None = None
+    promises: Callable[[Mapping[str, Any], str], str] | None = None

@@ -1,6 +1,6 @@
 """Secrets by reference: a pipeline or a command line says where a secret lies, never what it is.
 
-A reference is ``env:NAME`` (the environment), ``file:PATH`` or just a path, or ``credential:NAME`` (what
+A reference is ``env:NAME`` (the environment), ``file:PATH`` or just a path, or ``systemd:NAME`` (also ``credential:NAME``; what
 systemd hands to a service with ``LoadCredential=``, in the folder ``$CREDENTIALS_DIRECTORY``).
 """
 
@@ -26,7 +26,7 @@ def resolve(reference: str) -> bytes:
         if not value:
             raise SecretError(f"the environment has no `{rest}`; set it, or give another reference")
         return value.encode("utf-8", "surrogateescape")
-    if colon and kind == "credential":
+    if colon and kind in ("systemd", "credential"):
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if not folder:
             raise SecretError(

@@ -87,6 +87,7 @@ def describe(path: Path, rows: int, key: str | None = None) -> str:
 
 SOURCES = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".wav": "wav", ".flac": "flac", ".npz": "npz", ".hea": "wfdb",
+    ".mp4": "video", ".mov": "video", ".mkv": "video", ".avi": "video", ".webm": "video",
 }  # fmt: skip
 """Other files that a source reads, by suffix."""
 

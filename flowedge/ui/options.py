@@ -54,6 +54,29 @@ def speed(text: str) -> float | None:
     return value
 
 
+def address(text: str | None) -> tuple[str, int] | None:
+    """Where a run serves what it tells of itself."""
+    if text is None:
+        return None
+    from flowedge.runtime.operate.server import address_of  # noqa: PLC0415  # only those who ask
+
+    try:
+        return address_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--metrics") from None
+
+
+def log(kind: str | None, level: str) -> None:
+    """Refuse what is no kind of lines, and no level of them."""
+    if kind not in (None, "text", "json"):
+        raise typer.BadParameter(f"`{kind}` is none; give `text` or `json`", param_hint="--log")
+    levels = ("debug", "info", "warning", "error")
+    if level not in levels:
+        raise typer.BadParameter(
+            f"`{level}` is none; give one of {', '.join(levels)}", param_hint="--log-level"
+        )
+
+
 def numbers(text: str | None) -> tuple[int, ...]:
     """Numbers of processors, such as `1`, `0,2` or `2-3`; none: empty."""
     out: list[int] = []

@@ -115,7 +115,7 @@ def summary(report: Report) -> str:
         ]
     for name, sink in report.sinks.items():
         where = sink.files[0] if len(sink.files) == 1 else sink.address or sink.connector
-        size = f", {_bytes(sink.bytes)}" if sink.bytes else ""
+        size = f", {bytes_shown(sink.bytes)}" if sink.bytes else ""
         many = f" in {len(sink.files):,} files" if len(sink.files) > 1 else ""
         late = ""
         if sink.latency:
@@ -130,7 +130,7 @@ def summary(report: Report) -> str:
     how = "plan from cache" if report.plan_from_cache else f"compiled in {report.compile_s:.1f} s"
     lines.append(
         f"{report.wall_s:.2f} s, {count(rate)} rows/s, {how}, peak memory {report.peak_memory_mb:.0f} MB, state "
-        + _bytes(report.state_bytes)
+        + bytes_shown(report.state_bytes)
     )
     return "\n".join(lines)
 
@@ -268,7 +268,8 @@ def _percent(part: int, whole: int) -> str:
     return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
 
 
-def _bytes(count: int) -> str:
+def bytes_shown(count: int) -> str:
+    """A size for people."""
     for size, word in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= size:
             return f"{count / size:.1f} {word}"

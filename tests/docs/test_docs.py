@@ -61,6 +61,11 @@ def test_an_example_runs(text, kind, files, tmp_path, monkeypatch):
             "FE291",
         }
         return
+    if kind == "video":
+        pytest.importorskip("av")
+        from support.clips import write  # noqa: PLC0415
+
+        write("clip.mp4")
     if kind == "live":  # tests/live/test_pages.py runs it
         compile_flow(text=text)
         return

@@ -46,9 +46,9 @@ def wanted(tmp_path_factory, cache_apart):
     return outputs(place), time.monotonic() - begun
 
 
-def start(place, *more, **env):
+def start(place, *more, stdin=None, **env):
     return subprocess.Popen(
-        [sys.executable, "-m", "flowedge", "run", "p.flow", *STATE, *more], cwd=place,
+        [sys.executable, "-m", "flowedge", "run", "p.flow", *STATE, *more], cwd=place, stdin=stdin,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env},
     )  # fmt: skip
 
@@ -91,10 +91,13 @@ def has_all_rows(place):
 )
 def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bytes(tmp_path, wanted, number, threads):
     (tmp_path / "p.flow").write_text(FLOW)
-    run = start(tmp_path, "--threads", threads)
+    ends = os.openpty()  # without a terminal SIGHUP would bring another pipeline
+    run = start(tmp_path, "--threads", threads, stdin=ends[1])
     until(run, has_checkpoint(tmp_path))
     run.send_signal(number)
     code, err = ended(run)
+    for end in ends:
+        os.close(end)
     assert (code, "run the same command again" in err) == (130, True), err
     assert cli("run", "-q", "p.flow", *STATE, cwd=tmp_path)[0] == 0
     assert outputs(tmp_path) == wanted[0]

@@ -343,6 +343,23 @@ def sounds() -> list[bytes]:
     return [sink.getvalue()]
 
 
+def clips() -> list[bytes]:
+    """Three small frames, in several containers."""
+    from support.clips import write  # noqa: PLC0415
+
+    found = []
+    for form, codec in (
+        ("mp4", "libx264"),
+        ("avi", "mpeg4"),
+        ("matroska", "libvpx"),
+        ("mpegts", "mpeg2video"),
+    ):
+        sink = io.BytesIO()
+        write(sink, 3, size=(32, 32), rate=25, form=form, codec=codec)
+        found.append(sink.getvalue())
+    return found
+
+
 # ---- models
 
 
@@ -494,6 +511,7 @@ TARGETS = {
     "msgpack": Target(payloads, lambda d: _read("msgpack", d, FIELDS)),
     "npz": Target(archives, lambda d: _read("npz", d)),
     "wav": Target(sounds, lambda d: _read("wav", d)),
+    "video": Target(clips, lambda d: _read("video", d)),
     "onnx": Target(networks, network),
     "manifest": Target(manifests, lambda d: parse(d, "m"), ("flowedge.models.manifest",)),
 }

@@ -19,15 +19,15 @@ from flowedge.sources.payloads import decode
 
 FAST = {
     "grammar": 1000, "checker": 500, "format": 300, "payload": 4000, "payload_text": 3000, "payload_binary": 3000, "checkpoint": 750, "state": 750, "arrow": 1500, "parquet": 1500, "csv": 600,
-    "csv_declared": 400, "jsonl": 100, "jsonl_declared": 100, "msgpack": 1000, "npz": 1000, "wav": 750,
+    "csv_declared": 400, "jsonl": 100, "jsonl_declared": 100, "msgpack": 1000, "npz": 1000, "wav": 750, "video": 500,
     "onnx": 500, "manifest": 2500,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutations_of_valid_input_do_no_harm(name):
-    if name == "wav":
-        pytest.importorskip("soundfile")
+    if name in ("wav", "video"):
+        pytest.importorskip("soundfile" if name == "wav" else "av")
     target = TARGETS[name]
     seeds = target.seeds()
     report = attack(

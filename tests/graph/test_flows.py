@@ -50,6 +50,20 @@ def test_what_a_sink_with_a_peer_refuses(clause, code, told):
     assert (found.code, told in found.message) == (code, True), found
 
 
+@pytest.mark.parametrize(
+    ("call", "codes"),
+    [
+        ('"nats://far/a", token="x"', {"FE704", "FE710"}), ('"nats://far/a", credentials="x"', {"FE704"}), ('"nats://far/a", token=secret("env:A")', {"FE710"}),
+        ('"nats://far/a", token=secret("env:A"), tls=true', set()), ('"nats://far/a", token=secret("env:A"), tls=false', {"FE710"}),
+        ('"tls://far/a", token=secret("env:A")', set()), ('"nats://localhost/a", token=secret("env:A")', set()), ('"nats://me:word@far/a"', {"FE704"}),
+        ('"nats://far/a", credentials=secret("file:a.creds")', set()), ('"nats+tls://far/a", token=secret("env:A")', set()),
+    ],
+)  # fmt: skip
+def test_secrets_are_not_in_the_text_and_not_in_the_open(call, codes):
+    found = problems(f'source a (time, v: f64) from arrow("in.arrow")\nsink a to safe({call})\n')
+    assert {one.code for one in found} == codes
+
+
 def test_a_buffer_is_bytes():
     graph = graph_of('source a (time, v: f64) from arrow("in.arrow")\nsink a to table("db://me@host") buffer 2 [MB] on disk\n')  # fmt: skip
     assert graph.nodes[-1].buffer_bytes == 2_000_000

@@ -74,9 +74,10 @@ SINKS = {
     "parquet": info("parquet", "sink", Option("partition", "names", (), ""), Option("roll", "limit", None, "")),
     "console": info("console", "sink", needs_address=False, writes_files=False),
     "vault": info("vault", "sink", Option("password", "secret", NEEDED, "")),
+    "safe": info("safe", "sink", Option("token", "secret", "", ""), Option("credentials", "secret", "", ""), Option("tls", "flag", False, ""), writes_files=False),
     "queue": info("queue", "sink", Option("qos", "integer", 1, ""), writes_files=False,
-                  promises=lambda given: "at least once" if given.get("qos", 1) else "at most once"),
-    "table": info("table", "sink", writes_files=False, promises=lambda _: "exactly once"),
+                  promises=lambda given, _: "at least once" if given.get("qos", 1) else "at most once"),
+    "table": info("table", "sink", writes_files=False, promises=lambda *_: "exactly once"),
     **{n: info(n, "sink", planned=True, writes_files=False) for n in ("mqtt", "postgres", "sqlite", "http", "edgex")},
 }  # fmt: skip
 WORLD = World(sources=SOURCES, sinks=SINKS)

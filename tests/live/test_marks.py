@@ -111,6 +111,14 @@ def test_what_is_late_on_purpose_is_not_cut_off():
     assert marks == [("s", "", 102.0)]
 
 
+def test_a_partition_that_begins_before_anything_was_marked_is_alone():
+    """As a connection that is opened soon after the run has begun to listen."""
+    world = World(ONE.format(more=""))
+    assert world.at(0.5) == ({}, [])
+    assert world.at(0.8, ("s", "peer", 100.2)) == ({}, [])
+    assert world.at(3.5)[1] == [("s", "peer", pytest.approx(100.2 + 2.7 - 2.0))]
+
+
 def test_nothing_is_marked_where_no_idleness_is_declared():
     world = World(ONE.format(more="").replace("idle after 2 s", ""))
     world.at(0, ("s", "", 100.0))

@@ -1,10 +1,12 @@
 """The pipelines of docs/live.md run as they stand, with a port of the test's own."""
 
+import http.client
 import json
 import os
 import re
 import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,17 @@ def over_tcp(port, _folder):
         sock.sendall(b'garbage\n{"device": "a", "v": 1}\n{"device": "b", "v": 2}\n')
 
 
+def over_http(port, _folder):
+    def post():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        for body in ("garbage", '[{"v": 1}, {"v": 2}]'):
+            connection.request("POST", "/ingest/north", body)
+            connection.getresponse().read()
+        connection.close()
+
+    threading.Thread(target=post).start()
+
+
 def over_udp(port, _folder):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(json.dumps({"v": 2}).encode(), ("127.0.0.1", port))
@@ -43,13 +56,22 @@ def into_pipe(_port, folder):
         file.write(b"\0\x40" * 3200)
 
 
+def over_pipe(_port, folder):
+    pytest.importorskip("av")
+    from support.clips import write  # noqa: PLC0415
+
+    write(str(folder / "clip.ts"), 20, codec="mpeg2video", rate=25)
+    os.mkfifo(folder / "gate.pipe")
+    (folder / "gate.pipe").write_bytes((folder / "clip.ts").read_bytes())
+
+
 def by_itself(_port, _folder):
     pass
 
 
 @pytest.mark.parametrize(("name", "send", "rows", "wanted"), [
-    ("host", by_itself, 2, "memory_share"), ("tcp", over_tcp, 3, '"b",2'), ("udp", over_udp, 1, ',2\n'), ("serial", over_serial, 5, "48.1173,11.51666"),
-    ("dir", into_folder, 2, '"2026-01-01T00:00:01.000000000Z",2'),
+    ("host", by_itself, 2, "memory_share"), ("http", over_http, 3, '"north",2'), ("tcp", over_tcp, 3, '"b",2'), ("udp", over_udp, 1, ',2\n'), ("serial", over_serial, 5, "48.1173,11.51666"),
+    ("dir", into_folder, 2, '"2026-01-01T00:00:01.000000000Z",2'), ("camera", over_pipe, 20, '"at":760000000,'),
     ("sound", into_pipe, 3200, "Z\",0.5\n"),
 ])  # fmt: skip
 def test_the_pipelines_of_the_page_run(name, send, rows, wanted, tmp_path, monkeypatch):
@@ -76,7 +98,7 @@ def test_the_pipelines_of_the_page_run(name, send, rows, wanted, tmp_path, monke
 
     with pytest.raises(Interrupted):
         Run(compile_flow(text=text), progress=goes_on)()
-    (written,) = (tmp_path / "out").glob("*.csv")
+    (written,) = (tmp_path / "out").glob("*.[cj]s*")
     assert wanted in written.read_text()
     for end in ends:
         os.close(end)

@@ -148,6 +148,93 @@ def test_texts_of_several_batches_become_one():
     assert joined(lists).num_rows == 4
 
 
+class Lives:
+    """Rows that wait through lives that are killed, of which each goes on from a checkpoint; `pieces` are all that ever were given out."""
+
+    def __init__(self, root, drawn):
+        self.root, self.drawn = root, drawn
+        self.kept = {"log": None, "from": 0, "cuts": []}
+        self.pieces, self.made, self.begun = {}, 0, 0
+
+    def begin(self):
+        waiting = Waiting(
+            RowLog(self.root), keeps_all=True, holds_back=True, repeats=True, memory_bytes=400
+        )
+        if self.kept["log"] is not None:
+            waiting.log.restore(self.kept["log"])
+            waiting.go_on(self.kept["from"], self.kept["cuts"])
+        self.made, self.begun = waiting.rows, self.begun + 1
+        return waiting
+
+    def give(self, waiting):
+        """One piece, if there is one; half of the time it comes to be safe."""
+        number = waiting.safe
+        found = waiting.take(number, 10)
+        assert (found is None) == (not waiting.has(number))
+        if found is None:
+            return
+        first, batch = found
+        assert first == number
+        numbers = tuple(batch.column("n").to_pylist())
+        assert self.pieces.setdefault(first, numbers) == numbers
+        if self.drawn.random() < 0.5:
+            waiting.is_safe(first + len(numbers))
+
+    def live(self, steps):
+        waiting = self.begin()
+        for _ in range(steps):
+            what = self.drawn.random()
+            if what < 0.4 and self.made < 3000:
+                count = self.drawn.choice([1, 2, 3, 40])
+                waiting.put(rows(self.made, count))
+                self.made += count
+            elif what < 0.6:
+                mark = waiting.mark()
+                kept = {
+                    "log": mark,
+                    "from": min(waiting.safe, mark["rows"]),
+                    "cuts": list(waiting.cuts),
+                }
+                if self.drawn.random() < 0.3:
+                    self.give(waiting)  # while the checkpoint is being made
+                if self.drawn.random() < 0.1:
+                    break  # killed before it was
+                self.kept = kept
+                assert len(kept["cuts"]) <= self.begun + 2
+                if self.drawn.random() < 0.1:
+                    break  # killed right after
+                waiting.release(mark["rows"])
+            else:
+                self.give(waiting)
+        waiting.log.close()
+        return waiting
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_pieces_that_were_given_out_stay_what_they_were_through_kills(tmp_path, seed):
+    drawn = random.Random(seed)
+    lives = Lives(tmp_path / "log", drawn)
+    for _ in range(12):
+        lives.live(drawn.choice([5, 30, 100]))
+    found = sorted(lives.pieces.items())
+    at = 0
+    for first, numbers in found:  # they join without a gap, and none reaches into the next
+        assert first == at
+        assert numbers == tuple(range(first, first + len(numbers)))
+        assert len(numbers) <= 10
+        at = first + len(numbers)
+
+
+def test_without_checkpoints_a_piece_is_given_again_as_it_was():
+    waiting = Waiting(repeats=True)
+    waiting.put(rows(0, 3))
+    assert waiting.take(0, 10)[1].num_rows == 3
+    waiting.put(rows(3, 20))
+    assert waiting.take(0, 10)[1].num_rows == 3
+    waiting.is_safe(3)
+    assert waiting.take(3, 10)[1].num_rows == 10
+
+
 @pytest.mark.parametrize("kind", ["memory", "buffer", "state"])
 @pytest.mark.parametrize("seed", range(12))
 def test_what_is_shed_is_the_oldest_that_is_not_on_its_way_and_the_rest_comes_in_order(

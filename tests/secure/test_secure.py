@@ -67,8 +67,9 @@ def test_what_is_no_key_is_told(place, reference, words):
 def test_a_key_may_come_from_the_environment_or_from_systemd(place):
     pem = (place / "k").read_text()
     assert run(place, "--sign", "env:K", K=pem)[0] == 0
-    code, _, err = run(place, "--sign", "credential:k", CREDENTIALS_DIRECTORY=str(place))
-    assert code == 0, err
+    for reference in ("credential:k", "systemd:k"):
+        code, _, err = run(place, "--sign", reference, CREDENTIALS_DIRECTORY=str(place))
+        assert code == 0, err
     code, _, err = run(place, "--sign", "credential:../k", CREDENTIALS_DIRECTORY=str(place))
     assert (code, "no name of a credential" in err) == (3, True)
 

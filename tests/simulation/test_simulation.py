@@ -15,6 +15,7 @@ from support.simulation.world import POWER, SHARED, live
 
 from flowedge.compile.program import NodeSpec
 from flowedge.operators import discover
+from flowedge.runtime.keeping import acknowledge
 from flowedge.runtime.plan import Plan
 from flowedge.runtime.run import Run
 from flowedge.session.batch import Batch
@@ -109,8 +110,8 @@ class Shortened(Session):
 class Displaced(Run):
     """A run goes on a row too far."""
 
-    def _go_on(self, saved, feeds):
-        super()._go_on(saved, feeds)
+    def _take_over(self, saved, feeds, *more):
+        super()._take_over(saved, feeds, *more)
         for feed in feeds.by_name.values():
             if feed.position is not None:
                 feed.position = Position(0, feed.position.row + 1)
@@ -120,8 +121,8 @@ class Hasty(Run):
     """Sources hear of a checkpoint before it is there."""
 
     def _save(self, session, feeds, outlets, **options):
-        self._acknowledge(feeds, {n: f.position for n, f in feeds.by_name.items()})
-        super()._save(session, feeds, outlets, **options)
+        acknowledge(feeds, {n: f.position for n, f in feeds.by_name.items()})
+        return super()._save(session, feeds, outlets, **options)
 
 
 class Hurried(Run):
@@ -129,15 +130,16 @@ class Hurried(Run):
 
     def _save(self, session, feeds, outlets, **options):
         outlets.drain = lambda: None
-        super()._save(session, feeds, outlets, **options)
+        saved = super()._save(session, feeds, outlets, **options)
         del outlets.drain
+        return saved
 
 
 class Careless(Run):
     """A run that goes on keeps no rejected rows."""
 
-    def _go_on(self, saved, feeds):
-        super()._go_on(saved, feeds)
+    def _take_over(self, saved, feeds, *more):
+        super()._take_over(saved, feeds, *more)
         for feed in feeds.by_name.values():
             feed.quarantine = ""
 

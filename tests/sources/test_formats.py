@@ -527,15 +527,27 @@ def test_the_catalogue_names_what_is_there_and_what_is_planned():
         "wfdb.annotations",
         "wav",
         "flac",
+        "video",
     ):
         assert not known[name].planned
         assert known[name].doc.endswith(".")
-    for name in ("mqtt", "tcp", "udp", "unix", "serial", "dir", "host", "edgex", "sound"):
+    for name in (
+        "mqtt",
+        "sound",
+        "http",
+        "tcp",
+        "udp",
+        "unix",
+        "serial",
+        "dir",
+        "host",
+        "edgex",
+        "nats",
+        "camera",
+    ):
         assert known[name].is_live
         assert not known[name].planned
-    assert known["nats"].planned
     assert known["wfdb"].extra == "wfdb"
-    assert catalog.get("nats") is None
     assert catalog.get("paths") is None
 
 

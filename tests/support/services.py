@@ -115,3 +115,15 @@ def mosquitto(folder, *lines):
     ]  # fmt: skip
     (folder / "mosquitto.conf").write_text("\n".join(told).replace("PORT", str(port)) + "\n")
     return Service([where, "-c", str(folder / "mosquitto.conf")], folder, port)
+
+
+def nats_server(folder, *lines):
+    """A NATS server with JetStream, which keeps its streams on the disk; `lines` are of its configuration."""
+    where, port = program("nats-server"), free_port()
+    told = [
+        f"listen: 127.0.0.1:{port}",
+        f'jetstream {{ store_dir: "{folder / "jetstream"}" }}',
+        *lines,
+    ]
+    (folder / "nats.conf").write_text("\n".join(told) + "\n")
+    return Service([where, "-c", str(folder / "nats.conf")], folder, port)

@@ -28,14 +28,12 @@ from flowedge.compile.emit import passes
 from flowedge.compile.emit.state import State, Turn
 from flowedge.compile.emit.values import Value, Values
 from flowedge.compile.emit.writer import Names, Record, Sheet, literal
+from flowedge.graph.expressions import LONGEST_LIST
 from flowedge.lang.errors import InternalError
 from flowedge.types.schema import WIDTH, Column, Type
 
 if TYPE_CHECKING:
     from flowedge.compile.emit.chain import Chain
-
-UNROLLED = 64
-"""Lists up to this long are taken apart into scalars; longer ones are only handed on."""
 
 LOADS = {
     "f64": "f64", "f32": "f32", "bool": "u8",
@@ -93,9 +91,9 @@ class Kernel:
 
     def read(self, name: str, type_: Type, port: int = 0) -> Value:
         """A column's elements of the row at hand, loaded into local variables."""
-        if type_.size > UNROLLED:
+        if type_.size > LONGEST_LIST:
             raise InternalError(
-                "a long list in an expression", expected=f"at most {UNROLLED}", seen=str(type_)
+                "a long list in an expression", expected=f"at most {LONGEST_LIST}", seen=str(type_)
             )
         source, row, load = self.address_in(name, port), self.row, LOADS[type_.store]
         out = []

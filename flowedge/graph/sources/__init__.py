@@ -150,7 +150,7 @@ def source(c: Checker, decl: Decl) -> Flow:
     ):
         needed = _needed(d)
         told = opening.info
-        again = told is None or (told.comes_again(opening.options) if told.comes_again else not told.is_live)  # fmt: skip
+        again = told is None or (told.comes_again(opening.options, opening.address) if told.comes_again else not told.is_live)  # fmt: skip
         node = c.put(g.Source, (), out, name=decl.name, label=f"source {tree.connector.name}", span=tree.name.span, connector=opening.name,
                      address=opening.address, options=opening.options, raw=tuple((n, ty) for n, ty in d.fields.items() if n in needed),
                      columns=tuple(d.raws), keys=tuple(d.key_raws), captures=captures, time=d.time, parse=d.parse, always=d.always,

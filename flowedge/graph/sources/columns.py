@@ -7,7 +7,7 @@ from flowedge.graph import quantities as q
 from flowedge.graph.catalog import Described
 from flowedge.graph.checker import Checker
 from flowedge.graph.columns import column_type
-from flowedge.graph.expressions import Cast, Read
+from flowedge.graph.expressions import Cast, Read, taken_apart
 from flowedge.graph.names import Decl, DeclaredTwice, Scope, unknown_column
 from flowedge.graph.quantities import WrongType
 from flowedge.graph.reserved import ReservedColumn, is_hidden
@@ -118,6 +118,10 @@ def _raw_column(c: Checker, column: st.Column, type_: Type, scope: Scope, d: Dra
             return None
         found = q.convert(both[1], target)
     expr = q.settle(found)
+    if (long := taken_apart(expr)) is not None:
+        c.not_yet(column.expr.span, f"an expression of `{long.name}`, which has {long.type.size} values,",
+                  fix="take the field as it is; a model can be given it")  # fmt: skip
+        return None
     if expr.type.shape != type_.shape:
         c.report(q.LengthsDiffer.at(column.expr.span, f"`{name}` is declared with {type_.size} values, this has {expr.type.size}",
                                     others=[(column.name.span, "declared here")], fix="declare the shape that the field has"))  # fmt: skip

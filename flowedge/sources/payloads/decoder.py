@@ -46,6 +46,7 @@ class Decoder:
     rejected : readings turned away; whoever takes them empties the list
     seen : readings that came, good or bad; a payload that cannot be unpacked counts as one
     rows : those that wait for `take`
+    refused : int64 (payloads,), of the last `add_many` how many readings of each payload were turned away
 
     Examples
     --------
@@ -73,6 +74,7 @@ class Decoder:
         self.schema = pa.schema([*schema, *self._extra], schema.metadata)
         self.rejected: list[Rejected] = []
         self.rows = 0
+        self.refused: NDArray[np.int64] = np.zeros(0, np.int64)
         self._declared = schema
         self._gathered = Rows(schema, width_of(self.schema), fitting)
         self._gathered.rejected = self.rejected
@@ -110,14 +112,17 @@ class Decoder:
         if len(payloads) > 1 and sum(map(len, payloads)) > _MOST_AT_ONCE:
             half = len(payloads) // 2
             halves = (slice(half), slice(half, None))
-            return np.concatenate([
-                self.add_many(payloads[one], {k: v[one] for k, v in (extra or {}).items()})
-                for one in halves
-            ])  # fmt: skip
+            found, refused = [], []
+            for one in halves:
+                found.append(self.add_many(payloads[one], {k: v[one] for k, v in (extra or {}).items()}))  # fmt: skip
+                refused.append(self.refused)
+            self.refused = np.concatenate(refused)
+            return np.concatenate(found)
+        self.refused = np.zeros(len(payloads), np.int64)
         if self._fast.is_worth_it(len(payloads)):
             parts, counts = self._quickly(payloads)
         else:
-            counts = np.fromiter(map(self._one, payloads), np.int64, len(payloads))
+            counts = np.fromiter(map(self._noted, payloads, range(len(payloads))), np.int64, len(payloads))  # fmt: skip
             parts = self._gathered.take()
         if counts.any():
             self._parts += self._with_extra(parts, counts, extra or {})
@@ -161,11 +166,18 @@ class Decoder:
         seen = 0
         for i, quick in zip(left.tolist(), before[left].tolist(), strict=True):
             gathered.seen = quick + seen
-            slow[i] = self._one(payloads[i])
+            slow[i] = self._noted(payloads[i], i)
             seen = gathered.seen - quick
         gathered.seen = seen + int(before[-1]) if len(before) else gathered.seen
         found += [Part(_joined(gathered.take(), self._declared), slow)] if slow.any() else []
         return _in_order(found), counts + slow
+
+    def _noted(self, payload: bytes, place: int) -> int:
+        """As `_one`, and note how much was turned away."""
+        before = len(self.rejected)
+        count = self._one(payload)
+        self.refused[place] = len(self.rejected) - before
+        return count
 
     def _one(self, payload: bytes) -> int:
         """One payload the slow way; the rows that it gave."""
