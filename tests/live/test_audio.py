@@ -443,6 +443,27 @@ def test_check_says_that_a_rate_is_another_one(text, told, tmp_path):
     assert told in raised.value.diagnostics[0].message
 
 
+@pytest.mark.parametrize(
+    ("name", "told"), [("a.raw", "is a file and no pipe"), ("", "[Ii]s a directory")]
+)
+def test_what_is_no_pipe_is_said(name, told, tmp_path):
+    (tmp_path / "a.raw").write_bytes(RAMP.tobytes())
+    with Listener(f"pipe:{tmp_path}/{name}") as found, pytest.raises(SourceError, match=told):
+        found.samples(1)
+
+
+def test_who_hangs_up_at_once_is_not_asked_at_once_again():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with Listener(f"tcp://127.0.0.1:{server.getsockname()[1]}", mode="connect") as found:
+            for _ in range(4):
+                server.accept()[0].close()
+            found.told("ends", 4)
+            with server.accept()[0] as sock:
+                sock.sendall(RAMP.tobytes())
+                found.samples(800)
+    assert (found.column() == RAMP / np.float32(32768)).all()
+
+
 # ---- a microphone
 
 

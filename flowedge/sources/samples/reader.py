@@ -64,13 +64,17 @@ class Reader:
                 if end is None:
                     self._closing.wait(waits.next_s())
                     continue
-                waits.reset()
+                self._has_come = False
                 with contextlib.closing(end):
                     self._listen(end)
                     if isinstance(self._wire, Pipe):
                         self._wire.again()
                 if self._wire.ends:
                     break
+                if self._has_come:
+                    waits.reset()
+                else:  # who hangs up at once is not asked again at once
+                    self._closing.wait(waits.next_s())
         except (SourceError, OSError) as error:
             told = error if isinstance(error, SourceError) else SourceError(f"`{self._where}`: {error.strerror or error}")  # fmt: skip
             self._intake.inbox.put(told, 0)
@@ -107,6 +111,7 @@ class Reader:
                 break
             if not data:
                 break
+            self._has_come = True
             whole = self._whole(data)
             if whole:
                 self._timing.feed(

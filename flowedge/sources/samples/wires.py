@@ -1,6 +1,7 @@
 """Where bytes of samples come from: a pipe, a file, standard input, or one connection at a time."""
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -61,6 +62,9 @@ class Pipe(Wire):
             number = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise OSError(errno.EINVAL, "is a file and no pipe; leave `pipe:` away")
         return os.fdopen(number, "rb", buffering=0)
 
     def again(self) -> None:
