@@ -453,14 +453,17 @@ def test_what_is_no_pipe_is_said(name, told, tmp_path):
 
 
 def test_who_hangs_up_at_once_is_not_asked_at_once_again():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with Listener(f"tcp://127.0.0.1:{server.getsockname()[1]}", mode="connect") as found:
-            for _ in range(4):
-                server.accept()[0].close()
-            found.told("ends", 4)
-            with server.accept()[0] as sock:
-                sock.sendall(RAMP.tobytes())
-                found.samples(800)
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", port)) as server,
+        Listener(f"tcp://127.0.0.1:{port}", mode="connect") as found,
+    ):
+        for _ in range(4):
+            server.accept()[0].close()
+        found.told("ends", 4)
+        with server.accept()[0] as sock:
+            sock.sendall(RAMP.tobytes())
+            found.samples(800)
     assert (found.column() == RAMP / np.float32(32768)).all()
 
 
