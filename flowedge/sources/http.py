@@ -118,6 +118,7 @@ class Http(MessageSource):
         self._beside = [
             f.name for f in self.declared or () if f.name in (*self.captures, *self.about)
         ]
+        self._decoder("auto").prepare()
         try:
             self._keys = Keys(given["keys"], bytes(state["keys"]) if state else b"")
             tls = server_context(given["cert"], given["key"], given["ca"]) if given["cert"] else None  # fmt: skip
@@ -127,7 +128,6 @@ class Http(MessageSource):
             raise SourceError(f"`http` {place}: {error}") from None
         except ImportError:
             raise SourceError("`http` needs aiohttp; `pip install 'flowedge[http]'`") from None
-        self._decoder("auto").prepare()
         self._server.start()
 
     def _listening(

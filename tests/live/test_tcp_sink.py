@@ -14,6 +14,7 @@ import pytest
 from support.proxy import Proxy
 from support.services import free_port, program, until
 
+from flowedge.lang.diagnostics import FlowError
 from flowedge.lang.errors import SinkError
 from flowedge.runtime import delivery
 from flowedge.runtime.plan import compile_flow
@@ -400,3 +401,13 @@ def test_one_flow_flows_into_the_other(recording):
 
 def test_the_promise_is_honest():
     assert catalog.get("tcp").promises({}) == catalog.get("unix").promises({}) == "at most once"
+
+
+def test_else_keep_wants_a_peer_that_answers():
+    text = (
+        'source s from host(every=1 s)\nsink s deadline 5 s else {} to tcp("tcp://127.0.0.1:1")\n'
+    )
+    with pytest.raises(FlowError) as told:
+        compile_flow(text=text.format("keep"))
+    assert [d.code for d in told.value.diagnostics] == ["FE703"]
+    compile_flow(text=text.format("drop"))

@@ -118,6 +118,8 @@ class Reception:
     is_over: bool = False
     _room: "asyncio.Event | None" = None
     _waiting: "set[asyncio.Future[Answer]]" = field(default_factory=set)
+    _sockets: set[web.WebSocketResponse] = field(default_factory=set)
+    _farewells: "list[asyncio.Future[None]]" = field(default_factory=list)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -154,6 +156,8 @@ class Reception:
         self.is_over = True
         self.make_room()
         self.settle([(f, _ends().answer) for f in self._waiting])
+        for socket in self._sockets:
+            self._farewells.append(asyncio.ensure_future(_part(socket)))
 
     # ---- judging
 
@@ -262,9 +266,11 @@ class Reception:
         if socket.ws_protocol == ACK:
             answers = asyncio.Queue(_UNANSWERED)
             talks = asyncio.get_running_loop().create_task(_talk(socket, answers, self._waiting))
+        self._sockets.add(socket)
         try:
             await self._listen(request, captured, socket, connection, answers)
         finally:
+            self._sockets.discard(socket)
             if talks is not None:
                 talks.cancel()
         return socket
@@ -292,7 +298,6 @@ class Reception:
             with connection.resting():
                 await self._wait_for_room()
             if self.is_over:
-                await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the run is over")
                 return
             body = message.data.encode() if isinstance(message.data, str) else message.data
             found = self._request(request, captured, body, "auto", "")
@@ -326,6 +331,12 @@ async def _talk(
         finally:
             waiting.discard(future)
         await socket.send_str(json.dumps({"status": answer.status, **answer.told}))
+
+
+async def _part(socket: web.WebSocketResponse) -> None:
+    """Say that the run is over."""
+    with contextlib.suppress(OSError, RuntimeError):
+        await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the run is over")
 
 
 def _connection(request: web.BaseRequest) -> Connection:

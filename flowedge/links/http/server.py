@@ -15,7 +15,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -69,10 +69,14 @@ class Connection(web.RequestHandler):
         self.held = 0
         self.since = 0.0
         self.rests = False
+        self._line: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
         super().connection_made(transport)
+        self._line = cast(
+            "asyncio.Transport", transport
+        )  # aiohttp forgets its own while answers are still on the way
         self._owner.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -116,8 +120,8 @@ class Connection(web.RequestHandler):
 
     def abort(self) -> None:
         """End it now."""
-        if self.transport is not None:
-            self.transport.abort()
+        if self._line is not None:
+            self._line.abort()
 
 
 class HttpServer:
@@ -234,7 +238,8 @@ class HttpServer:
     async def _open(self, sock: socket.socket) -> None:
         try:
             sock.setblocking(False)
-            for option, value in _KEEPALIVE:
+            unread_ms = int(self.bounds.patience_s * 1000)
+            for option, value in (*_KEEPALIVE, (socket.TCP_USER_TIMEOUT, unread_ms)):
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
             more = {} if self._tls is None else {"ssl_handshake_timeout": _HANDSHAKE_S}
             await self._thread.loop.connect_accepted_socket(
@@ -258,6 +263,9 @@ class HttpServer:
         assert self._server is not None
         self._server.pre_shutdown()
         await self._server.shutdown(_FAREWELL_S)
+        for one in list(self._connections):  # whoever does not read its answer
+            one.abort()
+        await asyncio.sleep(0)
 
     def _trouble(self) -> None:
         self.counts["failed"] += 1
