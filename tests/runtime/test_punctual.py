@@ -112,7 +112,7 @@ class Flaky(RemoteSink):
         self.given["promised"], self.takes, self.have = promised, list(takes), []
 
     @classmethod
-    def promises(cls, options):
+    def promises(cls, options, address=""):
         return options["promised"]
 
     def schema(self):
