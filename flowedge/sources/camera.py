@@ -32,7 +32,8 @@ _PROTOCOLS = {
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "tcp": 0, "udp": 0}
 _MOST_WAIT_S = 2.0
 """Between two looks for a camera that is away."""
-_DEVICE_FORMATS = ("v4l2", "video4linux2")
+_DEVICES = "v4l2"
+"""What libav calls Video4Linux; it may stand among other names of the same format."""
 
 
 class _Seen(NamedTuple):
@@ -130,13 +131,17 @@ class Camera(LiveSource):
         if peer is None:
             if not stat_is(self.address, stat.S_ISCHR):
                 return "", guarded("pipe", quick), form
-            found = [f for f in _DEVICE_FORMATS if f in self._av.formats_available]
-            if not found:
+            known = {one for names in self._av.formats_available for one in names.split(",")}
+            if _DEVICES not in known:
                 raise SourceError(
                     f"`camera`: this PyAV cannot read the device `{self.address}`, for its FFmpeg is built without Video4Linux; install "
                     "PyAV against the system's FFmpeg (`pip install --no-binary av av`), or let a program stream it into a pipe"
                 )
-            return self.address, guarded("file"), found[0]
+            return (
+                self.address,
+                guarded("file"),
+                _DEVICES,
+            )
         try:
             password = (
                 resolve(given["password"]).decode().rstrip("\r\n") if given["password"] else ""

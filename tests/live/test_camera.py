@@ -205,11 +205,8 @@ def test_what_is_no_frame_is_refused(declared, said):
         source.begin(Shell(Bell(), time.time_ns), None)
 
 
-def test_a_device_wants_a_pyav_that_reads_devices():
-    import av  # noqa: PLC0415
-
-    if {"v4l2", "video4linux2"} & set(av.formats_available):
-        pytest.skip("this PyAV reads devices")
-    source = Camera("/dev/null", declared=DECLARED)
-    with pytest.raises(SourceError, match="built without Video4Linux"):
-        source.begin(Shell(Bell(), time.time_ns), None)
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero"])
+def test_a_device_that_is_no_camera_is_looked_for_again(device):
+    with Watcher(device) as found:
+        found.until(lambda s: s.source.told().get("failed", 0) >= 2)
+        assert not found.rows
