@@ -262,7 +262,7 @@ RUBBISH = {
 }
 GOOD = {
     "a body that is cut short": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
-    "gzip that is none": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    "gzip that is none": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
     "a long body": b"HTTP/1.1 201 Created\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 9_000_000,
 }
 

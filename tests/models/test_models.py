@@ -100,18 +100,18 @@ def test_a_frame_of_a_shipped_model_has_the_same_answer_in_every_place_beside_an
     model, draw = load(path), np.random.default_rng(4)
     shapes = [t.shape[1:] for t in model.info.inputs]
     for size in (16, 64):
-        frame = [draw.normal(size=shape).astype(np.float32) for shape in shapes]
+        # Above zero, as the power that one of them takes the logarithm of.
+        frame = [draw.uniform(0.1, 3, shape).astype(np.float32) for shape in shapes]
         answers = []
         for place in (0, 1, 7, size - 1):
-            given = [draw.normal(size=(size, *shape)).astype(np.float32) for shape in shapes]
+            given = [draw.uniform(0.1, 3, (size, *shape)).astype(np.float32) for shape in shapes]
             for whole, one in zip(given, frame, strict=True):
                 whole[place] = one
             answers.append([np.array(y[place]) for y in model.network(given)])
-        assert all(
-            np.array_equal(a, b)
-            for other in answers
-            for a, b in zip(other, answers[0], strict=True)
-        )
+        assert all(np.isfinite(y).all() for y in answers[0])
+        for other in answers[1:]:
+            for a, b in zip(other, answers[0], strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
