@@ -2,24 +2,34 @@
 
 Numba compiles each function for the process at hand as soon as it is typed. Kernels are compiled to
 object files instead, once, with all their helpers inlined; so machine code of every helper, and of
-the kernel itself, would be made only to be thrown away: a fifth of the time of a cold start.
+the kernel itself, would be made only to be thrown away: a fifth of the time of a cold start. Passes that
+find nothing in our text (it has no closures, no `with`, no array expressions) are left out, and what a call of a
+builtin with given types means is asked once in a process.
 
 This module alone knows Numba's compiler classes (`numba.core.compiler`, documented under "Customizing
 the compiler"); importing it imports Numba.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
+from numba.core.typing.context import Context
 
 _Library: Any = JITCodeLibrary
 _Lowering: Any = NativeLowering
 _Compiler: Any = CompilerBase
+_Typing: Any = Context
+
+_NOT_NEEDED = frozenset({
+    "annotate_types", "dump_parfor_diagnostics", "find_literally", "inline_closure_likes", "inline_inlinables",
+    "inline_overloads", "literal_unroll", "LiteralPropagation", "make_function_op_code_to_jit_function", "nopython_rewrites", "with_lifting",
+})  # fmt: skip
+"""Passes, by their names in Numba, for what our text does not have."""
 
 
 class _TextLibrary(_Library):  # type: ignore[misc]
@@ -62,8 +72,41 @@ def _stand_in(name: str) -> Callable[..., None]:
     return [name].append
 
 
+class _RememberingTyping(_Typing):  # type: ignore[misc]
+    """Numba's typing context, all of whose state it shares; it knows what calls of builtins on scalars were found to be."""
+
+    _known: ClassVar[dict[Any, Any]] = {}
+
+    @classmethod
+    def around(cls, context: Any) -> Any:  # noqa: ANN401
+        """The same context, with a memory."""
+        if isinstance(context, cls):
+            return context
+        out = object.__new__(cls)
+        out.__dict__ = context.__dict__
+        return out
+
+    def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:  # noqa: ANN401
+        """The signature that a call has."""
+        if kws or isinstance(func, types.Dispatcher) or not all(isinstance(a, _SCALARS) for a in args):  # fmt: skip
+            return _Typing.resolve_function_type(self, func, args, kws)
+        key = func, args
+        found = self._known.get(key)
+        if found is None:
+            found = _Typing.resolve_function_type(self, func, args, kws)
+            if found is not None:
+                self._known[key] = found
+        return found
+
+
+_SCALARS = (types.Number, types.Boolean, types.Literal)
+
+
 class KernelCompiler(_Compiler):  # type: ignore[misc]
-    """The passes of `njit`, with lowering to text; for ``njit(pipeline_class=KernelCompiler)``."""
+    """The passes of `njit` that kernels need, with lowering to text; for ``njit(pipeline_class=KernelCompiler)``."""
+
+    def __init__(self, typingctx: Any, *args: Any) -> None:  # noqa: ANN401
+        _Compiler.__init__(self, _RememberingTyping.around(typingctx), *args)
 
     def define_pipelines(self) -> list[Any]:
         """One pipeline: nopython mode."""
@@ -71,6 +114,7 @@ class KernelCompiler(_Compiler):  # type: ignore[misc]
         manager.passes = [
             (_LoweringToText, what) if run is NativeLowering else (run, what)
             for run, what in manager.passes
+            if run.name() not in _NOT_NEEDED
         ]
         manager.finalize()
         return [manager]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def schema_of(program: Program, spec: SinkSpec) -> Any:  # noqa: ANN401
     return pa.schema(fields, about)
 
 
+@cache
 def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
 
