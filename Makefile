@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Hundreds of processes are started by the tests: each would compile the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test torture lint bench docs clean
 
 # Torch first and by its pin: a range would let the installer choose a build for graphics cards.

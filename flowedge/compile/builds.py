@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from flowedge.compile import native
-from flowedge.compile.cache import Cache, default_cache
+from flowedge.cache import Cache, default_cache
 from flowedge.compile.kernels import library
 
 _HEAD = struct.Struct("<q")

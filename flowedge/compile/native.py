@@ -27,7 +27,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from flowedge.compile import memory
-from flowedge.compile.cache import Cache, default_cache
+from flowedge.cache import Cache, default_cache
 from flowedge.lang.errors import InternalError
 
 LIBM = frozenset({

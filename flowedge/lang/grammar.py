@@ -1,9 +1,15 @@
 """The grammar of the language, read from `flow.lark`, and the tables built from it."""
 
+import hashlib
 import re
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgpack
+
+from flowedge.cache import default_cache
 
 RESERVED = frozenset(
     [
@@ -46,16 +52,32 @@ def grammar_text() -> str:
 
 @lru_cache(maxsize=1)
 def parser() -> Any:  # noqa: ANN401  # lark's types are loose
-    """The parser, built once a process in about 0.2 s; only a cold start parses."""
+    """The parser; its tables, which take 0.2 s to make, are kept in the cache."""
     import lark  # noqa: PLC0415
 
-    return lark.Lark(
-        grammar_text(),
+    store = default_cache()
+    text = grammar_text()
+    key = hashlib.sha256("\0".join((lark.__version__, sys.version, text)).encode()).hexdigest()
+    kept = store.get("grammar", key)
+    if kept is not None:
+        # Plain numbers and texts: nothing is unpickled, as lark's own cache would be.
+        data, memo = msgpack.unpackb(kept, strict_map_key=False, ext_hook=lambda _, digits: int(digits))  # fmt: skip
+        return lark.Lark._load_from_dict(data, memo)  # noqa: SLF001  # what its stand-alone parsers call
+    made = lark.Lark(
+        text,
         parser="lalr",
         lexer="contextual",
         maybe_placeholders=True,
         propagate_positions=True,
     )
+    tables = made.memo_serialize([lark.lexer.TerminalDef, lark.grammar.Rule])
+    store.put("grammar", key, msgpack.packb(tables, default=_longer))
+    return made
+
+
+def _longer(number: int) -> msgpack.ExtType:
+    """An integer of more than 64 bits: lark's width of what may be of any length."""
+    return msgpack.ExtType(1, str(number).encode())
 
 
 @lru_cache(maxsize=1)

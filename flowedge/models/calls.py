@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from flowedge.compile.cache import default_cache
+from flowedge.cache import default_cache
 from flowedge.lang.errors import ModelError
 from flowedge.models.operators import LENGTHS, VIEWS
 from flowedge.models.recurrent import GATES, shapes

@@ -84,27 +84,25 @@ class FileCatalog:
     def __init__(self, vet: Callable[[Path, str], None] | None = None) -> None:
         self._vet = vet
         self.asked: list[tuple[str, str, str]] = []
-        self._known: dict[str, dict[str, ConnectorInfo]] = {}
-
-    def _catalogue(self, side: str) -> dict[str, ConnectorInfo]:
-        if side not in self._known:
-            from flowedge.sinks import catalog as sinks  # noqa: PLC0415  # a warm start asks no catalogue
-            from flowedge.sources import catalog as sources  # noqa: PLC0415
-
-            self._known = {"source": sources.catalogue(), "sink": sinks.catalogue()}
-        return self._known[side]
 
     def source(self, connector: str) -> ConnectorInfo | None:
         """The source connector of this name."""
-        return self._catalogue("source").get(connector)
+        from flowedge.sources.catalog import about  # noqa: PLC0415  # a warm start asks no catalogue
+
+        return about(connector)
 
     def sink(self, connector: str) -> ConnectorInfo | None:
         """The sink connector of this name."""
-        return self._catalogue("sink").get(connector)
+        from flowedge.sinks.catalog import about  # noqa: PLC0415
+
+        return about(connector)
 
     def connectors(self) -> tuple[str, ...]:
         """All names of sources and sinks."""
-        return tuple(sorted({*self._catalogue("source"), *self._catalogue("sink")}))
+        from flowedge.sinks import catalog as sinks  # noqa: PLC0415
+        from flowedge.sources import catalog as sources  # noqa: PLC0415
+
+        return tuple(sorted({*sources.names(), *sinks.names()}))
 
     def schema(self, connector: str, address: str, options: Mapping[str, Any]) -> Described | None:
         """Columns, rate and start of a source, from its file."""

@@ -132,7 +132,7 @@ class Report:
 
     def finish(self) -> None:
         """Take the figures that are known only at the end."""
-        from flowedge.compile.cache import default_cache  # noqa: PLC0415
+        from flowedge.cache import default_cache  # noqa: PLC0415
 
         self.count_losses()
         self.peak_memory_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

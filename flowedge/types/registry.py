@@ -1,14 +1,19 @@
-"""What one word of a unit means, by pint's tables; only reading a unit's text comes here.
+"""What one word of a unit means, by pint's tables; only reading a unit's text comes here, and what was looked up is kept.
 
 pint takes angle, information and level for mere numbers, so that rad/s would pass for Hz and a byte
 for 8. Its tables are therefore read with those lines changed, and every prefix, multiple and
 compound follows: a turn is an angle, Mbit/s and MB/s are one kind of thing.
 """
 
+import hashlib
 from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+import msgpack
+
+from flowedge.cache import default_cache
 
 CHANGED = {
     "radian": "radian = [angle] = rad",
@@ -60,6 +65,28 @@ def look_up(word: str) -> Meaning | None:
     ----------
     word : one identifier, such as ``mV`` or ``kilometer``; nothing in it is evaluated
     """
+    store, key = default_cache(), hashlib.sha256(f"{_tables()} {word}".encode()).hexdigest()
+    kept = store.get("units", key)
+    if kept is not None:
+        size, powers = msgpack.unpackb(kept)
+        return Fraction(size), tuple((name, Fraction(power)) for name, power in powers)
+    found = _looked_up(word)
+    if found is not None:
+        told = str(found[0]), [(name, str(power)) for name, power in found[1]]
+        store.put("units", key, msgpack.packb(told))
+    return found
+
+
+@cache
+def _tables() -> str:
+    """What decides about the meaning of all words."""
+    from importlib.metadata import version  # noqa: PLC0415
+
+    return f"pint {version('pint')} {sorted(CHANGED.items())} {ADDED}"
+
+
+def _looked_up(word: str) -> Meaning | None:
+    """What pint says."""
     registry = _registry()
     try:
         unit = registry.parse_units(word)

@@ -11,7 +11,7 @@ import pytest
 import flowedge
 from flowedge.compile import native
 from flowedge.compile.builds import Builds, Helper, serve
-from flowedge.compile.cache import Cache
+from flowedge.cache import Cache
 from flowedge.compile.kernels import ingest, intern, library, order, slots
 from flowedge.compile.kernels.needed import needed
 from flowedge.graph.catalog import PlainCatalog

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowedge.compile import native
-from flowedge.compile.cache import Cache
+from flowedge.cache import Cache
 from flowedge.compile.kernels import columns
 from flowedge.compile.kernels.hashing import compare_bytes, equal_bytes, hash_bytes
 from flowedge.compile.kernels.library import ready

@@ -453,13 +453,11 @@ def test_the_console_prints_a_plain_table(capsys):
     ]
 
 
-def test_the_catalogue_names_what_is_there_and_what_is_planned():
-    known = catalog.catalogue()
-    here = {n for n, c in known.items() if not c.planned and c.promises is None}
+def test_the_catalogue_names_what_is_there():
+    here = {name for name in catalog.names() if catalog.about(name).promises is None}
     assert here == {*FORMATS, "console"}
-    assert not known["sqlite"].planned
-    assert not any(known[name].planned for name in known)
-    assert catalog.get("files") is None
+    assert catalog.about("sqlite").promises is not None
+    assert catalog.about("files") is None
 
 
 @pytest.mark.parametrize(

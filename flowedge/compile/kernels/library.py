@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from flowedge.compile import native
-from flowedge.compile.cache import Cache
+from flowedge.cache import Cache
 
 Run = Callable[[int], int]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowedge.compile.cache import Cache, default_cache, default_root
+from flowedge.cache import Cache, default_cache, default_root
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_the_place_is_taken_from_the_environment(monkeypatch, tmp_path):
 def test_many_processes_may_write_the_same_entries(tmp_path):
     script = f"""
 from pathlib import Path
-from flowedge.compile.cache import Cache
+from flowedge.cache import Cache
 kept = Cache(Path({str(tmp_path / "cache")!r}), limit=200_000)
 for n in range(150):
     key = str(n % 10)

@@ -1,4 +1,4 @@
-"""What was compiled once is kept on disk: object code and plans, by the digest of what they come from.
+"""What was made once is kept on disk: object code, plans, tables of the parser, units; by the digest of what they come from.
 
 An entry is magic, length, sha256 over key and content, content. Whatever is wrong with an entry or
 with the folder (damaged, truncated, under another's name, unreadable, full disk) makes a miss and
@@ -55,7 +55,7 @@ class CacheWarning:
 
 @dataclass(slots=True)
 class Cache:
-    """A folder of entries, each a `kind` ("objects", "plans") and a key.
+    """A folder of entries, each a `kind` ("objects", "plans", "grammar", "units") and a key.
 
     Parameters
     ----------
