@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from flowedge.compile import native
 from flowedge.cache import Cache, default_cache
+from flowedge.compile import native
 from flowedge.compile.kernels import library
 
 _HEAD = struct.Struct("<q")

@@ -26,8 +26,8 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from flowedge.compile import memory
 from flowedge.cache import Cache, default_cache
+from flowedge.compile import memory
 from flowedge.lang.errors import InternalError
 
 LIBM = frozenset({

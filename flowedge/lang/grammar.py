@@ -62,7 +62,8 @@ def parser() -> Any:  # noqa: ANN401  # lark's types are loose
     if kept is not None:
         # Plain numbers and texts: nothing is unpickled, as lark's own cache would be.
         data, memo = msgpack.unpackb(kept, strict_map_key=False, ext_hook=lambda _, digits: int(digits))  # fmt: skip
-        return lark.Lark._load_from_dict(data, memo)  # noqa: SLF001  # what its stand-alone parsers call
+        loaded: Any = lark.Lark
+        return loaded._load_from_dict(data, memo)  # noqa: SLF001  # what its stand-alone parsers call
     made = lark.Lark(
         text,
         parser="lalr",

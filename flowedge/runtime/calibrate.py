@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from flowedge import __version__
-from flowedge.compile import program as p
 from flowedge.cache import default_cache
+from flowedge.compile import program as p
 from flowedge.lang.errors import RunError
 from flowedge.runtime.feeds import declared_schema, open_feeds
 from flowedge.runtime.realtime import Collector

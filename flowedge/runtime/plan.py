@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from flowedge.compile import program as p
 from flowedge.cache import default_cache
+from flowedge.compile import program as p
 from flowedge.lang.errors import RunError
 from flowedge.models.manifest import beside
 from flowedge.runtime.apart import apart

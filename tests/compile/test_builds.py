@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 import flowedge
+from flowedge.cache import Cache
 from flowedge.compile import native
 from flowedge.compile.builds import Builds, Helper, serve
-from flowedge.cache import Cache
 from flowedge.compile.kernels import ingest, intern, library, order, slots
 from flowedge.compile.kernels.needed import needed
 from flowedge.graph.catalog import PlainCatalog

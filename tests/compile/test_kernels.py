@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowedge.compile import native
 from flowedge.cache import Cache
+from flowedge.compile import native
 from flowedge.compile.kernels import columns
 from flowedge.compile.kernels.hashing import compare_bytes, equal_bytes, hash_bytes
 from flowedge.compile.kernels.library import ready

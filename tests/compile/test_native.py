@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowedge.compile import memory, native
 from flowedge.cache import Cache
+from flowedge.compile import memory, native
 from flowedge.compile.memory import address, f64, i64, set_f64
 from flowedge.lang.errors import InternalError
 

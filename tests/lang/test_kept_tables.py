@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowedge.lang import grammar
-from flowedge.lang.errors import FlowError
+from flowedge.lang.diagnostics import FlowError
 from flowedge.lang.parse import parse
 
 PIPELINES = sorted((Path(__file__).parents[2] / "pipelines").glob("*.flow"))

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from flowedge.compile import native
 from flowedge.cache import Cache
+from flowedge.compile import native
 
 Run = Callable[[int], int]
 
