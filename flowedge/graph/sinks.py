@@ -253,6 +253,10 @@ class Sinks:
                         rest["buffer_bytes"] = size
                 case "signed":
                     rest["signed_by"] = resolve(self.c, clause.texts[0], scope)
+                    info = None if opening is None else opening.info
+                    if info is not None and not info.planned and not info.writes_files:
+                        self.c.report(BadOption.at(clause.span, f"`{info.name}` leaves no files that could be signed", why="what is signed is the list of a sink's files",
+                                                   fix="leave it away, or write files: `to parquet(…)`"))  # fmt: skip
         return rest
 
     def _buffer(self, clause: st.Clause, place: Place, opening: Opened | None) -> int:

@@ -96,21 +96,17 @@ class Sound(LiveSource):
         self._look()
         return self._fields
 
-    @property
-    def _is_file(self) -> bool:
-        """Whether the address is a recording's."""
-        address = self.address
-        if address == STANDARD or address.startswith((MICROPHONE, PIPE, TCP)):
-            return False
-        with contextlib.suppress(OSError):
-            return stat.S_ISREG(os.stat(address).st_mode)  # noqa: PTH116  # one call for all kinds
-        return True
+    @classmethod
+    def comes_again(cls, options: Mapping[str, Any], address: str = "") -> bool:
+        """A recording is read again; what was said into a microphone is not."""
+        del options
+        return _is_file(address)
 
     def _look(self) -> None:
         """Raises SourceError where what is asked for cannot be there, or is a WAV of another kind."""
         if self.address.startswith(TCP):
             host_and_port("tcp", self.address)
-        if not self._is_file:
+        if not _is_file(self.address):
             return
         try:
             with Path(self.address).open("rb") as file:
@@ -149,7 +145,7 @@ class Sound(LiveSource):
                 return Listen(place) if self.given["mode"] == "listen" else Dial(place)
             except ValueError as error:
                 raise SourceError(f"`sound`: {error}") from None
-        return File(address) if self._is_file else Pipe(address.removeprefix(PIPE))
+        return File(address) if _is_file(address) else Pipe(address.removeprefix(PIPE))
 
     def take(self) -> list[Arrival]:
         """The samples that have come; raises SourceError."""
@@ -198,6 +194,15 @@ class Sound(LiveSource):
         """Listen no more."""
         if self._runs is not None:
             self._runs.close()
+
+
+def _is_file(address: str) -> bool:
+    """Whether an address is a recording's."""
+    if address == STANDARD or address.startswith((MICROPHONE, PIPE, TCP)):
+        return False
+    with contextlib.suppress(OSError):
+        return stat.S_ISREG(os.stat(address).st_mode)  # noqa: PTH116  # one call for all kinds
+    return True
 
 
 def _instant(text: str) -> int | None:

@@ -40,6 +40,7 @@ def test_a_pipeline_of_the_specification_checks(path):
     ("clause", "code", "told"),
     [
         ('to arrow("o.arrow") buffer 1 [GB] on disk', "FE705", "has no peer that may be away"),
+        ('to table("db") signed by "k"', "FE705", "leaves no files that could be signed"),
         ('to table("db") buffer 3 s on disk', "FE302", "a buffer has a size"),
         ('to table("db") buffer 3 on disk', "FE302", "a buffer has a size"),
         ('to table("db://me:word@host/x")', "FE704", "a password in the address"),

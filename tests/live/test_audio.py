@@ -378,6 +378,8 @@ def test_a_file_begins_in_1970_ends_and_goes_on_behind_a_checkpoint(tmp_path):
         assert found.source.state() == {"samples": 800}
         assert found.source.told() == {}
     assert found.times.tolist() == list(range(0, 100_000_000, 125_000))
+    assert Sound.comes_again({}, str(path))
+    assert not any(Sound.comes_again({}, a) for a in ("-", "microphone:", "tcp://127.0.0.1:1", f"pipe:{path}"))  # fmt: skip
     with Listener(path, {"samples": 790}) as found:
         found.until(lambda s: s.source.is_over)
     assert (found.column() == RAMP[790:] / np.float32(32768)).all()
