@@ -68,7 +68,7 @@ class SimulatedTemperature(Simulator):
         keep = np.ones((rounds, n), dtype=bool)
         if self.given["faults"]:
             temperature, keep = self._faults(
-                temperature, draw.random((rounds, n)) < 0.05, order, number, every
+                temperature, draw.random((rounds, n)) < 0.05, order, number, every, count
             )
         keep[count:] = False
         flat = keep.ravel()
@@ -84,15 +84,20 @@ class SimulatedTemperature(Simulator):
         order: np.ndarray[Any, Any],
         number: np.ndarray[Any, Any],
         every: float,
+        count: int,
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Stuck, silent, hot and spiking devices: each ten minutes every device draws its lot anew."""
+        """Stuck, silent, hot and spiking devices: each ten minutes every device draws its lot anew. Of the first `count` rounds."""
         n = temperature.shape[1]
         spell = (number * every // 600).astype(np.int64)
         keep = np.ones(temperature.shape, dtype=bool)
         out = temperature.copy()
-        for one in np.unique(spell):
-            lots = self._draw(int(one), 3).random(n)
-            rows = spell == one
+        spells, begins = np.unique(spell, return_index=True)  # in order, so that each is a stretch
+        ends = [*begins[1:].tolist(), len(spell)]
+        for one, begin, end in zip(spells.tolist(), begins.tolist(), ends, strict=True):
+            if begin >= count:
+                break  # what is drawn there is not given
+            lots = self._draw(one, 3).random(n)
+            rows = slice(begin, end)
             who = lots[order[rows]]
             stuck, silent = who < 0.002, (who >= 0.002) & (who < 0.004)
             hot, spiky = (who >= 0.004) & (who < 0.005), (who >= 0.005) & (who < 0.006)
