@@ -66,6 +66,7 @@ class Live:
 
     def take(self) -> Iterator[tuple[Feed, Arrival]]:
         """What has come since the last call, source by source; raises SourceError."""
+        self.bell.hush()  # before, so that what comes meanwhile is not missed
         found = [(f, f.live.take()) for f in self.feeds.live if not f.done and f.live is not None]
         for feed, arrivals in found:
             known = self._partitions[feed.name]

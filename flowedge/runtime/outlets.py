@@ -28,6 +28,7 @@ from flowedge.session.mapping import EVERYTHING
 from flowedge.sinks.contract import Provenance, Sink
 from flowedge.sinks.remote import RemoteSink
 from flowedge.sources.contract import REJECTED
+from flowedge.types.arrays import size_of
 from flowedge.types.encryption import Cipher
 from flowedge.types.metadata import UNIT
 
@@ -235,12 +236,13 @@ class Outlets:
                 continue
             first = self._report.sinks[name].rows
             self._report.sinks[name].rows += batch.num_rows
-            self._report.sinks[name].bytes_taken += batch.nbytes
+            size = size_of(batch)
+            self._report.sinks[name].bytes_taken += size
             if self._behind is None:
                 self._hand_over(name, batch, first)
             else:
                 hand_over = partial(self._hand_over, name, batch, first)
-                self._behind(hand_over, batch.nbytes)
+                self._behind(hand_over, size)
 
     def _hand_over(self, name: str, batch: pa.RecordBatch, first: int) -> None:
         outlet = self._sinks[name]

@@ -17,6 +17,7 @@ from flowedge.runtime.overload import Overload
 from flowedge.runtime.pace import Pace
 from flowedge.runtime.quarantine import turned_away
 from flowedge.sources.contract import Position
+from flowedge.types.arrays import size_of
 
 if TYPE_CHECKING:
     from flowedge.session.session import Session
@@ -168,7 +169,7 @@ class Reading:
 
     def _count(self, feed: Feed, rows: pa.RecordBatch) -> None:
         feed.report.rows_in += rows.num_rows
-        size = rows.nbytes
+        size = size_of(rows)
         feed.report.bytes_in += size
         self.nbytes += size
 

@@ -17,7 +17,7 @@ _QUIET_S = 1.0
 _MOST_YOUNG = 50_000
 """Objects that may have been made since the last collection, while rows come without a pause."""
 _OLD_EACH = 64
-"""Of so many collections without a pause one looks through the old, too."""
+"""Of so many collections one looks through the old, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,7 @@ class Collector:
     clock: Clock = SYSTEM
     _next_s: float = 0.0
     _collected: int = 0
+    _quiets: int = 0
 
     @contextlib.contextmanager
     def aside(self) -> Iterator["Collector"]:
@@ -137,4 +138,6 @@ class Collector:
             gc.collect(1 if self._collected % _OLD_EACH else 2)
         elif is_quiet and self.clock.s() >= self._next_s:
             self._next_s = self.clock.s() + _QUIET_S
-            gc.collect()
+            self._quiets += 1
+            # The old take milliseconds, for which a row would wait that comes meanwhile.
+            gc.collect(1 if self._quiets % _OLD_EACH else 2)

@@ -11,7 +11,7 @@ from flowedge.session.devices import Device
 _INTERVAL_NS = 10 * 10**9
 _LEAST_INTERVALS = 6
 """A drift is told after so many, which is a minute."""
-_SAMPLE_NS = 10**6
+_SAMPLE_NS = 2 * 10**7
 """Between two looks at what comes."""
 _MOST_DEVICES = 10_000
 _TOLD = 10
@@ -78,7 +78,7 @@ class ClockWatch:
     times", SIGMETRICS 1998; Moon, Skelly and Towsley, INFOCOM 1999). The receipt is this machine's time of day, so that what is
     wrong with it is in all of them.
 
-    Rows are looked at once a millisecond, and of 10,000 devices at most.
+    Rows are looked at every twenty milliseconds, and of 10,000 devices at most.
 
     Parameters
     ----------

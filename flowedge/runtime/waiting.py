@@ -9,6 +9,7 @@ import pyarrow as pa
 from flowedge.lang.errors import CheckpointError
 from flowedge.runtime.rowlog import Mark, RowLog
 from flowedge.runtime.threads import MOST_BYTES, SYSTEM, Workers
+from flowedge.types.arrays import size_of
 
 _JOINED_BYTES = 16 << 20
 """So many bytes at most are joined for one delivery."""
@@ -109,9 +110,9 @@ class Waiting:
     def put(self, batch: pa.RecordBatch) -> None:
         """Take rows; raises SinkError: the disk does not take them."""
         with self.changed:
-            first = self.rows
+            first, size = self.rows, size_of(batch)
             self.rows += batch.num_rows
-            has_room = self.memory_used + batch.nbytes <= self.memory_bytes or not self._memory
+            has_room = self.memory_used + size <= self.memory_bytes or not self._memory
             if self.log is not None and (self.keeps_all or not has_room):
                 self.log.skip_to(first)
                 self.log.append(batch)
@@ -119,9 +120,9 @@ class Waiting:
                 return  # the peer has them from a life before
             if self.log is None or has_room:
                 self._memory.append((first, batch))
-                self.memory_used += batch.nbytes
-            self._sizes.append((self.rows, batch.nbytes))
-            self.waiting_bytes += batch.nbytes
+                self.memory_used += size
+            self._sizes.append((self.rows, size))
+            self.waiting_bytes += size
             self.changed.notify_all()
 
     def shed(self, most_bytes: int) -> tuple[int, int]:
@@ -149,7 +150,7 @@ class Waiting:
                 self._gone = (first, stop)
             kept = [x for x in self._memory if not first <= x[0] <= _end(x) <= stop]
             self._memory = deque(kept)
-            self.memory_used = sum(batch.nbytes for _, batch in kept)
+            self.memory_used = sum(size_of(batch) for _, batch in kept)
             self.changed.notify_all()
             return start, stop
 
@@ -265,7 +266,7 @@ class Waiting:
     ) -> tuple[list[tuple[int, pa.RecordBatch]], int]:
         """Rows between two numbers that are in memory; and up to where the log is to be read where there are none; raises SinkError."""
         while self._memory and _end(self._memory[0]) <= self.safe:
-            self.memory_used -= self._memory.popleft()[1].nbytes
+            self.memory_used -= size_of(self._memory.popleft()[1])
         pieces = self._in_memory(number, end, end - number)
         if not pieces and self.log is not None:
             self.log.flush()
@@ -281,7 +282,7 @@ class Waiting:
             while self._sizes and self._sizes[0][0] <= self.safe:
                 self.waiting_bytes -= self._sizes.popleft()[1]
             while self._memory and _end(self._memory[0]) <= self.safe:
-                self.memory_used -= self._memory.popleft()[1].nbytes
+                self.memory_used -= size_of(self._memory.popleft()[1])
             if self.log is not None and not self.keeps_all:
                 if self.safe >= self.log.rows:
                     self.log.clear()
@@ -298,7 +299,7 @@ class Waiting:
             piece = _cut(first, batch, number, min(limit, number + most))
             if piece is not None:
                 out.append(piece)
-                size += piece[1].nbytes
+                size += size_of(piece[1])
                 number, most = _end(piece), most - piece[1].num_rows
             if most <= 0 or number >= limit or size >= _JOINED_BYTES:
                 break
@@ -317,7 +318,7 @@ class Waiting:
             if piece is None:
                 break
             out.append(piece)
-            size += piece[1].nbytes
+            size += size_of(piece[1])
             number, most = _end(piece), most - piece[1].num_rows
         return out
 

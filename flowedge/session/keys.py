@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from flowedge.compile.kernels import slots as k
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.kernels.order import sorted_slots
-from flowedge.compile.memory import address
 from flowedge.compile.program import GROW
 from flowedge.lang.errors import CheckpointError
 from flowedge.session.strings import StringPool
+from flowedge.session.words import address
 
 _FORMAT = 2
 _FIRST_WORDS = 1024

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from flowedge.compile.kernels import intern as k
 from flowedge.compile.kernels.columns import valid
 from flowedge.compile.kernels.library import ready
-from flowedge.compile.memory import address
 from flowedge.compile.program import GROW
 from flowedge.lang.errors import CheckpointError
+from flowedge.session.words import address
 from flowedge.types.arrays import bytes_array, nullable
 
 _FORMAT = 2
 _SLACK = 65_536, 16 << 20
 """Before so many new texts, or bytes of them, nothing is forgotten."""
 _FEW = 64
+_STRING = pa.string()
 """Up to this many texts are made one by one, which costs less than a gather."""
 
 
@@ -229,7 +230,10 @@ class StringPool:
             indices = nullable(places.astype(np.int32) - np.int32(skip), pa.int32())
             return pa.DictionaryArray.from_arrays(indices, entries).cast(kind)
         if len(ids) <= _FEW:
-            return bytes_array([None if i < 0 else self.raw(i) for i in ids.tolist()]).cast(kind)
+            texts = [None if i < 0 else self.raw(i) for i in ids.tolist()]
+            if kind == _STRING and all(t is None or t.isascii() for t in texts):
+                return bytes_array(texts, kind)
+            return bytes_array(texts).cast(kind)
         ids = np.ascontiguousarray(ids, np.int64)
         is_there = ids >= 0
         sizes = self._spans[ids, 1] - self._spans[ids, 0]

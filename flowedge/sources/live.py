@@ -52,6 +52,11 @@ class Bell:
         if not self._event.is_set():
             self._event.set()
 
+    def hush(self) -> None:
+        """All that it was rung for so far is about to be taken."""
+        if self._event.is_set():
+            self._event.clear()
+
     def wait(self, most_s: float) -> bool:
         """Wait until it rings, so many seconds at most; whether it has rung since the last call."""
         if not self._event.is_set():

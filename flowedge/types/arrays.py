@@ -12,6 +12,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+_FEW_BYTES = 4096
+_WIDE = pa.large_binary()
+
+
+def size_of(batch: Any) -> int:  # noqa: ANN401
+    """Bytes that a record batch takes, for bounds and counts; of a slice of a few bytes those of the whole.
+
+    ``nbytes`` looks through each column, and lets go of Python's lock while it does: twelve microseconds, and
+    many times that where another thread waits for the lock.
+
+    Examples
+    --------
+    >>> size_of(pa.record_batch({"v": [1.5, 2.5]}))
+    16
+    """
+    whole: int = batch.get_total_buffer_size()
+    return whole if whole <= _FEW_BYTES else int(batch.nbytes)
+
 
 def nullable(numbers: NDArray[Any], kind: Any) -> Any:  # noqa: ANN401
     """Numbers as an Arrow array, the negative ones null.
@@ -61,18 +79,19 @@ def places(indices: Any) -> NDArray[np.int32]:  # noqa: ANN401
     return np.where(there[lead:], found, np.int32(-1))
 
 
-def bytes_array(texts: Sequence[bytes | None]) -> Any:  # noqa: ANN401
-    """Bytes as an Arrow array of large binary.
+def bytes_array(texts: Sequence[bytes | None], kind: Any = None) -> Any:  # noqa: ANN401
+    """Bytes as an Arrow array of large binary, or of strings, which are then not looked at.
 
     Examples
     --------
     >>> bytes_array([b"a", None]).to_pylist()
     [b'a', None]
     """
-    ends = np.array([0, *accumulate(0 if t is None else len(t) for t in texts)], np.int64)
+    width = np.int64 if kind is None else np.int32
+    ends = np.array([0, *accumulate(0 if t is None else len(t) for t in texts)], width)
     bits = None
     if None in texts:
         there = np.array([t is not None for t in texts], np.bool_)
         bits = pa.py_buffer(np.packbits(there, bitorder="little"))
     buffers = [bits, pa.py_buffer(ends), pa.py_buffer(b"".join(t for t in texts if t is not None))]
-    return pa.Array.from_buffers(pa.large_binary(), len(texts), buffers)
+    return pa.Array.from_buffers(_WIDE if kind is None else kind, len(texts), buffers)

@@ -54,6 +54,7 @@ class Watcher:
 
     def told(self, what, least=1):
         self.until(lambda s: s.source.told().get(what, 0) >= least)
+        self.take()  # what came between the last look and the news
 
     @property
     def numbers(self):

@@ -18,6 +18,7 @@ _EACH: dict[str, Callable[[pa.RecordBatch], list[bytes]]] = {
     "cbor": cbor.each,
     "csv": csv.each,
 }
+_OF_MAPS = ("msgpack", "cbor")
 _TOGETHER: dict[tuple[str, str], Callable[[pa.RecordBatch], bytes]] = {
     ("json", "list"): json.listed,
     ("json", "columns"): json.columns,
@@ -74,7 +75,10 @@ class Encoder:
     def payloads(self, batch: pa.RecordBatch) -> list[bytes]:
         """The payloads of rows: one each, or as few as `most_rows` allows, in the order of the rows."""
         if self.layout == "each" and self.format in _EACH:
-            return _EACH[self.format](_plain(batch)) if batch.num_rows else []
+            if not batch.num_rows:
+                return []
+            # Maps are made of values of Python, which live rows have few of: no kernel of Arrow is worth its call.
+            return _EACH[self.format](batch if self.format in _OF_MAPS else _plain(batch))
         return [
             self._one(batch.slice(at, self.most_rows))
             for at in range(0, batch.num_rows, self.most_rows)

@@ -18,7 +18,7 @@ class Numbers(NamedTuple):
 
 
 def maps(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """A map for each row, without what is missing; times are nanoseconds since 1970."""
+    """A map for each row, without what is missing, NaN included; times are nanoseconds since 1970, labels texts."""
     names = batch.schema.names
     cells = [_cells(column) for column in batch.columns]
     if not cells:
@@ -41,6 +41,8 @@ def _cells(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(column.type):
         column = nanoseconds(column)
     cells: list[Any] = column.to_pylist()
+    if pa.types.is_floating(column.type):
+        return [None if value != value else value for value in cells]  # noqa: PLR0124  # NaN is none
     return cells
 
 
@@ -95,7 +97,9 @@ def _flat(column: pa.Array, count: int, leaf: pa.DataType) -> Any:  # noqa: ANN4
 
 def nanoseconds(column: pa.Array) -> pa.Array:
     """Times as whole nanoseconds since 1970."""
-    return column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
+    if column.type.unit != "ns":
+        column = column.cast(pa.timestamp("ns", column.type.tz))
+    return column.view(pa.int64())
 
 
 __all__ = ["Numbers", "columns", "maps", "nanoseconds", "whole"]

@@ -13,6 +13,7 @@ from flowedge.sources.payloads.bounds import PayloadError, width_of
 from flowedge.sources.payloads.fast import Fast, Part
 from flowedge.sources.payloads.formats import FORMATS, Format, format_of
 from flowedge.sources.payloads.rows import Rejected, Rows
+from flowedge.types.arrays import size_of
 
 _TREES: Mapping[str, Callable[[bytes], Any]] = {
     "msgpack": msgpack.unpacked,
@@ -138,7 +139,7 @@ class Decoder:
         """The rows since the last call; of more than 1 GiB the first, and `rows` says how many still wait."""
         count, size = 0, 0
         for part in self._parts:
-            size += part.nbytes
+            size += size_of(part)
             if count and size > _MOST_TAKEN:
                 break
             count += 1
