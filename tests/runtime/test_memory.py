@@ -64,7 +64,12 @@ def test_without_a_checkpoint_it_says_what_would_help(tmp_path, threads):
         (" late 1 h", "where v > 0", "in `s`: say a smaller `late`"),
         (" order time", "where v > 0", "in `s`: say `late D` for `order time`"),
         (" late 1 h max keys 5", "where v > 0", "in `s`: say a smaller `late`"),
-        ("", "select m = v | derive c = median(m) over 10 h", "bound what it keeps with `up to D`"),
+        pytest.param(
+            "",
+            "select m = v | derive c = median(m) over 10 h",
+            "bound what it keeps with `up to D`",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_node_that_holds_most_is_named_with_its_cure(tmp_path, clauses, stages, told):

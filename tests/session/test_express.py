@@ -121,7 +121,7 @@ def test_next_samples_go_the_short_way(text, holes):
 
 
 @pytest.mark.parametrize("source", [COUNTED, TIMED])
-@pytest.mark.parametrize("most", [2, 40, 2000])
+@pytest.mark.parametrize("most", [2, pytest.param(40, marks=pytest.mark.slow), 2000])
 @pytest.mark.parametrize("limit", [np.inf, 0.3])
 @pytest.mark.parametrize("way", [lambda net: net, OneInput], ids=["columns", "one input"])
 def test_behind_windows_conditions_and_models_rows_are_those_of_the_usual_way(
