@@ -30,6 +30,7 @@ _NOT_NEEDED = frozenset({
     "inline_overloads", "literal_unroll", "LiteralPropagation", "make_function_op_code_to_jit_function", "nopython_rewrites", "with_lifting",
 })  # fmt: skip
 """Passes, by their names in Numba, for what our text does not have."""
+_SCALARS = (types.Number, types.Boolean, types.Literal)
 
 
 class _TextLibrary(_Library):  # type: ignore[misc]
@@ -97,9 +98,6 @@ class _RememberingTyping(_Typing):  # type: ignore[misc]
             if found is not None:
                 self._known[key] = found
         return found
-
-
-_SCALARS = (types.Number, types.Boolean, types.Literal)
 
 
 class KernelCompiler(_Compiler):  # type: ignore[misc]

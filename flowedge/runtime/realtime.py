@@ -115,7 +115,6 @@ class Collector:
     clock: Clock = SYSTEM
     _next_s: float = 0.0
     _collected: int = 0
-    _quiets: int = 0
 
     @contextlib.contextmanager
     def aside(self) -> Iterator["Collector"]:
@@ -133,11 +132,11 @@ class Collector:
 
     def rest(self, *, is_quiet: bool) -> None:
         """Between two turns of the run; `is_quiet`: nothing has come."""
-        if gc.get_count()[0] > _MOST_YOUNG:
-            self._collected += 1
-            gc.collect(1 if self._collected % _OLD_EACH else 2)
-        elif is_quiet and self.clock.s() >= self._next_s:
+        is_much = gc.get_count()[0] > _MOST_YOUNG
+        if not is_much:
+            if not is_quiet or self.clock.s() < self._next_s:
+                return
             self._next_s = self.clock.s() + _QUIET_S
-            self._quiets += 1
-            # The old take milliseconds, for which a row would wait that comes meanwhile.
-            gc.collect(1 if self._quiets % _OLD_EACH else 2)
+        self._collected += 1
+        # The old take milliseconds, for which a row would wait that comes meanwhile.
+        gc.collect(1 if self._collected % _OLD_EACH else 2)

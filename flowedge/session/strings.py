@@ -19,8 +19,8 @@ _FORMAT = 2
 _SLACK = 65_536, 16 << 20
 """Before so many new texts, or bytes of them, nothing is forgotten."""
 _FEW = 64
-_STRING = pa.string()
 """Up to this many texts are made one by one, which costs less than a gather."""
+_STRING = pa.string()
 
 
 class StringPool:
