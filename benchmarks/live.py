@@ -104,8 +104,8 @@ class Engine:
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> dict:
-        """End it as Ctrl-C does; its report."""
-        self.process.send_signal(signal.SIGINT)
+        """End it as a manager of services does (SIGINT is ignored by what a shell starts in the background); its report."""
+        self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=60)
         self.report = json.loads((self.folder / "r.json").read_text())
         return self.report
