@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from flowedge.compile.program import FOREVER, NEVER
 from flowedge.runtime.clock import Clock
 from flowedge.runtime.feeds import Feed, Feeds
@@ -55,6 +57,7 @@ class Live:
 
     def begin(self) -> None:
         """Start to listen; raises SourceError."""
+        pa.array([0])  # looks for pandas once, which takes a quarter of a second where it is there
         self._began = self.clock.ns()
         shell = Shell(self.bell, self.clock.wall_ns, self.covers)
         for feed in self.feeds.live:

@@ -10,6 +10,29 @@ LAG_NS = 10**9
 """Rows may wait so long before less important work is left out, where no more important sink has a deadline."""
 EVERYTHING = -(2**63)
 """Below this priority nothing is: all gates are open."""
+_TELLING_NS = 10**6
+"""A push that takes less says little of what a row costs: most of it is the push itself."""
+_WEIGHT = 0.25
+"""Of a push, against what a row was thought to cost before."""
+_DOUBT_NS = 10**9
+"""What a row was thought to cost is halved when it was not seen for so long."""
+
+
+@dataclass(slots=True)
+class _Cost:
+    """What a row of a source takes [ns] while certain sinks are left out, and when that was looked at."""
+
+    each_ns: float = 0.0
+    looked: int = 0
+
+    def seen(self, each_ns: float, now: int) -> None:
+        """A row has taken so long."""
+        self.each_ns += (each_ns - self.each_ns) * (_WEIGHT if self.each_ns else 1.0)
+        self.looked = now
+
+    def guess(self, now: int) -> float:
+        """What a row may take; less where that was long ago."""
+        return self.each_ns * 0.5 ** ((now - self.looked) / _DOUBT_NS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +49,12 @@ class Overload:
 
     Rows of live sources are taken in the order in which they came, so those whose turn it is are the oldest. Of the time that
     the deadline of a more important sink leaves for waiting (the deadline, less what the pipeline itself waits), a part may
-    pass before the least important sinks are left out, a larger part before the next ones are, and half of it
-    before rows are turned away that could reach the most important sinks only when it is too late: where all of these
-    say ``else drop``. What was left out is taken in again when rows wait for less than half as long.
+    pass until rows are through before the least important sinks are left out, a larger part before the next ones are, and
+    half of it before rows are turned away that could reach the most important sinks only when it is too late: where all
+    of these say ``else drop``. What was left out is taken in again when rows are through in less than half of that.
+
+    Until rows are through they have waited for their turn, and are worked on: what that will take is known from
+    the rows before them, source by source. Without it a batch that has come at once would be too late by its own work.
 
     Parameters
     ----------
@@ -44,6 +70,7 @@ class Overload:
     _levels: list[_Level] = field(default_factory=list)
     _too_late: dict[str, int] = field(default_factory=dict)
     _importance: dict[str, int] = field(default_factory=dict)
+    _costs: dict[tuple[str, int], _Cost] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Work out what may be left out, and when."""
@@ -68,15 +95,22 @@ class Overload:
         """Whether anything could be left out."""
         return bool(self._levels or self._too_late)
 
-    def note(self, age_ns: int) -> bool:
-        """Rows have their turn after so long; whether `below` has changed."""
+    def note(self, age_ns: int, source: str = "", rows: int = 0, now: int = 0) -> bool:
+        """So many rows of a source have their turn after so long, by the clock `now` [ns]; whether `below` has changed."""
         below = EVERYTHING
         for level in self._levels:
             is_out = level.priority < self.below
-            if age_ns > level.limit_ns // (2 if is_out else 1):
+            cost = self._costs.get((source, below))
+            through_ns = age_ns if cost is None else age_ns + rows * cost.guess(now)
+            if through_ns > level.limit_ns // (2 if is_out else 1):
                 below = level.priority + 1
         has_changed, self.below = below != self.below, below
         return has_changed
+
+    def took(self, source: str, rows: int, took_ns: int, now: int) -> None:
+        """Rows of a source were pushed, which has taken so long."""
+        if took_ns >= _TELLING_NS:
+            self._costs.setdefault((source, self.below), _Cost()).seen(took_ns / rows, now)
 
     def is_useless(self, source: str, age_ns: int) -> bool:
         """Whether nothing in time can come of rows of a source that have waited so long."""

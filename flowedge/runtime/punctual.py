@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from flowedge.types.arrays import truths
 from flowedge.types.schema import LATE
 
 Ages = Callable[[pa.RecordBatch], NDArray[np.int64]]
@@ -169,7 +170,7 @@ class Numbers:
 def _marked(batch: pa.RecordBatch, missed: NDArray[np.bool_]) -> pa.RecordBatch:
     """The rows with their mark; one that a stage before has made stays."""
     at = batch.schema.get_field_index(LATE)
-    marks = pc.or_kleene(batch.column(at), pa.array(missed))
+    marks = pc.or_kleene(batch.column(at), truths(missed))
     return batch.set_column(at, batch.schema.field(at), marks)
 
 

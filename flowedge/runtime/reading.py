@@ -98,12 +98,14 @@ class Reading:
             feed.note_altered(feed.source.rejects.take_altered())
             # It came after the last look; the time of day, which may be set, only says when in between.
             waited = received - began + min(max(0, wall - arrival.since_ns), since)
-            if self._is_left_out(feed, arrival.rows.num_rows, waited):
-                pass
-            elif arrival.rows.num_rows:
+            count = arrival.rows.num_rows
+            if count and not self._is_left_out(feed, count, waited, received):
                 self.models.came(received)
                 came = received - waited
                 self._push(feed, arrival.partition, arrival.received_ns, arrival.rows, came)
+                if self.overload is not None:
+                    now = self.clock.ns()
+                    self.overload.took(feed.name, count, now - received, now)
             if arrival.ends:
                 self.outlets.write(self.intake.end(feed.name, arrival.partition))
             self._turned_away(feed, arrival.rows)
@@ -115,11 +117,11 @@ class Reading:
             self.outlets.write(self.intake.end(feed.name))
         return has_come
 
-    def _is_left_out(self, feed: Feed, rows: int, waited: int) -> bool:
+    def _is_left_out(self, feed: Feed, rows: int, waited: int, now: int) -> bool:
         """Whether rows whose turn has come after so long [ns] are not taken; it may begin, or end, that others are."""
-        if self.overload is None or not rows:
+        if self.overload is None:
             return False
-        if self.overload.note(waited):
+        if self.overload.note(waited, feed.name, rows, now):
             self.intake.shed_below(self.overload.below)
         if not self.overload.is_useless(feed.name, waited):
             return False

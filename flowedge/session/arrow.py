@@ -14,7 +14,7 @@ from flowedge.lang.errors import SourceError
 from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch
 from flowedge.session.strings import StringPool
 from flowedge.session.valid import LOST, Misfits, fitted
-from flowedge.types.arrays import nullable, text_array
+from flowedge.types.arrays import masked, nullable, text_array, truths
 from flowedge.types.metadata import LABELS, PIPELINE, RATE, UNIT, VERSION
 
 UTC = pa.timestamp("ns", "UTC")
@@ -406,9 +406,7 @@ class Writer:
     @staticmethod
     def _times(values: Array) -> Any:  # noqa: ANN401
         # Every real time is above -2⁶³ + 1, which stands for a row without a time.
-        if len(values) and values.min() <= MISSING["time"] + 1:
-            return pa.array(values, pa.int64(), mask=values <= MISSING["time"] + 1).cast(UTC)
-        return pa.Array.from_buffers(UTC, len(values), [None, pa.py_buffer(values)])
+        return masked(values, UTC, values <= MISSING["time"] + 1)
 
     def column(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         """One column as an Arrow array."""
@@ -427,16 +425,14 @@ class Writer:
         if store == "time":
             return self._times(values)
         if store == "bool":
-            return pa.array(values == 1, mask=values == 2 if len(values) else None)
+            return truths(values == 1, values == 2)
         if store in ("string", "binary"):
             if field.name in self._labels:
                 return self._labelled(field, values)
             return self.pool.arrow(values, _KINDS[store])
         gone = values == MISSING[store]
         narrow = np.ascontiguousarray(values.astype(WIRE[store], copy=False))
-        if gone.any():
-            return pa.array(narrow, _KINDS[store], mask=gone)
-        return pa.Array.from_buffers(_KINDS[store], len(values), [None, pa.py_buffer(narrow)])
+        return masked(narrow, _KINDS[store], gone)
 
     def _labelled(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         """Texts of a known set, as numbers into it."""

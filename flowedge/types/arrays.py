@@ -41,9 +41,36 @@ def nullable(numbers: NDArray[Any], kind: Any) -> Any:  # noqa: ANN401
     >>> nullable(np.array([2, -1], np.int32), pa.int32()).to_pylist()
     [2, None]
     """
-    is_there = numbers >= 0
-    bits = None if is_there.all() else pa.py_buffer(np.packbits(is_there, bitorder="little"))
-    return pa.Array.from_buffers(kind, len(numbers), [bits, pa.py_buffer(numbers)])
+    return masked(numbers, kind, numbers < 0)
+
+
+def masked(numbers: NDArray[Any], kind: Any, gone: NDArray[np.bool_]) -> Any:  # noqa: ANN401
+    """Numbers as an Arrow array over the same memory, null where they are `gone`.
+
+    Examples
+    --------
+    >>> masked(np.array([2, 9]), pa.int64(), np.array([False, True])).to_pylist()
+    [2, None]
+    """
+    return pa.Array.from_buffers(kind, len(numbers), [_there(gone), pa.py_buffer(numbers)])
+
+
+def truths(holds: NDArray[np.bool_], gone: NDArray[np.bool_] | None = None) -> Any:  # noqa: ANN401
+    """Truth values as an Arrow array, null where they are `gone`.
+
+    Examples
+    --------
+    >>> truths(np.array([True, False, True]), np.array([False, False, True])).to_pylist()
+    [True, False, None]
+    """
+    bits = pa.py_buffer(np.packbits(holds, bitorder="little"))
+    there = None if gone is None else _there(gone)
+    return pa.Array.from_buffers(pa.bool_(), len(holds), [there, bits])
+
+
+def _there(gone: NDArray[np.bool_]) -> Any:  # noqa: ANN401
+    """The bitmap of what is not gone; None where all is there."""
+    return pa.py_buffer(np.packbits(~gone, bitorder="little")) if gone.any() else None
 
 
 def text_array(texts: Sequence[str]) -> Any:  # noqa: ANN401

@@ -182,6 +182,20 @@ def test_what_could_only_come_too_late_is_turned_away_where_it_would_be_dropped(
     assert ledger == counts
 
 
+def test_a_batch_that_would_be_too_late_by_its_own_work_is_left_out_before(tmp_path):
+    """A row costs 0.6 ms at each sink; 100 that come at once, and have not waited, take 120 ms with both and 60 with one."""
+    world = World(TWO.format(policy="keep"), tmp_path / "r", cost_ns=600_000)
+    shed = []
+    for block, later in enumerate((1, 1, 30)):
+        world.clock.now += later * 10**9
+        world.turn()
+        world.feed("s", world.clock.now, 100 * block, 100)
+        world.turn()
+        shed.append(world.session.ledger()["s: gate of priority 0"]["shed"])
+    world.finish()
+    assert shed == [0, 100, 100], "not known yet; known; so long ago that it is tried again"
+
+
 def test_rows_of_a_sink_that_keeps_them_are_never_turned_away():
     found = Overload(flowedge.compile(text=TWO.format(policy="keep"), catalog=PLAIN).program.nodes)
     assert not found.is_useless("s", 10**12)
