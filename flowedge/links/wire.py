@@ -113,6 +113,16 @@ class Wire:
             raise Broken(_clause(error), sent) from None
 
     @property
+    def has_room(self) -> bool:
+        """Whether a few kilobytes can be sent without waiting: a third of the system's buffer is free then. Not told with TLS."""
+        sock = self._sock
+        if sock is None or self._tls is not None:
+            return False
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    @property
     def has_ended(self) -> bool:
         """Whether the other side has closed it; what it says is thrown away."""
         sock = self._sock

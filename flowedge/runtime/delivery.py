@@ -16,7 +16,10 @@ from flowedge.runtime.threads import SYSTEM as SYSTEM_THREADS
 from flowedge.runtime.threads import Workers
 from flowedge.runtime.waiting import Waiting
 from flowedge.sinks.remote import RemoteSink, Unreachable
+from flowedge.types.arrays import size_of
 
+_FEW_ROWS, _FEW_BYTES = 64, 4096
+"""Of what the run hands to a peer itself."""
 _GRACE_S = 2.0
 """So long a call to the peer may take to come to its end when the run is over; then it is interrupted, and then left alone."""
 
@@ -59,6 +62,9 @@ class Delivery:
     _hurries: bool = False
     _number: int = 0
     _began_with: int = 0
+    _is_idle: bool = False
+    _problem: Unreachable | None = None
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, patience_s: float) -> None:
         """Begin, and wait for what the first attempt gives, so long at most; raises SinkError, CheckpointError."""
@@ -76,6 +82,34 @@ class Delivery:
         self.told.waiting = self.waiting.count
         if self._error is not None:
             raise self._error
+
+    def put(self, batch: pa.RecordBatch) -> None:
+        """Let rows wait for the peer; few go to it at once, where nothing else waits and it takes them without a wait.
+
+        What comes alone then changes threads nowhere: see ``docs/decisions/034-single-rows-stay-on-one-thread.md``.
+
+        Raises
+        ------
+        SinkError, CheckpointError : something has gone wrong for good
+        """
+        if not (self._is_idle and self._may_go_at_once(batch) and self._turn.acquire(blocking=False)):
+            self.waiting.put(batch)
+            return
+        try:
+            is_first = self._is_idle and not self.waiting.has(self._number)
+            self.waiting.put(batch, quietly=is_first)
+            if is_first:
+                self._deliver_next(quietly=True)
+        except Unreachable as problem:
+            with self.waiting.changed:
+                self._problem = problem
+                self.waiting.changed.notify_all()
+        finally:
+            self._turn.release()
+
+    def _may_go_at_once(self, batch: pa.RecordBatch) -> bool:
+        is_small = batch.num_rows <= _FEW_ROWS and size_of(batch) <= _FEW_BYTES
+        return is_small and not self.sink.gathers_s and self.sink.takes_at_once
 
     @property
     def is_away(self) -> bool:
@@ -154,31 +188,44 @@ class Delivery:
     def _deliver(self) -> None:
         while not self._is_closed:
             self._gather()
-            found = self.waiting.take(self._number, self.sink.most_rows)
-            if found is None:
-                with self.waiting.changed:
-                    if not self._is_closed and not self.waiting.has(self._number):
-                        self.waiting.changed.wait()
+            with self._turn:
+                has_gone = self._deliver_next()
+            if has_gone:
                 continue
-            first, batch = found
-            judged = Judged(batch, None, None)
-            if self.punctual is not None:
-                judged = self.punctual.judge(batch, first)
-            rows = judged.rows
-            try:
-                if rows.num_rows:
-                    self.sink.deliver(rows, first)
-            except Unreachable as problem:
-                done = judged.upto(problem.done, batch.num_rows)
-                if self.sink.promised == "at most once":
-                    begun = rows.num_rows if problem.begun is None else problem.begun
-                    self.told.lost += begun - problem.done
-                    done = judged.upto(begun, batch.num_rows)
-                self._have_come(judged, first, problem.done, done)
-                raise
-            self.backoff.reset()
-            self.told.away = ""
-            self._have_come(judged, first, rows.num_rows, batch.num_rows)
+            with self.waiting.changed:
+                self._is_idle = True
+                if not (self._is_closed or self._problem or self.waiting.has(self._number)):
+                    self.waiting.changed.wait()
+                self._is_idle = False
+                problem, self._problem = self._problem, None
+            if problem is not None:
+                raise problem
+
+    def _deliver_next(self, *, quietly: bool = False) -> bool:
+        """Take the next rows that wait to the peer, as the thread whose `_turn` it is; whether there were any."""
+        found = self.waiting.take(self._number, self.sink.most_rows)
+        if found is None:
+            return False
+        first, batch = found
+        judged = Judged(batch, None, None)
+        if self.punctual is not None:
+            judged = self.punctual.judge(batch, first)
+        rows = judged.rows
+        try:
+            if rows.num_rows:
+                self.sink.deliver(rows, first)
+        except Unreachable as problem:
+            done = judged.upto(problem.done, batch.num_rows)
+            if self.sink.promised == "at most once":
+                begun = rows.num_rows if problem.begun is None else problem.begun
+                self.told.lost += begun - problem.done
+                done = judged.upto(begun, batch.num_rows)
+            self._have_come(judged, first, problem.done, done, quietly=quietly)
+            raise
+        self.backoff.reset()
+        self.told.away = ""
+        self._have_come(judged, first, rows.num_rows, batch.num_rows, quietly=quietly)
+        return True
 
     def _gather(self) -> None:
         """Let rows wait for others, if there are some that may."""
@@ -199,18 +246,20 @@ class Delivery:
                     return
                 self.waiting.changed.wait(left)
 
-    def _have_come(self, judged: Judged, first: int, delivered: int, done: int) -> None:
+    def _have_come(
+        self, judged: Judged, first: int, delivered: int, done: int, *, quietly: bool
+    ) -> None:
         """So many of the rows that were sent are there, and so many of those at hand have their fate."""
         if delivered:
             self.told.delivered += delivered
             self.delivered(judged.rows.slice(0, delivered))
         if self.punctual is not None:
             self.punctual.settle(judged, first, done)
-        self._safe(first + done)
+        self._safe(first + done, quietly=quietly)
 
-    def _safe(self, number: int) -> None:
+    def _safe(self, number: int, *, quietly: bool = False) -> None:
         self._number = max(self._number, number)
-        self.waiting.is_safe(self._number)
+        self.waiting.is_safe(self._number, quietly=quietly)
         self.told.waiting = self.waiting.count
 
     def _say_farewell(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 _PARTS = 64
@@ -15,6 +16,7 @@ _PARTS = 64
 _DOUBLINGS = 64
 _MOST_RECEIPTS = 8192
 _PART_OF_AGE = 0.02
+_UTC = pa.timestamp("ns", "UTC")
 
 
 @dataclass
@@ -41,6 +43,9 @@ class Latencies:
 
     def record_all(self, durations: NDArray[np.int64]) -> None:
         """Note how long each of some rows took [ns], shape ``(n,)``."""
+        if len(durations) == 1:
+            self.record(int(durations[0]), 1)
+            return
         if len(durations) and durations[0] == durations[-1] and (durations == durations[0]).all():
             self.record(int(durations[0]), len(durations))
             return
@@ -161,6 +166,8 @@ class Receipts:
         with self._lock:
             if not self._low or not len(times):
                 return np.full(len(times), -1, np.int64)
+            if len(times) == 1:
+                return np.array([now_ns - self._clock[self._place(int(times[0]))]])
             first, last = self._place(int(times.min())), self._place(int(times.max()))
             if first == last:
                 return np.full(len(times), now_ns - self._clock[first])
@@ -177,10 +184,11 @@ class Receipts:
 
 def first_times(batch: Any) -> NDArray[np.int64]:  # noqa: ANN401
     """Event time [ns] of the first source row of each output row: where its span starts, else its own."""
-    names = batch.schema.names
-    column = batch.column(names.index("start") if "start" in names else names.index("time"))
-    if str(column.type) != "timestamp[ns, tz=UTC]":
-        column = batch.column(names.index("time"))
+    schema = batch.schema
+    place = schema.get_field_index("start")
+    column = batch.column(schema.get_field_index("time") if place < 0 else place)
+    if column.type != _UTC:
+        column = batch.column(schema.get_field_index("time"))
     if column.null_count:
         column = column.drop_null()
     rows = len(column)

@@ -1,5 +1,7 @@
 """What comes live: taken as it arrives, and the marks that only a clock can make."""
 
+import math
+import select
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from flowedge.compile.program import FOREVER, NEVER
+from flowedge.links.turns import Turns
 from flowedge.runtime.clock import Clock
 from flowedge.runtime.feeds import Feed, Feeds
 from flowedge.sources.live import Arrival, Bell, Shell
@@ -54,6 +57,8 @@ class Live:
     _partitions: dict[str, dict[str, _Partition]] = field(default_factory=dict)
     _next_mark: int = 0
     _began: int = 0
+    _poll: select.poll = field(default_factory=select.poll)
+    _polled: list[Turns] = field(default_factory=list)
 
     def begin(self) -> None:
         """Start to listen; raises SourceError."""
@@ -133,9 +138,26 @@ class Live:
                 yield feed
 
     def wait(self, most_s: float) -> None:
-        """Wait until something comes, so long at most."""
+        """Wait until something comes, so long at most; sockets that may be served from here are."""
         due_s = max(0, self._next_mark - self.clock.ns()) * 1e-9 if self._next_mark else most_s
-        self.bell.wait(max(0.001, min(most_s, due_s, _LONGEST_WAIT_S)))
+        span_s = max(0.001, min(most_s, due_s, _LONGEST_WAIT_S))
+        turns = [t for f in self.feeds.live if f.live is not None and (t := f.live.turns) is not None]  # fmt: skip
+        if not turns:
+            self.bell.wait(span_s)
+            return
+        if turns != self._polled:
+            self._poll = select.poll()
+            self._poll.register(self.bell, select.POLLIN)
+            for one in turns:
+                self._poll.register(one, select.POLLIN)
+            self._polled = turns
+        for one in turns:
+            one.borrow(span_s)
+        with self.bell.awaiting() as has_rung:
+            if not has_rung:
+                self._poll.poll(math.ceil(min(span_s, *(t.tick_s for t in turns)) * 1000))
+        for one in turns:
+            one.serve()
 
     @property
     def is_pressing(self) -> bool:

@@ -127,9 +127,12 @@ class PeerOutlet(Outlet):
     # ---- rows
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Let rows wait for the peer; raises SinkError."""
+        """Let rows wait for the peer, or go to it; raises SinkError, CheckpointError."""
         self.check()
-        self.waiting.put(batch)
+        if self._delivery is None:
+            self.waiting.put(batch)
+        else:
+            self._delivery.put(batch)
 
     def check(self) -> None:
         """Raise what has gone wrong with the peer for good: SinkError, CheckpointError."""

@@ -107,8 +107,8 @@ class Waiting:
         self.waiting_bytes = size
         self._sizes.append((self.rows, size))
 
-    def put(self, batch: pa.RecordBatch) -> None:
-        """Take rows; raises SinkError: the disk does not take them."""
+    def put(self, batch: pa.RecordBatch, *, quietly: bool = False) -> None:
+        """Take rows; `quietly`: nobody is told. Raises SinkError: the disk does not take them."""
         with self.changed:
             first, size = self.rows, size_of(batch)
             self.rows += batch.num_rows
@@ -123,7 +123,8 @@ class Waiting:
                 self.memory_used += size
             self._sizes.append((self.rows, size))
             self.waiting_bytes += size
-            self.changed.notify_all()
+            if not quietly:
+                self.changed.notify_all()
 
     def shed(self, most_bytes: int) -> tuple[int, int]:
         """Let go of the oldest rows that are not on their way, until so few wait: the numbers of the first, and behind the last.
@@ -274,8 +275,8 @@ class Waiting:
         later = (first for first, _ in self._memory if first > number)
         return pieces, min(limit, next(later, limit))
 
-    def is_safe(self, upto: int) -> None:
-        """The peer has all rows before this one; raises SinkError."""
+    def is_safe(self, upto: int, *, quietly: bool = False) -> None:
+        """The peer has all rows before this one; `quietly`: nobody is told. Raises SinkError."""
         with self.changed:
             self.safe = max(self.safe, upto)
             self.safe = self._from(self.safe)
@@ -288,7 +289,8 @@ class Waiting:
                     self.log.clear()
                 else:
                     self.log.forget(self.safe)
-            self.changed.notify_all()
+            if not quietly:
+                self.changed.notify_all()
 
     def _in_memory(self, number: int, limit: int, most: int) -> list[tuple[int, pa.RecordBatch]]:
         out: list[tuple[int, pa.RecordBatch]] = []

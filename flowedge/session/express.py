@@ -1,35 +1,45 @@
-"""The short way for signals without keys: from a record batch straight through kernels to the sinks.
+"""The short way: from a record batch straight through kernels to the sinks.
 
 The nodes of a session decide anew at every push what to do with rows that are late, out of order,
-twice there, or behind a gap. A push of a regular signal needs none of it, and its kernels take a few
-microseconds, which is what one decision in Python takes. So where a plan is one signal without keys,
-what can be known before the first push is worked out once; a push then checks that its rows are the
-next samples, and calls the kernels with the addresses of Arrow's own memory, as far as they give a row
-for each row. The first kernel that does not (a window, a condition) ends the short way: what comes out of
+twice there, behind a gap, or of a new key. A push of a regular signal needs none of it, nor do a few rows in
+order of keys that are known, and their kernels take a few microseconds, which is what one decision in Python takes.
+So where a plan has one source, what can be known before the first push is worked out once; a push then checks
+that its rows are the next ones, and calls the kernels with the addresses of Arrow's own memory, as far as they give
+a row for each row. The first kernel that does not (a window, a condition) ends the short way: what comes out of
 it, far more rarely, goes on from node to node, or by `flowedge.session.tail` through a model. It leaves
 every node as the nodes themselves would; whatever is not as expected goes the usual way, with nothing changed.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from flowedge.compile import program as p
 from flowedge.lang.errors import InternalError
 from flowedge.session.arrow import UTC, kind_of
-from flowedge.session.batch import DTYPES
+from flowedge.session.batch import DTYPES, Array
 from flowedge.session.kernel import KernelNode, Runner
+from flowedge.session.known import MOST_ROWS, Known, fits
 from flowedge.session.labels import Labels
 from flowedge.session.node import Node
 from flowedge.session.places import Places
 from flowedge.session.sink import SinkNode
 from flowedge.session.source import ROWS, SourceNode
+from flowedge.session.words import address as address_of
+from flowedge.types.arrays import truths
+from flowedge.types.schema import LATE
 
 _FLOATS = ("f64", "f32")
 _PLAIN = ("f64", "f32", "i64", "u64")
+_AS_THEY_ARE = (*_PLAIN, "time")
+"""Stores of columns that lie in the engine's memory as in Arrow's."""
+_TEXTS = ("string", "binary")
+_KEYS = ("i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8")
+_LATE, _FIRST_TEXT = -1, -2
+"""Registers that are none: what marks late rows, of which there are none here; columns that only pass."""
 
 # Words of a kernel's context; a name of this module is found sooner than one of another.
 _ROW, _ROWS, _OUT, _OUT_ROOM = p.ROW, p.ROWS, p.OUT, p.OUT_ROOM
@@ -68,11 +78,17 @@ class _Cut:
 
 @dataclass(frozen=True, slots=True)
 class _Exit:
-    """A sink on the way, and its columns: (register, Arrow type), the time first."""
+    """A sink on the way.
 
-    name: str
-    schema: Any
+    Attributes
+    ----------
+    columns : (register, Arrow type) of each, the time first
+    made : the fields of those whose values the sink has to look at, by place
+    """
+
+    node: SinkNode
     columns: tuple[tuple[int, Any], ...]
+    made: Mapping[int, p.Field]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,8 @@ class Route:
     Attributes
     ----------
     fields : (Arrow type, raw field, register, bytes of a row) of the source's columns
+    texts : (store, raw field, register) of those that only pass, keys first: texts, and keys that are numbers
+    keys : how many keys there are
     cuts : kernels at which it ends
     nodes : those on the way behind the source, which note what went through them
     registers : how many columns there are on the way, with the time
@@ -89,6 +107,8 @@ class Route:
 
     source: SourceNode
     fields: tuple[tuple[Any, str, int, int], ...]
+    texts: tuple[tuple[str, str, int], ...]
+    keys: int
     stops: tuple[_Stop, ...]
     exits: tuple[_Exit, ...]
     cuts: tuple[_Cut, ...]
@@ -113,18 +133,27 @@ class Express:
         self._places = Places(())
         self._registers: tuple[int, ...] = ()
         self._numbers: dict[int, int] = {}
+        self._known: Known | None = None
+        self._most = ROWS
+        if route.keys:
+            self._known = route.source.known = Known([t[0] for t in route.texts[: route.keys]])
+            self._most = MOST_ROWS
 
-    def push(self, rows: Any) -> dict[str, Any] | None:  # noqa: ANN401
+    def push(
+        self, rows: Any, partition: str = "", received_ns: int | None = None  # noqa: ANN401
+    ) -> dict[str, Any] | None:  # fmt: skip
         """The rows of each sink on the way; None if these rows must go the usual way.
 
         Parameters
         ----------
-        rows : a record batch for partition "" of the source
+        rows : a record batch of a partition of the source
+        received_ns : when they came
         """
         n = rows.num_rows
-        if not 0 < n <= ROWS or not self._fits(rows):
-            return None
         route = self._route
+        source = route.source
+        if not 0 < n <= self._most or not source.is_direct(partition) or not self._fits(rows):
+            return None
         found = self._places.of(rows)
         if found is None:
             return None
@@ -136,15 +165,23 @@ class Express:
         if not self._time:
             kept[0] = buffer = _ALLOCATE(8 * n)
             at[0] = buffer.address
-        newest = route.source.next_samples(at[0], n)
+        slot, slots = 0, None
+        if self._known is not None:
+            slots = self._known.slots(self._key_columns(rows))
+            if slots is None or not source.settle.live_on(slots[1], at[0]):
+                return None
+            slot = address_of(slots[0])
+        newest = source.next_rows(partition, at[0], n, received_ns)
         if newest is None:
             return None
+        if slots is not None:
+            source.settle.lived_on(slots[1], at[0])
         for stop in route.stops:
             runner = stop.runner
             ctx = runner.ctx
-            ctx[_ROW] = ctx[_OUT] = ctx[_FINISH] = ctx[_SLOT] = ctx[_GAP] = 0
+            ctx[_ROW] = ctx[_OUT] = ctx[_FINISH] = ctx[_GAP] = 0
             ctx[_ROWS] = ctx[_OUT_ROOM] = n
-            ctx[_WATERMARK], ctx[_TIME] = newest, at[0]
+            ctx[_WATERMARK], ctx[_TIME], ctx[_SLOT] = newest, at[0], slot
             for word, register in stop.reads:
                 ctx[word] = at[register]
             for word, register, width in stop.writes:
@@ -160,16 +197,8 @@ class Express:
             ctx = cut.node.runner.ctx
             for word, register in cut.reads:
                 ctx[word] = at[register]
-            cut.node.take_at(n, at[0], newest)
-        out = {}
-        for end in route.exits:
-            columns = [
-                rows.column(self._numbers[register])
-                if kept[register] is None
-                else _ARRAY(kind, n, [None, kept[register]])
-                for register, kind in end.columns
-            ]
-            out[end.name] = _BATCH(columns, schema=end.schema)
+            cut.node.take_at(n, at[0], newest, slot)
+        out = {end.node.spec.name: self._taken(end, rows, n, kept) for end in route.exits}
         for cut in route.cuts:
             if cut.labels is not None:
                 cut.labels.model.flush()
@@ -177,6 +206,38 @@ class Express:
                 if found is not None:
                     out[cut.labels.sink.spec.name] = found
         return out
+
+    def learn(self, rows: Any) -> None:  # noqa: ANN401
+        """Note the keys of rows that went the usual way, and all of them through."""
+        if self._known is not None and rows.num_rows <= self._most and self._fits(rows):
+            slots, lives = self._route.source.slots_of(rows)
+            self._known.learn(self._key_columns(rows), slots, lives)
+
+    def _key_columns(self, rows: Any) -> list[Any]:  # noqa: ANN401
+        numbers = self._numbers
+        return [rows.column(numbers[r]) for _, _, r in self._route.texts[: self._route.keys]]
+
+    def _taken(self, end: _Exit, rows: Any, n: int, kept: Sequence[Any]) -> Any:  # noqa: ANN401
+        """The rows of a sink."""
+        columns = []
+        for place, (register, kind) in enumerate(end.columns):
+            if register == _LATE:
+                columns.append(truths(np.zeros(n, np.bool_)))
+                continue
+            buffer = kept[register] if register >= 0 else None
+            column = rows.column(self._numbers[register]) if buffer is None else None
+            if place in end.made:
+                field = end.made[place]
+                data: Any = buffer if column is None else column.buffers()[1]
+                skip = 0 if column is None else column.offset * DTYPES[field.store].itemsize
+                values: Array = np.frombuffer(data, DTYPES[field.store], n, skip)
+                column = end.node.column(field, values)
+            elif column is None:
+                column = _ARRAY(kind, n, [None, buffer])
+            elif column.type != kind:
+                column = column.dictionary_decode()
+            columns.append(column)
+        return _BATCH(columns, schema=end.node.schema)
 
     def _fits(self, rows: Any) -> bool:  # noqa: ANN401
         """Whether the rows have the columns, and are sound."""
@@ -189,8 +250,14 @@ class Express:
                 if len(at) != 1 or schema.field(at[0]).type != kind:
                     return False
                 places.append((at[0], register, width))
+            numbers = {register: number for number, register, _ in places}
+            for store, raw, register in self._route.texts:
+                at = schema.get_all_field_indices(raw)
+                if len(at) != 1 or not fits(schema.field(at[0]).type, store):
+                    return False
+                numbers[register] = at[0]
             self._schema, self._registers = schema, tuple(r for _, r, _ in places)
-            self._numbers = {register: number for number, register, _ in places}
+            self._numbers = numbers
             self._places = Places([(number, width) for number, _, width in places])
         try:
             rows.validate(full=True)
@@ -202,121 +269,139 @@ class Express:
 def express_of(nodes: Mapping[int, Node]) -> Express | None:
     """The short way through these nodes; None where there is none.
 
-    There is one where the only source is a signal without keys whose columns are its raw fields, and what reads them
-    is kernels and plain sinks.
+    There is one where the only source's columns and keys are its raw fields, and what reads them is kernels and plain sinks.
     """
     order = list(nodes.values())
     sources = [n for n in order if isinstance(n, SourceNode)]
     if len(sources) != 1 or not sources[0].may_be_direct:
         return None
-    source = sources[0]
-    kernels: list[KernelNode] = []
-    cuts: list[KernelNode] = []
-    sinks: list[SinkNode] = []
-    on, behind = {source.spec.id}, set[int]()
+    way = _way(sources[0])
+    if way is None:
+        return None
     for node in order:
         inputs = set(node.spec.inputs)
-        if node is source:
+        if node is sources[0]:
             continue
-        if inputs <= behind:
-            behind.add(node.spec.id)
-        elif not inputs <= on:
+        if inputs <= way.behind:
+            way.behind.add(node.spec.id)
+        elif not inputs <= way.here.keys() or not way.takes(node):
             return None
-        elif isinstance(node, KernelNode) and _is_on_the_way(node, nodes):
-            kernels.append(node)
-            on.add(node.spec.id)
-        elif (
-            isinstance(node, KernelNode)
-            and not node.spec.is_dense
-            and _reads_what_is_there(node, nodes)
-        ):
-            cuts.append(node)
-            behind.add(node.spec.id)
-        elif isinstance(node, SinkNode) and _is_plain(node.spec):
-            sinks.append(node)
+    return Express(way.route())
+
+
+class _Way:
+    """The short way as far as it is known: each column on it has a register, negative where no kernel can read it.
+
+    Parameters
+    ----------
+    fields, texts : see `Route`
+    here : by node on the way, the registers of its columns
+    """
+
+    def __init__(
+        self,
+        source: SourceNode,
+        fields: tuple[tuple[Any, str, int, int], ...],
+        texts: tuple[tuple[str, str, int], ...],
+        here: Mapping[str, int],
+    ) -> None:
+        self._source, self._fields, self._texts = source, fields, texts
+        self.here: dict[int, Mapping[str, int]] = {source.spec.id: here}
+        self._keys = {f.name: texts[k][2] for k, (f, _) in enumerate(source.spec.keys)}
+        self.behind: set[int] = set()
+        self._registers = 1 + max([0, *here.values()])
+        self._stops: list[_Stop] = []
+        self._cuts: list[_Cut] = []
+        self._exits: list[_Exit] = []
+        self._through: list[Node] = []
+
+    def takes(self, node: Node) -> bool:
+        """Whether a node whose input is on the way can be on it as well, or end it."""
+        spec = node.spec
+        before = self.here[spec.inputs[0]]
+        if isinstance(node, SinkNode):
+            return self._ends_in(node, before)
+        if not isinstance(node, KernelNode) or len(spec.inputs) != 1:
+            return False
+        reads = [(p.COLUMNS + k, 0 if name == "time" and name not in before else before.get(name, _LATE))
+                 for k, (_, name) in enumerate(node.spec.reads)]  # fmt: skip
+        if spec.table != self._source.spec.table or any(register < 0 for _, register in reads):
+            return False
+        if not node.spec.is_dense:
+            labels = None if node.tail is None else node.tail.labels
+            self._cuts.append(_Cut(node, tuple(reads), labels))
+            self.behind.add(spec.id)
+            return True
+        kinds = {f.name: f for f in spec.fields}
+        made = [kinds[name] for name in node.spec.writes]
+        if any(f.shape or (f.store in _TEXTS and f.labels is None) for f in made):
+            return False
+        if not set(node.spec.passed) <= before.keys():
+            return False
+        first, start = p.COLUMNS + len(reads), self._registers
+        self._registers += len(made)
+        self._stops.append(_Stop(
+            node.runner, tuple(reads),
+            tuple((first + k, start + k, DTYPES[f.store].itemsize) for k, f in enumerate(made)),
+        ))  # fmt: skip
+        self.here[spec.id] = {
+            **{name: before[name] for name in node.spec.passed},
+            **{f.name: start + k for k, f in enumerate(made)},
+        }
+        self._through.append(node)
+        return True
+
+    def _ends_in(self, node: SinkNode, before: Mapping[str, int]) -> bool:
+        """Whether the columns of a sink are there as Arrow wants them, or values that it can look at."""
+        spec = node.spec
+        if spec.has_start:
+            return False
+        columns = [(0, UTC)]
+        made = {}
+        for field in (*spec.keys, *spec.fields):
+            keys = self._keys if field in spec.keys else before
+            register = _LATE if field.name == LATE and spec.adds_late else keys[field.name]
+            if field.shape or (register < 0 and register != _LATE and field.labels is not None):
+                return False
+            if register > 0 and field.store not in _FLOATS:
+                made[len(columns)] = field
+            columns.append((register, kind_of(field)))
+        self._exits.append(_Exit(node, tuple(columns), made))
+        self._through.append(node)
+        return True
+
+    def route(self) -> Route:
+        """The whole."""
+        return Route(
+            self._source, self._fields, self._texts, len(self._keys), tuple(self._stops), tuple(self._exits), tuple(self._cuts),
+            tuple(self._through), self._registers,
+        )  # fmt: skip
+
+
+def _way(source: SourceNode) -> _Way | None:
+    """The columns of a source on the way; None where one is not as the rows bring it."""
+    raw = {f.name: f for f in source.spec.raw}
+    fields: list[tuple[Any, str, int, int]] = []
+    texts: list[tuple[str, str, int]] = []
+    here: dict[str, int] = {}
+    for field, name in source.spec.keys:
+        if raw.get(name) is None or raw[name].store != field.store or raw[name].shape:
+            return None
+        if not (field.store == "string" or field.store in _KEYS):
+            return None
+        texts.append((field.store, name, _FIRST_TEXT - len(texts)))
+    for column, name, field in source.columns:
+        store = raw[name].store
+        if store != field.store or raw[name].shape:
+            return None
+        if store == "string" and field.labels is None:
+            texts.append((store, name, _FIRST_TEXT - len(texts)))
+            here[column] = texts[-1][2]
+        elif store == "time" and name == source.spec.time:
+            here[column] = 0
+        elif store in _AS_THEY_ARE:
+            here[column] = 1 + len(fields)
+            fields.append((kind_of(raw[name]), name, here[column], DTYPES[store].itemsize))
         else:
             return None
-    raw = {f.name: f for f in source.spec.raw}
-    if any(raw[name].store not in _PLAIN or raw[name].shape for _, name, _ in source.columns):
-        return None
-    if any(raw[name].store != field.store for _, name, field in source.columns):
-        return None
-    return Express(_route(source, kernels, cuts, sinks))
-
-
-def _is_on_the_way(node: KernelNode, nodes: Mapping[int, Node]) -> bool:
-    """Whether a kernel gives a row for each row, from columns that are there."""
-    spec = node.spec
-    fields = {f.name: f for f in spec.fields}
-    if not spec.is_dense or any(fields[name].shape for name in spec.writes):
-        return False
-    return _reads_what_is_there(node, nodes)
-
-
-def _reads_what_is_there(node: KernelNode, nodes: Mapping[int, Node]) -> bool:
-    """Whether a kernel reads columns of one stream without keys."""
-    spec = node.spec
-    if len(spec.inputs) != 1 or spec.table >= 0:
-        return False
-    before = {f.name for f in nodes[spec.inputs[0]].spec.fields}
-    return all(name in before or name == "time" for _, name in spec.reads)
-
-
-def _is_plain(spec: p.SinkSpec) -> bool:
-    """Whether a sink's columns need no look at their values: floats have NaN for what is missing."""
-    return not spec.keys and not spec.has_start and all(
-        f.store in _FLOATS and not f.shape for f in spec.fields
-    )  # fmt: skip
-
-
-def _route(
-    source: SourceNode,
-    kernels: Sequence[KernelNode],
-    cuts: Sequence[KernelNode],
-    sinks: Sequence[SinkNode],
-) -> Route:
-    """Give each column on the way a register."""
-    raw = {f.name: f for f in source.spec.raw}
-    count = itertools.count(1)
-    here: dict[int, dict[str, int]] = {
-        source.spec.id: {n: next(count) for n, _, _ in source.columns}
-    }
-    fields = tuple(
-        (kind_of(raw[name]), name, here[source.spec.id][column], DTYPES[field.store].itemsize)
-        for column, name, field in source.columns
-    )
-    stops = []
-    for node in kernels:
-        spec, before = node.spec, here[node.spec.inputs[0]]
-        kinds = {f.name: f for f in spec.fields}
-        made = here[spec.id] = {
-            **{name: before[name] for name in spec.passed},
-            **{name: next(count) for name in spec.writes},
-        }
-        first = p.COLUMNS + len(spec.reads)
-        stops.append(_Stop(
-            node.runner,
-            _reads(spec, before),
-            tuple((first + k, made[name], DTYPES[kinds[name].store].itemsize) for k, name in enumerate(spec.writes)),
-        ))  # fmt: skip
-    ends = tuple(
-        _Cut(
-            node,
-            _reads(node.spec, here[node.spec.inputs[0]]),
-            None if node.tail is None else node.tail.labels,
-        )
-        for node in cuts
-    )
-    exits = tuple(
-        _Exit(
-            node.spec.name, node.schema,
-            ((0, UTC), *((here[node.spec.inputs[0]][f.name], kind_of(f)) for f in node.spec.fields)),
-        )
-        for node in sinks
-    )  # fmt: skip
-    return Route(source, fields, tuple(stops), exits, ends, (*kernels, *sinks), next(count))
-
-
-def _reads(spec: p.KernelSpec, before: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
-    """Words of a kernel that take addresses, and the registers of what lies there."""
-    return tuple((p.COLUMNS + k, before.get(name, 0)) for k, (_, name) in enumerate(spec.reads))
+    return _Way(source, tuple(fields), tuple(texts), here)

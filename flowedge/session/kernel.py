@@ -221,12 +221,12 @@ class KernelNode(Node):
 
     # ---- one input
 
-    def take_at(self, rows: int, time: int, watermark: int) -> None:
-        """Take rows of a stream without keys by the address of their times; those of its columns stand in the context."""
+    def take_at(self, rows: int, time: int, watermark: int, slot: int = 0) -> None:
+        """Take rows by the addresses of their times and slots (0: there are no keys); those of its columns stand in the context."""
         self.counts.rows_in += rows
         ctx = self.runner.ctx
-        ctx[p.ROW], ctx[p.ROWS], ctx[p.TIME] = 0, rows, time
-        ctx[p.SLOT] = ctx[p.GAP] = ctx[p.FINISH] = 0
+        ctx[p.ROW], ctx[p.ROWS], ctx[p.TIME], ctx[p.SLOT] = 0, rows, time, slot
+        ctx[p.GAP] = ctx[p.FINISH] = 0
         ctx[p.WATERMARK] = watermark
         self.run(rows)
 

@@ -1,6 +1,7 @@
 """``expire key after D``: the lives of keys, and how many live at a time."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +13,18 @@ from flowedge.session.batch import Array, Times
 from flowedge.session.keys import KeyTable
 from flowedge.session.node import Mask
 from flowedge.session.snapshot import whole
+from flowedge.session.times import word_at
 from flowedge.session.words import Context, address
 
 LATE = -1
 """The life that late rows of a key belong to: they say nothing about when it was last there."""
+
+
+class Life(NamedTuple):
+    """A life of a key: the slot of the key among all, and the number of the life."""
+
+    slot: int
+    number: int
 
 
 class Lives:
@@ -57,6 +66,25 @@ class Lives:
         out = np.empty(len(slot), np.int64)
         self._run(slot, time, out, NEVER)
         return out
+
+    def now(self, keys: list[Array]) -> list[Life]:
+        """The lives that keys are in which are there."""
+        slot = self.table.slots(keys)
+        return [Life(*one) for one in zip(slot.tolist(), self._life[slot].tolist(), strict=True)]
+
+    def go_on(self, lives: Sequence[Life], time: int) -> bool:
+        """Whether rows in order, by the address of their times, still belong to these lives."""
+        last, life, most = self._last, self._life, self._expire_ns
+        return all(
+            life[one.slot] == one.number and word_at(time + 8 * row) - int(last[one.slot]) < most
+            for row, one in enumerate(lives)
+        )
+
+    def went_on(self, lives: Sequence[Life], time: int) -> None:
+        """Note such rows."""
+        times = np.array([word_at(time + 8 * row) for row in range(len(lives))], np.int64)
+        slot = np.array([one.slot for one in lives], np.int32)
+        self._run(slot, times, np.empty(len(slot), np.int64), NEVER)
 
     def over(self, keys: list[Array], life: Array, watermark: int) -> Mask:
         """Which of the lives given are over, once no row before the watermark [ns] comes.

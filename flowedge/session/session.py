@@ -165,11 +165,16 @@ class Session:
             the data contradicts the pipeline: a rate that is off, a gap too large to fill
         """
         node = self._source(source)
-        if self._express is not None and not partition and isinstance(rows, pa.RecordBatch):
-            out = self._express.push(rows)
+        express = self._express
+        if express is not None and isinstance(rows, pa.RecordBatch):
+            out = express.push(rows, partition, received_ns)
             if out is not None:
-                return out if self._express.is_whole else {**out, **self._out()}
-        if isinstance(rows, pa.Table):
+                return out if express.is_whole else {**out, **self._out()}
+            used = node.counts.used
+            node.push(rows, partition, received_ns)
+            if node.counts.used - used == rows.num_rows:
+                express.learn(rows)
+        elif isinstance(rows, pa.Table):
             node.partition(partition)
             for start in range(0, rows.num_rows, ROWS):
                 # Small chunks are put together: a block costs the same for one row and for many.

@@ -1,5 +1,6 @@
 """Rows in order become rows of keys: slots, lives, duplicates, the steps of a signal, gaps and what fills them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from flowedge.session.batch import (
 )
 from flowedge.session.gaps import Gaps
 from flowedge.session.ledger import Counts
-from flowedge.session.lives import LATE, Lives, longer
+from flowedge.session.lives import LATE, Life, Lives, longer
 from flowedge.session.node import Mask, Shared
 from flowedge.session.silence import Silence
 from flowedge.session.snapshot import tally
@@ -26,6 +27,10 @@ from flowedge.session.words import Context, address
 
 ROW, PARTITION = "\0row", "\0partition"
 """Where rows come from, beside them only where those of too many keys are kept."""
+LEAP_NS = 366 * 86_400 * 10**9
+"""A longer step of time in a recording is worth a word."""
+_ALWAYS = Life(-1, -1)
+"""That of a key which does not expire."""
 _SURE = 10_000
 """After so many steps a wrong rate stops the run; fewer are judged at the end."""
 
@@ -146,6 +151,24 @@ class Settle:
         slot = self.shared.tables[self.spec.table].slots(columns)
         out = Batch(batch.n, batch.time, slot, None, batch.columns)
         return out if not len(slot) or slot.min() >= 0 else out.keep(slot >= 0)
+
+    def slots_of_keys(self, keys: list[Array]) -> tuple[Array, list[Life]]:
+        """The slots of keys that are there, int32, and the lives that they are in."""
+        table = self.shared.tables[self.spec.table]
+        if self._lives is None:
+            slot = table.slots(keys)
+            return slot, [_ALWAYS] * len(slot)
+        lives = self._lives.now(keys)
+        return table.slots([*keys, np.array([one.number for one in lives], np.int64)]), lives
+
+    def live_on(self, lives: Sequence[Life], time: int) -> bool:
+        """Whether rows still belong to these lives of their keys; by the address of their times."""
+        return self._lives is None or self._lives.go_on(lives, time)
+
+    def lived_on(self, lives: Sequence[Life], time: int) -> None:
+        """Note that they do."""
+        if self._lives is not None:
+            self._lives.went_on(lives, time)
 
     def last_times(self) -> Array:
         """The time of each slot's last row, `NEVER` where it had none."""
@@ -316,20 +339,24 @@ class Settle:
 
     @property
     def may_be_direct(self) -> bool:
-        """Whether rows that are the next samples pass as they are."""
-        return (
-            self._is_signal and not self.is_keyed and not self._keeps_last and not self._gaps.fills
-            and self.silence is None and self._lives is None
-        )  # fmt: skip
+        """Whether rows that are the next ones pass as they are."""
+        if self._keeps_last or self._gaps.fills or self.silence is not None or self.notes_refused:
+            return False
+        return not self._follows or (self._is_signal and not self.is_keyed)
 
     def are_next(self, first: int, newest: int, rows: int, time: int) -> bool:
-        """Whether rows are the next samples of a signal without keys; they are noted if they are.
+        """Whether rows are the next samples of a signal without keys, or just in order where nothing follows them.
+
+        They are noted if they are.
 
         Parameters
         ----------
         first, newest : times of the first and the last row [ns]
         time : address of all their times
         """
+        if not self._follows:
+            least, most = (0, 0) if rows == 1 else self.steps.at(time, rows)
+            return least >= 0 and most <= LEAP_NS
         last = int(self._last[0])
         if self._is_counted:
             # A row that was rejected leaves a gap, although times are counted.

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flowedge.compile.program import SinkSpec, SourceSpec
+from flowedge.compile.program import Field, SinkSpec, SourceSpec
 from flowedge.session.arrow import Writer, schema_of
-from flowedge.session.batch import DTYPES, MISSING, Batch, concat
+from flowedge.session.batch import DTYPES, MISSING, Array, Batch, concat
 from flowedge.session.node import Node, Shared
 from flowedge.types.schema import LATE
 
@@ -62,6 +62,10 @@ class SinkNode(Node):
         if self._rows:
             ready.append(self._written())
         return ready[0] if len(ready) == 1 else pa.concat_batches(ready)
+
+    def column(self, field: Field, values: Array) -> Any:  # noqa: ANN401
+        """A column as it leaves, of values that came the short way."""
+        return self._writer.column(field, values)
 
     def _written(self) -> Any:  # noqa: ANN401
         rows, self._rows = self._rows, []

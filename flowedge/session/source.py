@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from flowedge.compile.program import FOREVER, NEVER, Field, PartSpec, SourceSpec
 from flowedge.lang.errors import RunError, SourceError
 from flowedge.session.arrow import Reader
-from flowedge.session.batch import DTYPES, Batch, Times, concat, layout, missing
+from flowedge.session.batch import DTYPES, Array, Batch, Times, concat, layout, missing
 from flowedge.session.batch import MISSING as ABSENT
 from flowedge.session.devices import Device, newest_of
 from flowedge.session.held import by_time
 from flowedge.session.kernel import Runner
+from flowedge.session.known import Known
+from flowedge.session.lives import Life
 from flowedge.session.meeting import turns
 from flowedge.session.node import Mask, Node, Shared
 from flowedge.session.partition import KeyedPartition, Partition
-from flowedge.session.settle import PARTITION, ROW, Settle
+from flowedge.session.settle import LEAP_NS, PARTITION, ROW, Settle
 from flowedge.session.snapshot import whole
 from flowedge.session.times import (
     LATEST,
@@ -36,8 +38,6 @@ ROWS = 65_536
 
 _MOST_NOTED = 100_000
 """A shell that never asks for rejected rows finds no more than about so many."""
-_LEAP_NS = 366 * 86_400 * 10**9
-"""A longer step of time in a recording is worth a word."""
 _ROW_NUMBER = "row"
 Judged = tuple[NDArray[np.bool_], list[tuple[int, str]]]
 """Which rows of a block are good, and (number, reason) of the others."""
@@ -52,6 +52,7 @@ class SourceNode(Node):
     columns : (column, raw field, field) of the rows
     late_part, silent_part : nodes of ``S.late`` and ``S.silent``, where the plan has them
     rejected : (partition, row, reason) of rows turned away since the shell last took them
+    known : keys that need no look-up, where few rows take the short way; None: they do not
     watch : hears of devices and their newest times where rows of theirs are in time; None: nobody asks
     span : oldest and newest event time [ns] of the rows in time since the shell last looked; None: there were none
     """
@@ -108,6 +109,7 @@ class SourceNode(Node):
         self._newest = NEVER
         self.span: tuple[int, int] | None = None
         self.watch: Callable[[Sequence[Device], Times], None] | None = None
+        self.known: Known | None = None
 
     def _field_of_time(self, raw: dict[str, Field]) -> Field | None:
         spec = self.spec
@@ -181,35 +183,37 @@ class SourceNode(Node):
 
     @property
     def may_be_direct(self) -> bool:
-        """Whether rows that are the next samples need nothing done to them."""
+        """Whether rows that are the next ones need nothing done to them."""
         spec, field = self.spec, self._time_field
         has_plain_time = self._counted is not None or (
             spec.prepare is None and field is not None and field.store == "time"
         )
         return (
-            self.validity is None and has_plain_time and self._prepare is None and spec.table < 0 and spec.late_ns == 0
-            and not spec.sort_first and not spec.always and spec.ahead_ns < 0
+            self.validity is None and has_plain_time and self._prepare is None and spec.late_ns == 0
+            and (self._counted is None or spec.table < 0)
+            and not spec.sort_first and not spec.always and not spec.late_per_key
             and self.late_part is None and self.silent_part is None and self.settle.may_be_direct
         )  # fmt: skip
 
-    def next_samples(self, time: int, rows: int) -> int | None:
-        """Take note of rows of partition "" by the address of their times.
+    def is_direct(self, name: str) -> bool:
+        """Whether rows of a partition would be passed on at once, and nobody looks at them."""
+        parts = self.partitions
+        if self.has_ended or self.watch is not None or len(parts) > 1:
+            return False
+        part = parts.get(name)
+        return not parts if part is None else not part.waiting and not part.has_ended
+
+    def next_rows(self, name: str, time: int, rows: int, received_ns: int | None) -> int | None:
+        """Take note of rows of a partition that `is_direct`, by the address of their times, and when they came.
 
         Times that are counted from a rate are written to that address.
 
         Returns
         -------
         int or None
-            the newest time; None, and nothing is noted, where they are not just the next samples
+            the newest time; None, and nothing is noted, where they are not just the next ones
         """
-        parts = self.partitions
-        part = parts.get("")
-        if part is None:
-            if parts or self.has_ended:
-                return None
-            part = self.partition("")
-        if self.has_ended or part.waiting or len(parts) > 1:
-            return None
+        part = self.partition(name)
         counted = self._counted
         if counted is not None:
             first, newest = counted.fill(time, part.rows, rows)
@@ -218,13 +222,23 @@ class SourceNode(Node):
             newest = first if rows == 1 else word_at(time + 8 * (rows - 1))
         if first < part.watermark or first <= _NO_TIME or newest > LATEST:
             return None
+        if part.newest != NEVER and first - part.newest > LEAP_NS:
+            return None
+        ahead = self.spec.ahead_ns
+        if ahead >= 0 and received_ns is not None and newest > received_ns + ahead:
+            return None
         if not self.settle.are_next(first, newest, rows, time):
             return None
         part.rows += rows
         part.newest = self._passed_on = self._newest = newest
-        self.span = first, newest
+        self.span = (first if self.span is None else min(first, self.span[0])), newest
         self.went_through(rows, newest)
         return newest
+
+    def slots_of(self, rows: Any) -> tuple[Array, list[Life]]:  # noqa: ANN401
+        """The slots of the keys of rows that went through, int32, shape ``(rows,)``, and the lives that they are in."""
+        raw = self._reader.read(rows)
+        return self.settle.slots_of_keys([_widened(raw[s], field) for _, s, field in self._keys])
 
     def _new_partition(self) -> Partition:
         spec = self.spec
@@ -343,7 +357,7 @@ class SourceNode(Node):
         """Count blocks in which, or before which, time leaps: a clock that was set, or a wrong format."""
         if self.spec.always:
             return
-        if widest > _LEAP_NS or (newest != NEVER and first - newest > _LEAP_NS):
+        if widest > LEAP_NS or (newest != NEVER and first - newest > LEAP_NS):
             self.counts.leaps += 1
 
     def _prepared(self, raw: dict[str, Any], n: int, first: int) -> dict[str, Any]:
@@ -535,6 +549,8 @@ class SourceNode(Node):
         """Begin afresh for these slots."""
         if table == self.spec.table:
             self.settle.forget_slots(gone)
+            if self.known is not None:
+                self.known.forget()
 
     def state(self) -> dict[str, Any]:
         """Partitions and what is known of each key."""

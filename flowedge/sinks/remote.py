@@ -33,8 +33,8 @@ class RemoteSink(Sink):
 
     The life of a remote sink: `connect`, `place`, any number of `deliver`; after an `Unreachable` from any of them `disconnect`,
     a pause that grows, and all again, for as long as the run lasts; at the end `forget` and `end`. All of these
-    are called by one thread, which has nothing else to do and may wait; `interrupt` comes from another one. A
-    `SinkError` from any of them ends the run.
+    are called by one thread, which has nothing else to do and may wait, but for the `deliver` of a sink that `takes_at_once`;
+    `interrupt` comes from another one. A `SinkError` from any of them ends the run.
 
     Rows have numbers: the first row of the stream is 0. A row is *safe* once the peer has said that it
     will not lose it: committed, acknowledged, answered with success.
@@ -117,6 +117,14 @@ class RemoteSink(Sink):
         Unreachable : the fate of the rows behind its `done` is not known
         SinkError : they will never be taken
         """
+
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether a `deliver` of a few kilobytes would not wait for anything now; such may come from the thread of the run.
+
+        It never comes while another `deliver` is under way.
+        """
+        return False
 
     def forget(self) -> None:  # most peers keep nothing
         """All rows of the stream are safe and nobody will ask for `place` again; raises Unreachable, SinkError."""

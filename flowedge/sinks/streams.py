@@ -116,6 +116,11 @@ class Streaming(RemoteSink):
         except ValueError as error:
             raise SinkError(f"`{self.name}`: {error}") from None
 
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether there is a connection with room for a few kilobytes."""
+        return self._wire is not None and self._wire.has_room
+
     def deliver(self, batch: pa.RecordBatch, first: int) -> None:
         """Hand rows to the system; raises SinkError, Unreachable."""
         del first

@@ -47,6 +47,7 @@ class ByteStreams(MessageSource):
     def prepare(self, shell: Shell, state: Mapping[str, Any] | None) -> None:
         """Make ready to take what comes; raises SourceError."""
         self._decoder = self.decoder()
+        self._decoder.prepare()
         declared = self.declared or pa.schema([])
         self._inside = pa.schema([f for f in declared if f.name not in self.about])
         self._beside = [f.name for f in declared if f.name in self.about]

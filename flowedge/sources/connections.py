@@ -7,18 +7,16 @@ has never given anything makes room for the next, the oldest first.
 
 import errno
 import os
-import select
 import selectors
 import socket
 import ssl
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from flowedge.links.backoff import Backoff
-from flowedge.links.waker import Waker
+from flowedge.links.turns import Turns
 from flowedge.sources.framing import Framer, FramingError, Payload
 from flowedge.sources.inbox import Inbox
 from flowedge.sources.live import Wall
@@ -128,74 +126,63 @@ class Connections:
         """Those that have given nothing yet, the oldest first."""
         self._unfinished = 0
         self._select = selectors.DefaultSelector()
-        self._waker = Waker()
-        self._select.register(self._waker, selectors.EVENT_READ)
         self._block = memoryview(bytearray(_BLOCK))
-        self._closing = threading.Event()
         self._accepts_from = 0.0
         self._dials_from = 0.0
-        self._rests = False
+        self._looks_from = 0.0
+        self._full_since = 0.0
+        self._is_closed = False
         self._waits = Backoff()
-        self._thread = threading.Thread(target=self._run, name="flowedge-connections", daemon=True)
+        if self.listener is not None:
+            self._select.register(self.listener, selectors.EVENT_READ)
+        self.turns = Turns(
+            self._select.fileno(), self._work, "flowedge-connections",
+            _TICK_S if self.listener is not None else _DIAL_TICK_S,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Begin to listen, or to connect."""
-        self._thread.start()
+        self.turns.start()
 
     def wake(self) -> None:
         """There may be room again."""
-        if self._rests or self._closing.is_set():
-            self._waker.wake()
+        self.turns.wake()
 
     def close(self) -> None:
         """Close all, and end the thread."""
-        if self._closing.is_set():
+        if self._is_closed:
             return
-        self._closing.set()
-        self.wake()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._is_closed = True
+        self.turns.close()
         for one in list(self._all):
             one.sock.close()
         if self.listener is not None:
             self.listener.close()
         self._select.close()
-        self._waker.close()
 
-    # ---- the thread
+    # ---- on the thread, or on that of the run
 
-    def _run(self) -> None:
-        if self.listener is not None:
-            self._select.register(self.listener, selectors.EVENT_READ)
-        next_look = 0.0
-        tick_s = _TICK_S if self.listener is not None else _DIAL_TICK_S
-        while not self._closing.is_set():
-            self._rests = True
-            while not self.inbox.has_room and not self._closing.is_set():
-                self._rest()
-            self._rests = False
-            now = time.monotonic()
-            if now >= next_look:
-                self._look(now)
-                next_look = now + tick_s
-            for key, _ in self._select.select(tick_s):
-                if key.fileobj is self._waker:
-                    self._waker.drain()
-                elif key.fileobj is self.listener:
-                    self._accept()
-                elif key.data in self._all:
-                    self._serve(key.data)
-                if not self.inbox.has_room:
-                    break
-
-    def _rest(self) -> None:
-        """Wait for room; peers, and those who would connect, wait as well."""
-        began = time.monotonic()
-        select.select([self._waker], [], [], _TICK_S)
-        self._waker.drain()
-        rested = time.monotonic() - began
-        for one in self._all:  # their silence is ours
-            one.heard += rested
+    def _work(self) -> bool:
+        """Do what there is to do now; whether there is room for more."""
+        now = time.monotonic()
+        if not self.inbox.has_room:  # peers, and those who would connect, wait as well
+            self._full_since = self._full_since or now
+            return False
+        if self._full_since:
+            for one in self._all:  # their silence was ours
+                one.heard += now - self._full_since
+            self._full_since = 0.0
+        if now >= self._looks_from:
+            self._look(now)
+            self._looks_from = now + self.turns.tick_s
+        for key, _ in self._select.select(0):
+            if key.fileobj is self.listener:
+                self._accept()
+            elif key.data in self._all:
+                self._serve(key.data)
+            if not self.inbox.has_room:
+                break
+        return self.inbox.has_room
 
     @property
     def is_cut_off(self) -> bool:

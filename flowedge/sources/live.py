@@ -1,5 +1,6 @@
 """What a live source owes: rows as they come, by partition, and an ear for what is safe."""
 
+import contextlib
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
+from flowedge.links.turns import Turns
+from flowedge.links.waker import Waker
 from flowedge.sources.contract import Piece, Position, Predicate, Source
 
 Wall = Callable[[], int]
@@ -46,16 +49,38 @@ class Bell:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._waker: Waker | None = None
+        self._is_awaited = False
 
     def ring(self) -> None:
         """Something has come."""
         if not self._event.is_set():
             self._event.set()
+            if self._is_awaited and self._waker is not None:
+                self._waker.wake()
 
     def hush(self) -> None:
         """All that it was rung for so far is about to be taken."""
         if self._event.is_set():
             self._event.clear()
+
+    def fileno(self) -> int:
+        """What becomes readable when it rings while the run is `awaiting` it among other things."""
+        if self._waker is None:
+            self._waker = Waker()
+        return self._waker.fileno()
+
+    @contextlib.contextmanager
+    def awaiting(self) -> Iterator[bool]:
+        """Wait for `fileno` among others; whether it has rung already."""
+        assert self._waker is not None, "`fileno` makes it"
+        self._is_awaited = True
+        try:
+            yield self._event.is_set()
+        finally:
+            self._is_awaited = False
+            if self._event.is_set():
+                self._waker.drain()
 
     def wait(self, most_s: float) -> bool:
         """Wait until it rings, so many seconds at most; whether it has rung since the last call."""
@@ -135,6 +160,11 @@ class LiveSource(Source):
 
     def covered(self, state: Mapping[str, Any]) -> None:  # most feeds do not ask
         """Hear that a checkpoint with this state is on the disk, and all that was taken until then safe."""
+
+    @property
+    def turns(self) -> Turns | None:
+        """Its sockets, where the run may serve them itself while it waits; None: it has a thread for them, or none."""
+        return None
 
     @property
     def is_pressing(self) -> bool:

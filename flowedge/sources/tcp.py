@@ -10,6 +10,7 @@ from flowedge.lang.errors import SourceError
 from flowedge.links.address import Address, parse
 from flowedge.links.sockets import dialled, listening
 from flowedge.links.tls import context, server_context
+from flowedge.links.turns import Turns
 from flowedge.sources.byte_streams import FRAMING, PATIENCE, ByteStreams
 from flowedge.sources.connections import Connections, Terms
 from flowedge.sources.contract import connector
@@ -77,6 +78,11 @@ class Connected(ByteStreams):
         if self._connections is not None:
             self._connections.wake()
         return out
+
+    @property
+    def turns(self) -> Turns | None:
+        """Its connections."""
+        return None if self._connections is None else self._connections.turns
 
     @property
     def away(self) -> str:

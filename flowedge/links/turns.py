@@ -1,0 +1,107 @@
+"""Sockets that two threads serve in turn: one that waits for them anyway, and one that steps in while the first is at work."""
+
+import select
+import threading
+import time
+from collections.abc import Callable
+
+from flowedge.links.waker import Waker
+
+_LENT_S = 0.005
+"""So long after its last look the borrower may be at work before the thread steps in."""
+
+
+class Turns:
+    """Work at a descriptor that is done on a thread of its own, or by somebody who has borrowed it.
+
+    Who waits for what the sockets bring anyway does best to serve them himself: what comes then changes threads
+    nowhere. While he is at work for longer than 5 ms the thread takes over, so that peers are not kept waiting.
+
+    Parameters
+    ----------
+    fileno : is readable when there is something to do
+    serve : does what is to be done now, and waits for nothing; whether it can take more. It is never called twice at a time
+    name : of the thread
+    tick_s : it is called so often at least
+
+    Examples
+    --------
+    >>> import socket
+    >>> ours, theirs = socket.socketpair()
+    >>> came = []
+    >>> turns = Turns(ours.fileno(), lambda: bool(came.append(ours.recv(9))) or True, "reader", 9.0)
+    >>> turns.borrow(1.0)
+    >>> _ = theirs.send(b"x")
+    >>> turns.serve()
+    >>> came
+    [b'x']
+    >>> turns.close()
+    """
+
+    def __init__(
+        self, fileno: int, serve: Callable[[], bool], name: str, tick_s: float
+    ) -> None:
+        self._fileno, self._serve, self.tick_s = fileno, serve, tick_s
+        self._waker = Waker()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._lent_until = 0.0
+        self._is_waiting = False
+        self._has_room = True
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin on the thread."""
+        self._thread.start()
+
+    def fileno(self) -> int:
+        """What to wait for while it is borrowed."""
+        return self._fileno
+
+    def borrow(self, span_s: float) -> None:
+        """Have it for so long, and for 5 ms after the last `serve`."""
+        self._lent_until = time.monotonic() + span_s + _LENT_S
+        if self._is_waiting:
+            self._waker.wake()
+
+    def serve(self) -> None:
+        """Do what is to be done now, as who has borrowed it."""
+        with self._lock:
+            self._has_room = self._serve()
+        self._lent_until = time.monotonic() + _LENT_S
+
+    def wake(self) -> None:
+        """There is room again; from any thread."""
+        if not self._has_room:
+            self._waker.wake()
+
+    def close(self) -> None:
+        """End the thread; `serve` is not called any more."""
+        self._closing.set()
+        self._waker.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._waker.close()
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._waker, select.POLLIN)
+        is_watched = False
+        while not self._closing.is_set():
+            if (left := self._lent_until - time.monotonic()) > 0:
+                self._closing.wait(left)
+                continue
+            if is_watched != self._has_room:
+                is_watched = self._has_room
+                if is_watched:
+                    poll.register(self._fileno, select.POLLIN)
+                else:
+                    poll.unregister(self._fileno)
+            self._is_waiting = True
+            if self._lent_until <= time.monotonic():  # else it was lent just now, and nobody woke us
+                poll.poll(int(self.tick_s * 1000))
+            self._is_waiting = False
+            self._waker.drain()
+            with self._lock:
+                if self._lent_until <= time.monotonic() and not self._closing.is_set():
+                    self._has_room = self._serve()
