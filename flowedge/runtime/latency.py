@@ -16,6 +16,7 @@ _PARTS = 64
 _DOUBLINGS = 64
 _MOST_RECEIPTS = 8192
 _PART_OF_AGE = 0.02
+_FEW = 64
 _UTC = pa.timestamp("ns", "UTC")
 
 
@@ -43,12 +44,11 @@ class Latencies:
 
     def record_all(self, durations: NDArray[np.int64]) -> None:
         """Note how long each of some rows took [ns], shape ``(n,)``."""
-        if len(durations) == 1:
-            self.record(int(durations[0]), 1)
-            return
-        if len(durations) and durations[0] == durations[-1] and (durations == durations[0]).all():
-            self.record(int(durations[0]), len(durations))
-            return
+        if len(durations) and durations[0] == durations[-1]:
+            first = int(durations[0])
+            if len(durations) == 1 or (durations == first).all():
+                self.record(first, len(durations))
+                return
         for duration, rows in zip(*np.unique(durations, return_counts=True), strict=True):
             self.record(int(duration), int(rows))
 
@@ -166,9 +166,11 @@ class Receipts:
         with self._lock:
             if not self._low or not len(times):
                 return np.full(len(times), -1, np.int64)
-            if len(times) == 1:
-                return np.array([now_ns - self._clock[self._place(int(times[0]))]])
-            first, last = self._place(int(times.min())), self._place(int(times.max()))
+            if len(times) <= _FEW:  # it takes NumPy longer to begin
+                values = times.tolist()
+                first, last = self._place(min(values)), self._place(max(values))
+            else:
+                first, last = self._place(int(times.min())), self._place(int(times.max()))
             if first == last:
                 return np.full(len(times), now_ns - self._clock[first])
             stop = last + 1

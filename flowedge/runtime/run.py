@@ -178,8 +178,10 @@ class Run:
         )  # fmt: skip
 
     def _close(self) -> None:
-        """End what belongs to the last life."""
+        """End what belongs to the last life, and what wakes the run in all of them."""
         self._life.close()
+        if self._life.live is not None:
+            self._life.live.bell.close()
 
     def _lived(self, life: Life, stop: Asked) -> Life | None:
         """Live one life; the next one, or None where the run is complete. Raises RunError, Interrupted."""

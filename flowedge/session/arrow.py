@@ -1,6 +1,7 @@
 """Arrow record batches to a session's arrays, and back: without copying where Arrow allows it."""
 
 import json
+from array import array
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -25,6 +26,8 @@ _KINDS: dict[str, Any] = {
     "string": pa.string(), "binary": pa.binary(), "time": UTC,
 }  # fmt: skip
 _LABEL = pa.dictionary(pa.int32(), pa.string())
+_FEW = 64
+"""Rows for which it takes NumPy longer to begin than Python to do it."""
 
 
 def kind_of(field: Field) -> Any:  # noqa: ANN401
@@ -373,6 +376,8 @@ class Writer:
         self.spec, self.schema, self.pool = spec, schema, pool
         self.may_lack_time = True
         """Whether a source is `time always`, so that rows without a time may come."""
+        self._numbers: dict[str, dict[int, int]] = {}
+        """The same for few rows."""
         self._places: dict[str, Array] = {}
         """By column and the id of a text, its place among the labels; -1: it is none of them."""
         self._labels = {
@@ -437,6 +442,19 @@ class Writer:
     def _labelled(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         """Texts of a known set, as numbers into it."""
         labels = self._labels[field.name]
+        if len(values) <= _FEW:
+            known = self._numbers.get(field.name)
+            if known is None:
+                ids = range(len(labels)) if field.literals else self.pool.pin(labels).tolist()
+                known = self._numbers[field.name] = {-1: -1} | dict(zip(ids, range(len(labels)), strict=True))  # fmt: skip
+            try:
+                found = array("i", map(known.__getitem__, values.tolist()))
+            except KeyError:  # a text that nobody had announced
+                return self.pool.arrow(values, _LABEL)
+            gone = np.frombuffer(found, np.int32) < 0 if -1 in found else None
+            bits = None if gone is None else pa.py_buffer(np.packbits(~gone, bitorder="little"))
+            indices = pa.Array.from_buffers(pa.int32(), len(found), [bits, pa.py_buffer(found)])
+            return pa.DictionaryArray.from_arrays(indices, labels)
         if field.literals:
             places = values.astype(np.int32)
         else:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from flowedge.compile import program as p
 from flowedge.lang.errors import InternalError
 from flowedge.session.arrow import UTC, kind_of
-from flowedge.session.batch import DTYPES, Array
+from flowedge.session.batch import DTYPES
 from flowedge.session.kernel import KernelNode, Runner
 from flowedge.session.known import MOST_ROWS, Known, fits
 from flowedge.session.labels import Labels
@@ -91,6 +91,11 @@ class _Exit:
     made: Mapping[int, p.Field]
 
 
+_Column = tuple[int, int, Any, p.Field | None]
+"""Of a sink: number in the rows or -1, register, Arrow type (None: the sink makes it), and the field where its values are looked at."""
+_DECODED = p.Field("", "string")
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """What is known of a plan before its rows come.
@@ -133,6 +138,7 @@ class Express:
         self._places = Places(())
         self._registers: tuple[int, ...] = ()
         self._numbers: dict[int, int] = {}
+        self._exits: list[tuple[_Exit, tuple[_Column, ...]]] = []
         self._known: Known | None = None
         self._most = ROWS
         if route.keys:
@@ -198,7 +204,10 @@ class Express:
             for word, register in cut.reads:
                 ctx[word] = at[register]
             cut.node.take_at(n, at[0], newest, slot)
-        out = {end.node.spec.name: self._taken(end, rows, n, kept) for end in route.exits}
+        out = {
+            end.node.spec.name: self._taken(end, columns, rows, n, kept)
+            for end, columns in self._exits
+        }
         for cut in route.cuts:
             if cut.labels is not None:
                 cut.labels.model.flush()
@@ -217,27 +226,42 @@ class Express:
         numbers = self._numbers
         return [rows.column(numbers[r]) for _, _, r in self._route.texts[: self._route.keys]]
 
-    def _taken(self, end: _Exit, rows: Any, n: int, kept: Sequence[Any]) -> Any:  # noqa: ANN401
+    @staticmethod
+    def _taken(
+        end: _Exit, columns: Sequence[_Column], rows: Any, n: int, kept: Sequence[Any]  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401  # fmt: skip
         """The rows of a sink."""
-        columns = []
+        out = []
+        for number, register, kind, field in columns:
+            if field is None:
+                if number >= 0:
+                    out.append(rows.column(number))
+                elif register >= 0:
+                    out.append(_ARRAY(kind, n, [None, kept[register]]))
+                else:
+                    out.append(truths(np.zeros(n, np.bool_)))
+            elif kind is not None:
+                out.append(rows.column(number).dictionary_decode())
+            else:
+                dtype = DTYPES[field.store]
+                data, skip = kept[register], 0
+                if number >= 0:
+                    column = rows.column(number)
+                    data, skip = column.buffers()[1], column.offset * dtype.itemsize
+                out.append(end.node.column(field, np.frombuffer(data, dtype, n, skip)))
+        return _BATCH(out, schema=end.node.schema)
+
+    def _columns_of(self, end: _Exit, schema: Any) -> tuple[_Column, ...]:  # noqa: ANN401
+        """How the columns of a sink are had from rows of a schema."""
+        out: list[_Column] = []
         for place, (register, kind) in enumerate(end.columns):
-            if register == _LATE:
-                columns.append(truths(np.zeros(n, np.bool_)))
-                continue
-            buffer = kept[register] if register >= 0 else None
-            column = rows.column(self._numbers[register]) if buffer is None else None
-            if place in end.made:
-                field = end.made[place]
-                data: Any = buffer if column is None else column.buffers()[1]
-                skip = 0 if column is None else column.offset * DTYPES[field.store].itemsize
-                values: Array = np.frombuffer(data, DTYPES[field.store], n, skip)
-                column = end.node.column(field, values)
-            elif column is None:
-                column = _ARRAY(kind, n, [None, buffer])
-            elif column.type != kind:
-                column = column.dictionary_decode()
-            columns.append(column)
-        return _BATCH(columns, schema=end.node.schema)
+            number = self._numbers.get(register, -1)
+            field = end.made.get(place)
+            if field is None and number >= 0 and schema.field(number).type != kind:
+                out.append((number, register, kind, _DECODED))
+            else:
+                out.append((number, register, None if field is not None else kind, field))
+        return tuple(out)
 
     def _fits(self, rows: Any) -> bool:  # noqa: ANN401
         """Whether the rows have the columns, and are sound."""
@@ -258,6 +282,7 @@ class Express:
                 numbers[register] = at[0]
             self._schema, self._registers = schema, tuple(r for _, r, _ in places)
             self._numbers = numbers
+            self._exits = [(end, self._columns_of(end, schema)) for end in self._route.exits]
             self._places = Places([(number, width) for number, _, width in places])
         try:
             rows.validate(full=True)

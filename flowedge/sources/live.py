@@ -82,6 +82,11 @@ class Bell:
             if self._event.is_set():
                 self._waker.drain()
 
+    def close(self) -> None:
+        """Nobody waits any more."""
+        if self._waker is not None:
+            self._waker.close()
+
     def wait(self, most_s: float) -> bool:
         """Wait until it rings, so many seconds at most; whether it has rung since the last call."""
         if not self._event.is_set():

@@ -2,10 +2,8 @@
 
 import contextlib
 import ipaddress
-import select
 import socket
 import struct
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,7 +12,7 @@ import pyarrow as pa
 
 from flowedge.lang.errors import SourceError
 from flowedge.links.sockets import bound
-from flowedge.links.waker import Waker
+from flowedge.links.turns import Turns
 from flowedge.sources.byte_streams import PEER
 from flowedge.sources.connections import peer_name
 from flowedge.sources.contract import OnError, connector
@@ -57,7 +55,7 @@ class Udp(MessageSource):
     def __init__(self, address: str = "", **given: Any) -> None:  # noqa: ANN401
         super().__init__(address, **given)
         self._address = host_and_port("udp", address)
-        self._thread: threading.Thread | None = None
+        self._turns: Turns | None = None
         self._counts: Counter[str] = Counter()
 
     def begin(self, shell: Shell, state: Mapping[str, Any] | None) -> None:
@@ -80,10 +78,8 @@ class Udp(MessageSource):
         for option, value in ((socket.SO_RCVBUF, _BUFFER), (_RXQ_OVFL, 1)):
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, option, value)
-        self._closing = threading.Event()
-        self._waker = Waker()
-        self._thread = threading.Thread(target=self._run, name="flowedge-udp", daemon=True)
-        self._thread.start()
+        self._turns = Turns(self._sock.fileno(), self._work, "flowedge-udp", _TICK_S)
+        self._turns.start()
 
     def _join(self) -> None:
         """Join a group, if the address is one; raises OSError, ValueError."""
@@ -103,28 +99,29 @@ class Udp(MessageSource):
             socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, place.packed + struct.pack("@I", number)
         )
 
-    def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        poll.register(self._waker, select.POLLIN)
-        while not self._closing.is_set():
-            poll.poll(int(_TICK_S * 1000))
-            found: list[_Datagram] = []
-            size = 0
-            with contextlib.suppress(OSError):  # nothing more is there; or an error of one datagram
-                for _ in range(_ROUND):
-                    data, told, _, peer = self._sock.recvmsg(_LONGEST, 64)
-                    if told:
-                        self._counts["lost_by_system"] = struct.unpack("@I", told[0][2][:4])[0]
-                    found.append((data, peer, self._wall()))
-                    size += len(data) + _OVERHEAD
-            if not found:
-                continue
+    def _work(self) -> bool:
+        """Take the datagrams that are there; there is always room, for what finds none is lost."""
+        found: list[_Datagram] = []
+        size = 0
+        with contextlib.suppress(OSError):  # nothing more is there; or an error of one datagram
+            for _ in range(_ROUND):
+                data, told, _, peer = self._sock.recvmsg(_LONGEST, 64)
+                if told:
+                    self._counts["lost_by_system"] = struct.unpack("@I", told[0][2][:4])[0]
+                found.append((data, peer, self._wall()))
+                size += len(data) + _OVERHEAD
+        if found:
             self._counts["datagrams"] += len(found)
             if self._inbox.has_room:
                 self._inbox.put_all(found, size)
             else:
                 self._counts["lost"] += len(found)
+        return True
+
+    @property
+    def turns(self) -> Turns | None:
+        """Its socket."""
+        return self._turns
 
     def take(self) -> list[Arrival]:
         """The rows of the datagrams that have come; raises SourceError under ``on error stop``."""
@@ -143,7 +140,7 @@ class Udp(MessageSource):
     @property
     def nbytes(self) -> int:
         """Bytes of the datagrams that wait."""
-        return self._inbox.nbytes if self._thread is not None else 0
+        return self._inbox.nbytes if self._turns is not None else 0
 
     def told(self) -> dict[str, int]:
         """Datagrams, and those that were lost for want of room."""
@@ -151,10 +148,7 @@ class Udp(MessageSource):
 
     def close(self) -> None:
         """Stop to listen."""
-        if self._thread is None or self._closing.is_set():
-            return
-        self._closing.set()
-        self._waker.wake()
-        self._thread.join()
-        self._sock.close()
-        self._waker.close()
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.close()
+            self._sock.close()

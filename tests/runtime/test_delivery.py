@@ -157,3 +157,100 @@ def test_a_peer_that_never_was_there_is_tried_for_as_long_as_the_run_lasts():
     assert delivery.is_away
     assert (told.outages, waiting.count) == (1, 100)
     delivery.close()
+
+
+# ---- few rows, which the run takes to the peer itself
+
+
+class AtOnce(Lines):
+    """Notes who delivers; takes few rows at once as long as it is connected."""
+
+    def __init__(self, address):
+        super().__init__(address)
+        self.threads, self.is_there = [], False
+
+    @property
+    def takes_at_once(self):
+        return self.is_there
+
+    def connect(self, schema):
+        super().connect(schema)
+        self.is_there = True
+
+    def deliver(self, batch, first):
+        self.threads.append(threading.get_ident())
+        try:
+            super().deliver(batch, first)
+        except Unreachable:
+            self.is_there = False
+            raise
+
+
+def idle(delivery):
+    until(lambda: delivery._is_idle)
+
+
+def test_few_rows_go_to_the_peer_on_the_thread_of_the_run_and_many_do_not():
+    server, here = Server(), threading.get_ident()
+    sink = AtOnce(str(server.port))
+    delivery, waiting, told = delivering(server, sink, count=0)
+    idle(delivery)
+    for k in range(0, 30, 3):
+        delivery.put(rows(k, 3))
+        assert server.got == list(range(k + 3)), "it is there when `put` is back"
+    assert set(sink.threads) == {here}
+    delivery.put(rows(30, 65))
+    until(lambda: waiting.count == 0)
+    assert here not in sink.threads[10:]
+    delivery.close()
+    server.close()
+    assert server.got == list(range(95))
+    assert told.delivered == 95
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_stay_in_order_and_come_once_whoever_takes_them(seed):
+    drawn, server = random.Random(seed), Server()
+    sink = AtOnce(str(server.port))
+    delivery, waiting, told = delivering(server, sink, count=0)
+    at = 0
+    for _ in range(200):
+        count = drawn.choice([1, 1, 2, 3, 40, 70])
+        delivery.put(rows(at, count))
+        at += count
+        if drawn.random() < 0.3:
+            idle(delivery)
+    until(lambda: waiting.count == 0)
+    delivery.close()
+    server.close()
+    assert server.got == list(range(at))
+    assert told.delivered == at
+    assert len(set(sink.threads)) == 2
+
+
+def test_an_outage_that_the_run_finds_is_one_for_the_thread():
+    """It connects again, and the rows whose fate is not known come again."""
+    server = Server([3])
+    sink = AtOnce(str(server.port))
+    delivery, waiting, told = delivering(server, sink, count=0)
+    idle(delivery)
+    for k in range(0, 20, 2):
+        delivery.put(rows(k, 2))
+    until(lambda: waiting.count == 0)
+    delivery.close()
+    server.close()
+    assert sorted(set(server.got)) == list(range(20))
+    assert len(server.got) == 21
+    assert (told.delivered, told.outages, told.attempts, told.away) == (20, 1, 2, "")
+
+
+def test_what_will_never_be_taken_is_raised_where_the_run_hands_it_over():
+    server = Server()
+    sink = AtOnce(str(server.port))
+    sink.refusal = 1
+    delivery, _, _ = delivering(server, sink, count=0)
+    idle(delivery)
+    with pytest.raises(SinkError, match="1 is not welcome"):
+        delivery.put(rows(0, 2))
+    delivery.close()
+    server.close()
