@@ -177,7 +177,9 @@ class Express:
             if slots is None or not source.settle.live_on(slots[1], at[0]):
                 return None
             slot = address_of(slots[0])
-        newest = source.next_rows(partition, at[0], n, received_ns)
+        newest = source.next_rows(
+            partition, at[0], n, received_ns, None if slots is None else slots[0]
+        )
         if newest is None:
             return None
         if slots is not None:

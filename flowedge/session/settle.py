@@ -23,6 +23,7 @@ from flowedge.session.node import Mask, Shared
 from flowedge.session.silence import Silence
 from flowedge.session.snapshot import tally
 from flowedge.session.steps import Steps
+from flowedge.session.times import word_at
 from flowedge.session.words import Context, address
 
 ROW, PARTITION = "\0row", "\0partition"
@@ -342,10 +343,12 @@ class Settle:
         """Whether rows that are the next ones pass as they are."""
         if self._keeps_last or self._gaps.fills or self.silence is not None or self.notes_refused:
             return False
-        return not self._follows or (self._is_signal and not self.is_keyed)
+        return self._is_signal or not self._follows
 
-    def are_next(self, first: int, newest: int, rows: int, time: int) -> bool:
-        """Whether rows are the next samples of a signal without keys, or just in order where nothing follows them.
+    def are_next(
+        self, first: int, newest: int, rows: int, time: int, slots: Array | None = None
+    ) -> bool:
+        """Whether rows are the next samples of a signal, or just in order where nothing follows them.
 
         They are noted if they are.
 
@@ -353,10 +356,13 @@ class Settle:
         ----------
         first, newest : times of the first and the last row [ns]
         time : address of all their times
+        slots : of their keys, if there are any; of few rows, then
         """
-        if not self._follows:
+        if slots is not None or not self._follows:
             least, most = (0, 0) if rows == 1 else self.steps.at(time, rows)
-            return least >= 0 and most <= LEAP_NS
+            if least < 0 or most > LEAP_NS:
+                return False
+            return slots is None or not self._is_signal or self._are_next_of_keys(slots, time)
         last = int(self._last[0])
         if self._is_counted:
             # A row that was rejected leaves a gap, although times are counted.
@@ -378,6 +384,25 @@ class Settle:
         self._place[0] = -1
         if not self._is_counted:
             self._judge(at_end=False)
+        return True
+
+    def _are_next_of_keys(self, slots: Array, time: int) -> bool:
+        """The same of few rows in order, key by key; each key has had a sample."""
+        last, low, high = self._last, self._low, self._high
+        here: dict[int, int] = {}
+        total = 0
+        for row, slot in enumerate(slots.tolist()):
+            before = here[slot] if slot in here else int(last[slot])
+            here[slot] = now = word_at(time + 8 * row)
+            if not low <= now - before <= high:
+                return False
+            total += now - before
+        for slot, now in here.items():
+            last[slot] = now
+            self._place[slot] = -1
+        self._sum_ns += float(total)
+        self._steps += len(slots)
+        self._judge(at_end=False)
         return True
 
     def _is_regular(self, batch: Batch) -> bool:

@@ -203,8 +203,10 @@ class SourceNode(Node):
         part = parts.get(name)
         return not parts if part is None else not part.waiting and not part.has_ended
 
-    def next_rows(self, name: str, time: int, rows: int, received_ns: int | None) -> int | None:
-        """Take note of rows of a partition that `is_direct`, by the address of their times, and when they came.
+    def next_rows(
+        self, name: str, time: int, rows: int, received_ns: int | None, slots: Array | None
+    ) -> int | None:
+        """Take note of rows of a partition that `is_direct`: by the address of their times, when they came, and slots of their keys.
 
         Times that are counted from a rate are written to that address.
 
@@ -227,7 +229,7 @@ class SourceNode(Node):
         ahead = self.spec.ahead_ns
         if ahead >= 0 and received_ns is not None and newest > received_ns + ahead:
             return None
-        if not self.settle.are_next(first, newest, rows, time):
+        if not self.settle.are_next(first, newest, rows, time, slots):
             return None
         part.rows += rows
         part.newest = self._passed_on = self._newest = newest

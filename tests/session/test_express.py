@@ -204,7 +204,7 @@ def test_another_type_is_read_the_usual_way_and_a_missing_column_is_refused():
     "text",
     [
         "source s (v: f64, k: key i64) at 1 Hz from given()\nsink s to kept()",
-        "source s (time, v: f64, k: key) at 1 Hz from given()\nsink s to kept()",
+        "source s (time, v: f64, k: key) at 1 Hz from given()\n gaps hold\nsink s to kept()",
         "source s (time, v: f64, k: key) from given()\n late 1 s per key\nsink s to kept()",
         "source s (time, v: f64, k: key) from given()\n duplicates last\nsink s to kept()",
         "source s (v: f64) at 1 Hz from given()\nsink s | derive p = psd(v) over 8 samples to kept()",
@@ -300,6 +300,40 @@ def test_a_snapshot_of_keys_goes_on_the_short_way():
         }
         if turn % 7 == 3:
             session = Session.restore(plan.program, session.snapshot())
+
+
+SIGNALS = """
+source s (time, k: key, v: f64, x: f32) at 100 Hz from given()
+    {bound}
+stream o = s | filter bandpass(5 Hz .. 15 Hz, order=2) on v
+sink o to kept()
+sink o | window 8 samples every 4 samples | aggregate mean(v) as m, max(x) as x to kept() as windows
+model net = torch("net.pt2") input (v, x) output softmax ["low", "high", "none"] batch 1
+sink s | window 8 samples every 4 samples | classify with net | select label, score to kept() as label
+"""
+
+
+@pytest.mark.parametrize("bound", ["max keys 100", "expire key after 20 s"])
+def test_samples_of_known_keys_give_what_the_usual_way_gives(bound):
+    """Several devices, each with its own steps; some samples come too late, too early, twice, or never."""
+    rng = np.random.default_rng(15)
+    plan = plan_of(SIGNALS.format(bound=bound))
+    pushes, at = [], dict.fromkeys("abc", 0)
+    for turn in range(1500):
+        odd = rng.choice(["", "hole", "twice", "off"], p=[0.97, 0.01, 0.01, 0.01])
+        known = list(at) if turn < 700 or turn > 900 else ["a", "b"]
+        step = {"hole": 3 * PERIOD, "twice": 0, "off": PERIOD * 4 // 10}.get(odd, PERIOD)
+        names = known if turn % 3 else known[:1] * 2  # together, or two of one device
+        taken = []
+        for name in names:
+            at[name] = max([*at.values()]) if name != known[0] else at[name] + step
+            taken.append((at[name] + 10**9, name))
+        taken.sort()
+        time = pa.array([t for t, _ in taken], pa.timestamp("ns", "UTC"))
+        v = rng.normal(size=len(taken))
+        pushes.append(pa.record_batch({"time": time, "k": [k for _, k in taken], "v": v, "x": v.astype("f4")}))  # fmt: skip
+    taken = both(plan, pushes, {"net": Net()})
+    assert 100 < sum(taken) < len(taken)
 
 
 def test_two_connections_go_the_usual_way():
