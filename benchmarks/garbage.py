@@ -184,7 +184,9 @@ def main() -> None:
     """Measure, and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--connections", type=int, default=100_000)
-    parser.add_argument("--rate", type=float, default=500, help="good messages a second at each port")
+    parser.add_argument(
+        "--rate", type=float, default=500, help="good messages a second at each port"
+    )
     given = parser.parse_args()
     ports = {name: free_port() for name in PORTS}
     flow = "".join(SOURCE.format(name=n, address=address(n, p)) for n, p in ports.items())
@@ -223,7 +225,9 @@ def main() -> None:
     print(machine(), "")
     told = ", ".join(f"{n:,} {what}" for what, n in results.items())
     print(f"In {took:.0f} s: {told}; good readings beside them at {given.rate:g}/s a port. Memory {before:.0f} MB before, {engine.memory_mb:.0f} MB at most.")  # fmt: skip
-    print("\n| port | good sent | rows used | turned away | what became of the others |\n|---|---|---|---|---|")
+    print(
+        "\n| port | good sent | rows used | turned away | what became of the others |\n|---|---|---|---|---|"
+    )
     for name, one in report["sources"].items():
         page = report["streams"][name]
         print(f"| {name} | {good.sent[name]:,} | {page['used']:,} | {one['rows_unreadable'] + page['rejected']:,} | {', '.join(f'{k} {v:,}' for k, v in sorted(one['live'].items()))} |")  # fmt: skip

@@ -38,9 +38,7 @@ class Turns:
     >>> turns.close()
     """
 
-    def __init__(
-        self, fileno: int, serve: Callable[[], bool], name: str, tick_s: float
-    ) -> None:
+    def __init__(self, fileno: int, serve: Callable[[], bool], name: str, tick_s: float) -> None:
         self._fileno, self._serve, self.tick_s = fileno, serve, tick_s
         self._waker = Waker()
         self._lock = threading.Lock()
@@ -98,7 +96,9 @@ class Turns:
                 else:
                     poll.unregister(self._fileno)
             self._is_waiting = True
-            if self._lent_until <= time.monotonic():  # else it was lent just now, and nobody woke us
+            if (
+                self._lent_until <= time.monotonic()
+            ):  # else it was lent just now, and nobody woke us
                 poll.poll(int(self.tick_s * 1000))
             self._is_waiting = False
             self._waker.drain()

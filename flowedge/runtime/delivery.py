@@ -92,7 +92,9 @@ class Delivery:
         ------
         SinkError, CheckpointError : something has gone wrong for good
         """
-        if not (self._is_idle and self._may_go_at_once(batch) and self._turn.acquire(blocking=False)):
+        if not (
+            self._is_idle and self._may_go_at_once(batch) and self._turn.acquire(blocking=False)
+        ):
             self.waiting.put(batch)
             return
         try:
