@@ -10,7 +10,7 @@ it, far more rarely, goes on from node to node, or by `flowedge.session.tail` th
 every node as the nodes themselves would; whatever is not as expected goes the usual way, with nothing changed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,8 @@ class _Exit:
     made: Mapping[int, p.Field]
 
 
-_Column = tuple[int, int, Any, p.Field | None]
-"""Of a sink: number in the rows or -1, register, Arrow type (None: the sink makes it), and the field where its values are looked at."""
-_DECODED = p.Field("", "string")
+_Column = Callable[[Any, Sequence[Any], int], Any]
+"""Makes a column of a sink of the rows, what the registers keep, and how many rows there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ class Express:
         self._places = Places(())
         self._registers: tuple[int, ...] = ()
         self._numbers: dict[int, int] = {}
-        self._exits: list[tuple[_Exit, tuple[_Column, ...]]] = []
+        self._exits: list[tuple[SinkNode, list[_Column]]] = []
         self._known: Known | None = None
         self._most = ROWS
         if route.keys:
@@ -207,8 +206,8 @@ class Express:
                 ctx[word] = at[register]
             cut.node.take_at(n, at[0], newest, slot)
         out = {
-            end.node.spec.name: self._taken(end, columns, rows, n, kept)
-            for end, columns in self._exits
+            node.spec.name: _BATCH([of(rows, kept, n) for of in columns], schema=node.schema)
+            for node, columns in self._exits
         }
         for cut in route.cuts:
             if cut.labels is not None:
@@ -228,42 +227,28 @@ class Express:
         numbers = self._numbers
         return [rows.column(numbers[r]) for _, _, r in self._route.texts[: self._route.keys]]
 
-    @staticmethod
-    def _taken(
-        end: _Exit, columns: Sequence[_Column], rows: Any, n: int, kept: Sequence[Any]  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401  # fmt: skip
-        """The rows of a sink."""
-        out = []
-        for number, register, kind, field in columns:
-            if field is None:
-                if number >= 0:
-                    out.append(rows.column(number))
-                elif register >= 0:
-                    out.append(_ARRAY(kind, n, [None, kept[register]]))
-                else:
-                    out.append(truths(np.zeros(n, np.bool_)))
-            elif kind is not None:
-                out.append(rows.column(number).dictionary_decode())
-            else:
-                dtype = DTYPES[field.store]
-                data, skip = kept[register], 0
-                if number >= 0:
-                    column = rows.column(number)
-                    data, skip = column.buffers()[1], column.offset * dtype.itemsize
-                out.append(end.node.column(field, np.frombuffer(data, dtype, n, skip)))
-        return _BATCH(out, schema=end.node.schema)
+    def _column_of(self, end: _Exit, place: int, schema: Any) -> _Column:  # noqa: ANN401
+        """How a column of a sink is had from rows of a schema."""
+        register, kind = end.columns[place]
+        field, number = end.made.get(place), self._numbers.get(register)
+        if register == _LATE:
+            return lambda _, __, n: truths(np.zeros(n, np.bool_))
+        if number is None and field is None:
+            return lambda _, kept, n: _ARRAY(kind, n, [None, kept[register]])
+        if field is None:
+            if schema.field(number).type == kind:
+                return lambda rows, _, __: rows.column(number)
+            return lambda rows, _, __: rows.column(number).dictionary_decode()
+        dtype, made = DTYPES[field.store], end.node.column
+        if number is None:
+            return lambda _, kept, n: made(field, np.frombuffer(kept[register], dtype, n))
 
-    def _columns_of(self, end: _Exit, schema: Any) -> tuple[_Column, ...]:  # noqa: ANN401
-        """How the columns of a sink are had from rows of a schema."""
-        out: list[_Column] = []
-        for place, (register, kind) in enumerate(end.columns):
-            number = self._numbers.get(register, -1)
-            field = end.made.get(place)
-            if field is None and number >= 0 and schema.field(number).type != kind:
-                out.append((number, register, kind, _DECODED))
-            else:
-                out.append((number, register, None if field is not None else kind, field))
-        return tuple(out)
+        def looked_at(rows: Any, _: Sequence[Any], n: int) -> Any:  # noqa: ANN401
+            column = rows.column(number)
+            skip = column.offset * dtype.itemsize
+            return made(field, np.frombuffer(column.buffers()[1], dtype, n, skip))
+
+        return looked_at
 
     def _fits(self, rows: Any) -> bool:  # noqa: ANN401
         """Whether the rows have the columns, and are sound."""
@@ -284,7 +269,10 @@ class Express:
                 numbers[register] = at[0]
             self._schema, self._registers = schema, tuple(r for _, r, _ in places)
             self._numbers = numbers
-            self._exits = [(end, self._columns_of(end, schema)) for end in self._route.exits]
+            self._exits = [
+                (end.node, [self._column_of(end, k, schema) for k in range(len(end.columns))])
+                for end in self._route.exits
+            ]
             self._places = Places([(number, width) for number, _, width in places])
         try:
             rows.validate(full=True)
@@ -350,9 +338,12 @@ class _Way:
             return self._ends_in(node, before)
         if not isinstance(node, KernelNode) or len(spec.inputs) != 1:
             return False
-        reads = [(p.COLUMNS + k, 0 if name == "time" and name not in before else before.get(name, _LATE))
-                 for k, (_, name) in enumerate(node.spec.reads)]  # fmt: skip
-        if spec.table != self._source.spec.table or any(register < 0 for _, register in reads):
+        names = [name for _, name in node.spec.reads]
+        here = {"time": 0, **before}
+        if spec.table != self._source.spec.table or not here.keys() >= set(names):
+            return False
+        reads = [(p.COLUMNS + k, here[name]) for k, name in enumerate(names)]
+        if any(register < 0 for _, register in reads):
             return False
         if not node.spec.is_dense:
             labels = None if node.tail is None else node.tail.labels
