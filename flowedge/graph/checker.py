@@ -62,6 +62,12 @@ class Flow:
 WILD = Stream(columns=())
 
 
+_KEEPS_ROWS = (
+    g.Ahead, g.Expand, g.Join, g.Peaks, g.Resample, g.SplitAt, g.SplitNext, g.SplitRows,
+)  # fmt: skip
+"""Nodes whose kernels keep rows of their input word by word."""
+
+
 @dataclass
 class Checker:
     """State of one check.
@@ -138,6 +144,8 @@ class Checker:
             id=len(self.nodes), inputs=inputs, out=out, name=name, label=label, span=span, **rest
         )
         self.nodes.append(node)
+        if isinstance(node, _KEEPS_ROWS) and span is not None:
+            self._rows_are_narrow(node, span)
         return node.id
 
     def stage(
@@ -154,6 +162,14 @@ class Checker:
         if node >= 0 and flow.type.shape != "frames":
             self._lists_are_short(self.nodes[node], tree.span)
         return flow.to(out, node)
+
+    def _rows_are_narrow(self, node: g.Node, span: Span) -> None:
+        """Whether a stage that keeps whole rows keeps no picture, or another list of many elements."""
+        for column in node.out.columns:
+            if column.type.size > LONGEST_LIST:
+                self.not_yet(span, f"`{node.label}` of rows with `{column.name}`, which has {column.type.size} values,",
+                             fix="`select` the columns that are needed before it")  # fmt: skip
+                return
 
     def _lists_are_short(self, node: g.Node, span: Span) -> None:
         """Whether no expression takes apart a picture, or another list of many elements."""

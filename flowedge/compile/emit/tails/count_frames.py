@@ -3,6 +3,7 @@
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.frames import SAMPLE_NUMBER, SAMPLE_TIME
 from flowedge.compile.emit.kernel import LOADS, Kernel, Tail
+from flowedge.graph.expressions import LONGEST_LIST
 from flowedge.graph.nodes import CountFrames
 from flowedge.types.schema import I64, TIME, Column, Type
 
@@ -46,7 +47,14 @@ class CountFramesTail(Tail):
         sheet(f"{at} = {state.get(self.place)} * {self.words}", f"set_i64({self.ring}, {at}, t)")
         word = 1
         for column in self.columns:
-            kind = "f64" if column.type.is_float else "i64"
+            kind, size = kind_of(column.type), column.type.size
+            if size > LONGEST_LIST:  # a picture: it is as it came, for nothing computes with it
+                source, q = kernel.address_in(chain.alias.get(column.name, column.name)), sheet.fresh("q")  # fmt: skip
+                with sheet.block(f"for {q} in range({size})"):
+                    element = f"{store_of(column.type)}({source}, {kernel.row} * {size} + {q})"
+                    sheet(f"set_{kind}({self.ring}, {at} + {word} + {q}, {element})")
+                word += size
+                continue
             kept = ("t",) if column.name == SAMPLE_TIME else chain.column(column.name, column.type)
             for text in kept:
                 sheet(f"set_{kind}({self.ring}, {at} + {word}, {text})")
@@ -96,15 +104,17 @@ class CountFramesTail(Tail):
         with sheet.block(f"for {q} in range({node.size})"):
             word = 1
             for index, column in outs:
-                load = "f64" if column.type.is_float else "i64"
-                store = store_of(column.type)
-                for j in range(column.type.size):
-                    size = column.type.size
-                    place = (
-                        f"m * {node.size * size} + {q}"
-                        if size == 1
-                        else f"(m * {node.size} + {q}) * {size} + {j}"
-                    )
+                load, store, size = kind_of(column.type), store_of(column.type), column.type.size
+                first_place = f"(m * {node.size} + {q}) * {size}"
+                if size > LONGEST_LIST:
+                    e = sheet.fresh("e")
+                    with sheet.block(f"for {e} in range({size})"):
+                        element = f"{load}({self.ring}, {at} + {word} + {e})"
+                        sheet(f"set_{store}(out_{index}, {first_place} + {e}, {element})")
+                    word += size
+                    continue
+                for j in range(size):
+                    place = f"m * {node.size} + {q}" if size == 1 else f"{first_place} + {j}"
                     sheet(f"set_{store}(out_{index}, {place}, {load}({self.ring}, {at} + {word}))")
                     word += 1
             sheet(f"{at} += {self.words}")
@@ -124,6 +134,11 @@ class CountFramesTail(Tail):
 def frame_type(sample: Type, length: int) -> Type:
     """The type of a column of frames, from the type of one sample."""
     return Type(sample.store, unit=sample.unit, shape=(length, *sample.shape), labels=sample.labels)
+
+
+def kind_of(type_: Type) -> str:
+    """The intrinsic that reads one word of what is kept."""
+    return "f64" if type_.is_float else "i64"
 
 
 def store_of(type_: Type) -> str:
