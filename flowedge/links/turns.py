@@ -8,14 +8,16 @@ from collections.abc import Callable
 from flowedge.links.waker import Waker
 
 _LENT_S = 0.005
-"""So long after its last look the borrower may be at work before the thread steps in."""
+"""So long after his last look the borrower may be at work before the thread steps in."""
+_QUIET_S = 0.05
+"""The thread looks so seldom whether he is, where he has had nothing to do."""
 
 
 class Turns:
     """Work at a descriptor that is done on a thread of its own, or by somebody who has borrowed it.
 
     Who waits for what the sockets bring anyway does best to serve them himself: what comes then changes threads
-    nowhere. While he is at work for longer than 5 ms the thread takes over, so that peers are not kept waiting.
+    nowhere. While he is at work for longer than 5 ms (50 ms behind a pause) the thread takes over, so that peers are not kept waiting.
 
     Parameters
     ----------
@@ -46,6 +48,7 @@ class Turns:
         self._lent_until = 0.0
         self._is_waiting = False
         self._has_room = True
+        self._served = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -67,6 +70,7 @@ class Turns:
         with self._lock:
             self._has_room = self._serve()
         self._lent_until = time.monotonic() + _LENT_S
+        self._served += 1
 
     def wake(self) -> None:
         """There is room again; from any thread."""
@@ -85,9 +89,11 @@ class Turns:
         poll = select.poll()
         poll.register(self._waker, select.POLLIN)
         is_watched = False
+        seen = 0
         while not self._closing.is_set():
-            if (left := self._lent_until - time.monotonic()) > 0:
-                self._closing.wait(left)
+            if self._lent_until > time.monotonic():
+                is_quiet, seen = self._served == seen, self._served
+                self._closing.wait(_QUIET_S if is_quiet else _LENT_S)
                 continue
             if is_watched != self._has_room:
                 is_watched = self._has_room
