@@ -38,6 +38,8 @@ class Turns:
     >>> came
     [b'x']
     >>> turns.close()
+    >>> ours.close()
+    >>> theirs.close()
     """
 
     def __init__(self, fileno: int, serve: Callable[[], bool], name: str, tick_s: float) -> None:

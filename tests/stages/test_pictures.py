@@ -62,7 +62,9 @@ sink s | derive w = v * 2 | where w >= 0 | window {size} samples every {hop} sam
 
 def test_windows_of_pictures_are_those_of_each_key():
     batch, drawn = pictures(12, "f32", devices=3)
-    text = HEAD.format(key="k: key, ", store="f32") + "sink s | window 2 samples to kept() as frames\n"
+    text = (
+        HEAD.format(key="k: key, ", store="f32") + "sink s | window 2 samples to kept() as frames\n"
+    )
     out = flowedge.compile(text=text, catalog=PLAIN).open().run({"s": batch})["frames"]
     found = {}
     for device, frame in zip(out["k"].to_pylist(), out["f"].to_pylist(), strict=True):

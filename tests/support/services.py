@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -78,8 +79,10 @@ class Service:
         self.process.send_signal(number)
 
     def freeze(self):
-        """Let it stand still, its connections open."""
+        """Let it stand still, its connections open; all its threads do when this is back."""
         self.send(signal.SIGSTOP)
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
 
     def thaw(self):
         """Let it go on."""

@@ -30,7 +30,7 @@ def needed(nodes: Iterable[NodeSpec], *, has_literals: bool) -> Iterator[Run]:
             yield order.merge_in
             if spec.is_signal:
                 yield ingest.follow
-        elif spec.is_signal:
+        if spec.late_ns == 0:  # else no row takes the short way
             yield columns.locate
         has_text |= any(f.store in ("string", "binary") and f.name != spec.time for f in spec.raw)
     if has_text:
