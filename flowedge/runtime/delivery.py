@@ -98,10 +98,11 @@ class Delivery:
             self.waiting.put(batch)
             return
         try:
-            is_first = self._is_idle and not self.waiting.has(self._number)
-            self.waiting.put(batch, quietly=is_first)
-            if is_first:
-                self._deliver_next(quietly=True)
+            first = self.waiting.rows
+            is_next = self._is_idle and first == self._number
+            self.waiting.put(batch, quietly=is_next)
+            if is_next:
+                self._deliver_rows(first, batch, quietly=True)
         except Unreachable as problem:
             with self.waiting.changed:
                 self._problem = problem
@@ -203,12 +204,15 @@ class Delivery:
             if problem is not None:
                 raise problem
 
-    def _deliver_next(self, *, quietly: bool = False) -> bool:
+    def _deliver_next(self) -> bool:
         """Take the next rows that wait to the peer, as the thread whose `_turn` it is; whether there were any."""
         found = self.waiting.take(self._number, self.sink.most_rows)
-        if found is None:
-            return False
-        first, batch = found
+        if found is not None:
+            self._deliver_rows(*found)
+        return found is not None
+
+    def _deliver_rows(self, first: int, batch: pa.RecordBatch, *, quietly: bool = False) -> None:
+        """Take rows to the peer, the first of which has a number; `quietly`: nobody else need hear that they are there."""
         judged = Judged(batch, None, None)
         if self.punctual is not None:
             judged = self.punctual.judge(batch, first)
@@ -227,7 +231,6 @@ class Delivery:
         self.backoff.reset()
         self.told.away = ""
         self._have_come(judged, first, rows.num_rows, batch.num_rows, quietly=quietly)
-        return True
 
     def _gather(self) -> None:
         """Let rows wait for others, if there are some that may."""
@@ -254,7 +257,8 @@ class Delivery:
         """So many of the rows that were sent are there, and so many of those at hand have their fate."""
         if delivered:
             self.told.delivered += delivered
-            self.delivered(judged.rows.slice(0, delivered))
+            rows = judged.rows
+            self.delivered(rows if delivered == rows.num_rows else rows.slice(0, delivered))
         if self.punctual is not None:
             self.punctual.settle(judged, first, done)
         self._safe(first + done, quietly=quietly)

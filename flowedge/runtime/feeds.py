@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -57,10 +57,14 @@ class Feed:
     _pieces: Iterator[_Read] | None = None
     _ahead: Ahead | None = None
 
+    def __post_init__(self) -> None:
+        """Look once what the source is: the class of an abstract one is slow to ask, and this is asked all the time."""
+        self._is_live = isinstance(self.source, LiveSource)
+
     @property
     def live(self) -> LiveSource | None:
         """The source, if its rows come by themselves."""
-        return self.source if isinstance(self.source, LiveSource) else None
+        return cast("LiveSource", self.source) if self._is_live else None
 
     def start(
         self, *, ahead: bool, most_bytes: int = MOST_BYTES, workers: Workers = SYSTEM

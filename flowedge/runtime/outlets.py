@@ -99,6 +99,7 @@ class Outlets:
                 if punctual is not None:
                     self._punctual[node.name] = punctual
                 self._sinks[node.name] = self._outlet(node.name, _sink(node), node)
+        self._peers = [one for one in self._sinks.values() if isinstance(one, PeerOutlet)]
 
     def _outlet(self, name: str, sink: Sink, node: p.SinkSpec | None = None) -> Outlet:
         sink.provenance = self._provenance
@@ -134,10 +135,6 @@ class Outlets:
             may_shed=node.priority < self._top, buffer_bytes=node.buffer_bytes, memory_bytes=self._most_bytes, delivered=partial(self._measure, name),
             asks_again=not self._gone & set(self._sources[name]), punctual=at_peer, clock=self._clock, workers=self._workers,
         )  # fmt: skip
-
-    @property
-    def _peers(self) -> list[PeerOutlet]:
-        return [one for one in self._sinks.values() if isinstance(one, PeerOutlet)]
 
     @property
     def _all(self) -> list[Outlet]:

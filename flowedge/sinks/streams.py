@@ -3,8 +3,9 @@
 import socket
 import struct
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -34,8 +35,18 @@ _END = struct.pack("<II", 0xFFFF_FFFF, 0)
 _FIRST_LOOK_S, _LOOK_S = 1.0, 60.0
 """So long somebody is waited for who connects: at first, and then each time before it is told again that nobody has."""
 
-Piece = tuple[bytes | memoryview, int]
-"""A payload in its frame, and the number of rows of the batch up to its end."""
+
+class Piece(NamedTuple):
+    """Payloads in their frames.
+
+    Attributes
+    ----------
+    data : of each its bytes
+    rows : of each the number of rows of the batch up to its end
+    """
+
+    data: Sequence[bytes | memoryview]
+    rows: Sequence[int]
 
 
 class Streaming(RemoteSink):
@@ -130,30 +141,31 @@ class Streaming(RemoteSink):
             wire.drop()
             raise Unreachable("the receiver has closed the connection", begun=0)
         done = 0
-        for block, ends in _blocks(self._pieces(batch)):
+        pieces = self._messages(batch, 0) if self._encoder is None else self._payloads(batch)
+        for block in _blocks(pieces):
+            data = block.data[0] if len(block.data) == 1 else b"".join(block.data)
             try:
-                wire.send(block, self.given["patience"])
+                wire.send(data, self.given["patience"])
             except Broken as problem:
+                ends = list(zip(block.rows, accumulate(map(len, block.data)), strict=True))
                 begun = next((rows for rows, end in ends if end > problem.sent), ends[-1][0])
                 whole = [rows for rows, end in ends if end <= problem.sent]
                 done = whole[-1] if whole else done
                 raise Unreachable(str(problem), done, begun if problem.sent else done) from None
-            done = ends[-1][0]
+            done = block.rows[-1]
 
-    def _pieces(self, batch: pa.RecordBatch, at: int = 0) -> Iterator[Piece]:
+    def _payloads(self, batch: pa.RecordBatch) -> Iterator[Piece]:
         """Payloads in their frames; raises SinkError where a row is none that can be read back."""
         encoder, framing = self._encoder, self.given["framing"]
-        if encoder is None:
-            yield from self._messages(batch, at)
-            return
-        each = 1 if len(found := encoder.payloads(batch)) == batch.num_rows else encoder.most_rows
-        for k, payload in enumerate(found):
-            self._check(len(payload))
-            rows = min((k + 1) * each, batch.num_rows)
-            if framing == "length":
-                yield struct.pack(">I", len(payload)) + payload, rows
-            else:
-                yield payload + b"\n" if framing == "lines" else payload, rows
+        assert encoder is not None
+        found: list[bytes] = encoder.payloads(batch)
+        self._check(max(map(len, found)))
+        each = 1 if len(found) == batch.num_rows else encoder.most_rows
+        if framing == "length":
+            found = [struct.pack(">I", len(payload)) + payload for payload in found]
+        elif framing == "lines":
+            found = [payload + b"\n" for payload in found]
+        yield Piece(found, [min((k + 1) * each, batch.num_rows) for k in range(len(found))])
 
     def _messages(self, batch: pa.RecordBatch, at: int) -> Iterator[Piece]:
         """Batches of a stream of Arrow, without dictionaries, none longer than a reader takes."""
@@ -165,7 +177,7 @@ class Streaming(RemoteSink):
             yield from self._messages(batch.slice(half), at + half)
             return
         self._check(len(message))
-        yield message, at + batch.num_rows
+        yield Piece([message], [at + batch.num_rows])
 
     def _check(self, size: int) -> None:
         if size > _LONGEST:
@@ -210,20 +222,18 @@ class Streaming(RemoteSink):
             wire.interrupt()
 
 
-def _blocks(pieces: Iterator[Piece]) -> Iterator[tuple[bytes | memoryview, list[tuple[int, int]]]]:
-    """Short pieces joined; with each block of which rows the pieces end where in it: (rows, bytes)."""
-    parts: list[bytes | memoryview] = []
-    ends: list[tuple[int, int]] = []
-    size = 0
-    for data, rows in pieces:
-        parts.append(data)
-        size += len(data)
-        ends.append((rows, size))
-        if size >= _BLOCK:
-            yield parts[0] if len(parts) == 1 else b"".join(parts), ends
-            parts, ends, size = [], [], 0
-    if parts:
-        yield b"".join(parts), ends
+def _blocks(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same in blocks that are worth a call of the system, and no larger than need be."""
+    for piece in pieces:
+        if sum(map(len, piece.data)) <= _BLOCK:
+            yield piece
+            continue
+        first = size = 0
+        for stop, data in enumerate(piece.data, 1):
+            size += len(data)
+            if size >= _BLOCK or stop == len(piece.data):
+                yield Piece(piece.data[first:stop], piece.rows[first:stop])
+                first, size = stop, 0
 
 
 def _undone(field: pa.Field) -> pa.Field:

@@ -117,6 +117,10 @@ class ByteStreams(MessageSource):
         counts = self._decoder.add_many(payloads, {name: extra[name] for name in self._beside})
         rows = self._decoder.take()
         rejected = self.turned_away(self._decoder, self.address)
+        if len(pieces) == 1:
+            ((one, _, _),) = pieces
+            name = self._partition(one)
+            return [Arrival(name, rows, times[-1], rejected, first_ns=times[0])]
         ends = np.concatenate([[0], np.cumsum(counts)]).tolist()
         out = []
         for one, begin, end in pieces:

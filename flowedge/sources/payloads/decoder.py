@@ -137,6 +137,10 @@ class Decoder:
 
     def take(self) -> pa.RecordBatch:
         """The rows since the last call; of more than 1 GiB the first, and `rows` says how many still wait."""
+        if len(self._parts) == 1:
+            (part,) = self._parts
+            self._parts, self.rows = [], 0
+            return part
         count, size = 0, 0
         for part in self._parts:
             size += size_of(part)
