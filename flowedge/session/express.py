@@ -217,11 +217,17 @@ class Express:
                     out[cut.labels.sink.spec.name] = found
         return out
 
-    def learn(self, rows: Any) -> None:  # noqa: ANN401
-        """Note the keys of rows that went the usual way, and all of them through."""
-        if self._known is not None and rows.num_rows <= self._most and self._fits(rows):
-            slots, lives = self._route.source.slots_of(rows)
-            self._known.learn(self._key_columns(rows), slots, lives)
+    def learn(self, rows: Any, partition: str) -> None:  # noqa: ANN401
+        """Note the keys of rows that went the usual way, and all of them through, where the next could go this one."""
+        source, known = self._route.source, self._known
+        if known is None or rows.num_rows > self._most or not source.is_direct(partition):
+            return
+        if not self._fits(rows):
+            return
+        columns = self._key_columns(rows)
+        found = known.slots(columns)
+        if found is None or not source.settle.are_in(found[1]):
+            known.learn(columns, *source.slots_of(rows))
 
     def _key_columns(self, rows: Any) -> list[Any]:  # noqa: ANN401
         numbers = self._numbers

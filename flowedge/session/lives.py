@@ -72,12 +72,16 @@ class Lives:
         slot = self.table.slots(keys)
         return [Life(*one) for one in zip(slot.tolist(), self._life[slot].tolist(), strict=True)]
 
+    def are_now(self, lives: Sequence[Life]) -> bool:
+        """Whether these are the lives that their keys are in."""
+        life = self._life
+        return all(life[one.slot] == one.number for one in lives)
+
     def go_on(self, lives: Sequence[Life], time: int) -> bool:
         """Whether rows in order, by the address of their times, still belong to these lives."""
-        last, life, most = self._last, self._life, self._expire_ns
-        return all(
-            life[one.slot] == one.number and word_at(time + 8 * row) - int(last[one.slot]) < most
-            for row, one in enumerate(lives)
+        last, most = self._last, self._expire_ns
+        return self.are_now(lives) and all(
+            word_at(time + 8 * row) - int(last[one.slot]) < most for row, one in enumerate(lives)
         )
 
     def went_on(self, lives: Sequence[Life], time: int) -> None:

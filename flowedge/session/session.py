@@ -173,7 +173,7 @@ class Session:
             used = node.counts.used
             node.push(rows, partition, received_ns)
             if node.counts.used - used == rows.num_rows:
-                express.learn(rows)
+                express.learn(rows, partition)
         elif isinstance(rows, pa.Table):
             node.partition(partition)
             for start in range(0, rows.num_rows, ROWS):

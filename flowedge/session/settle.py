@@ -162,6 +162,10 @@ class Settle:
         lives = self._lives.now(keys)
         return table.slots([*keys, np.array([one.number for one in lives], np.int64)]), lives
 
+    def are_in(self, lives: Sequence[Life]) -> bool:
+        """Whether these are the lives that their keys are in."""
+        return self._lives is None or self._lives.are_now(lives)
+
     def live_on(self, lives: Sequence[Life], time: int) -> bool:
         """Whether rows still belong to these lives of their keys; by the address of their times."""
         return self._lives is None or self._lives.go_on(lives, time)

@@ -74,6 +74,31 @@ def test_windows_of_pictures_are_those_of_each_key():
         assert np.array_equal(np.array(found[device]), mine.reshape(2, 2, *SHAPE))
 
 
+def test_a_picture_passes_a_join_that_looks_back():
+    """It is the right side whose rows are kept."""
+    batch, drawn = pictures(6, "u8")
+    text = (
+        HEAD.format(key="", store="u8")
+        + """
+source r (time, w: f64) from given()
+sink s | join r latest to kept()
+"""
+    )
+    session = flowedge.compile(text=text, catalog=PLAIN).open()
+    out = session.run({"r": pa.record_batch({"time": batch["time"][:1], "w": [7.0]}), "s": batch})
+    ((rows,),) = (list(out.values()),)
+    assert np.array_equal(np.array(rows["f"].to_pylist(), np.uint8).reshape(drawn.shape), drawn)
+    assert rows["w"].to_pylist() == [7.0] * 6
+
+
+def test_a_picture_that_would_wait_for_a_join_is_refused():
+    text = HEAD.format(key="", store="u8") + "source r (time, w: f64) from given()\n"
+    for stage in ("sink s | join r within 1 s nearest", "sink r | join s latest"):
+        with pytest.raises(FlowError) as caught:
+            flowedge.compile(text=f"{text}{stage} to kept()\n", catalog=PLAIN)
+        assert "FE290" in [d.code for d in caught.value.diagnostics]
+
+
 @pytest.mark.parametrize("stage", [
     "resample 5 Hz hold", "resample 5 Hz linear", "derive l = lead(v, 1)", "derive l = lag(f, 1)", "window 4 samples | aggregate last(f) as f",
 ])  # fmt: skip
