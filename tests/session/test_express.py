@@ -132,7 +132,7 @@ def test_behind_windows_conditions_and_models_rows_are_those_of_the_usual_way(
     source, most, limit, way
 ):
     rng, at, pushes = np.random.default_rng(11), 0, []
-    for n in rng.integers(1, most, 60):
+    for n in rng.integers(1, most, 60 if most < 100 else 20):
         pushes.append(rows(int(n), rng, first=at if source is TIMED else None, holes=True))
         at += int(n)
     text = source.replace(CHAIN, CUT)
