@@ -166,9 +166,8 @@ class Checker:
     def _rows_are_narrow(self, node: g.Node, span: Span) -> None:
         """Whether a stage that keeps whole rows keeps no picture, or another list of many elements."""
         passed: set[str] = set()
-        if (
-            isinstance(node, g.Join) and node.method == "before"
-        ):  # rows of the left side do not wait
+        if isinstance(node, g.Join) and node.method == "before":
+            # Rows of the left side do not wait.
             passed = set(node.out.names()) - {name for _, name in node.names}
         for column in node.out.columns:
             if column.type.size > LONGEST_LIST and column.name not in passed:

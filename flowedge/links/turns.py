@@ -104,9 +104,8 @@ class Turns:
                 else:
                     poll.unregister(self._fileno)
             self._is_waiting = True
-            if (
-                self._lent_until <= time.monotonic()
-            ):  # else it was lent just now, and nobody woke us
+            # Else it was lent just now, by somebody who saw nobody to wake.
+            if self._lent_until <= time.monotonic():
                 poll.poll(int(self.tick_s * 1000))
             self._is_waiting = False
             self._waker.drain()

@@ -86,7 +86,7 @@ class Delivery:
     def put(self, batch: pa.RecordBatch) -> None:
         """Let rows wait for the peer; few go to it at once, where nothing else waits and it takes them without a wait.
 
-        What comes alone then changes threads nowhere: see ``docs/decisions/034-single-rows-stay-on-one-thread.md``.
+        What comes alone then changes threads nowhere: see ``docs/decisions/034-few-rows-stay-on-one-thread.md``.
 
         Raises
         ------

@@ -1,7 +1,6 @@
 """Arrow record batches to a session's arrays, and back: without copying where Arrow allows it."""
 
 import json
-from array import array
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow as pa
 from flowedge.compile.kernels import columns as unpacked
 from flowedge.compile.program import Field, Program, SinkSpec
 from flowedge.lang.errors import SourceError
-from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch
+from flowedge.session.batch import DTYPES, MISSING, WIRE, Array, Batch, require_within
 from flowedge.session.strings import StringPool
 from flowedge.session.valid import LOST, Misfits, fitted
 from flowedge.types.arrays import masked, nullable, text_array, truths
@@ -27,7 +26,7 @@ _KINDS: dict[str, Any] = {
 }  # fmt: skip
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 _FEW = 64
-"""Rows for which it takes NumPy longer to begin than Python to do it."""
+"""Rows whose labels are looked up one by one."""
 
 
 def kind_of(field: Field) -> Any:  # noqa: ANN401
@@ -376,10 +375,10 @@ class Writer:
         self.spec, self.schema, self.pool = spec, schema, pool
         self.may_lack_time = True
         """Whether a source is `time always`, so that rows without a time may come."""
-        self._numbers: dict[str, dict[int, int]] = {}
-        """The same for few rows."""
         self._places: dict[str, Array] = {}
         """By column and the id of a text, its place among the labels; -1: it is none of them."""
+        self._numbers: dict[str, dict[int, int]] = {}
+        """The same for few rows, for which it takes NumPy longer to begin than Python to do it."""
         self._labels = {
             f.name: text_array(f.labels)
             for f in (*spec.keys, *spec.fields)
@@ -442,32 +441,39 @@ class Writer:
     def _labelled(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         """Texts of a known set, as numbers into it."""
         labels = self._labels[field.name]
-        if len(values) <= _FEW:
-            known = self._numbers.get(field.name)
-            if known is None:
-                ids = range(len(labels)) if field.literals else self.pool.pin(labels).tolist()
-                known = self._numbers[field.name] = {-1: -1} | dict(zip(ids, range(len(labels)), strict=True))  # fmt: skip
-            try:
-                found = array("i", map(known.__getitem__, values.tolist()))
-            except KeyError:  # a text that nobody had announced
-                return self.pool.arrow(values, _LABEL)
-            gone = np.frombuffer(found, np.int32) < 0 if -1 in found else None
-            bits = None if gone is None else pa.py_buffer(np.packbits(~gone, bitorder="little"))
-            indices = pa.Array.from_buffers(pa.int32(), len(found), [bits, pa.py_buffer(found)])
-            return pa.DictionaryArray.from_arrays(indices, labels)
         if field.literals:
-            places = values.astype(np.int32)
+            places: Array | None = values.astype(np.int32)
+        elif len(values) <= _FEW:
+            places = self._few_places(field.name, values)
         else:
-            table = self._places.get(field.name)
-            if table is None:
-                ids = self.pool.pin(labels)
-                table = np.full(int(ids.max(initial=-1)) + 2, -1, np.int32)
-                table[ids] = np.arange(len(ids), dtype=np.int32)
-                self._places[field.name] = table
-            if int(values.max(initial=-1)) < len(table) - 1:
-                places = table[values]  # the last place is that of -1
-            else:  # a text that nobody had announced
-                return self.pool.arrow(values, _LABEL)
-            if int(places.min(initial=0)) < 0 and ((places < 0) & (values >= 0)).any():
-                return self.pool.arrow(values, _LABEL)
+            places = self._many_places(field.name, values)
+        if places is None:  # a text that nobody had announced, or that a damaged snapshot made up
+            require_within(values, self.pool.count, "a text that is not there", least=-1)
+            return self.pool.arrow(values, _LABEL)
         return pa.DictionaryArray.from_arrays(nullable(places, pa.int32()), labels)
+
+    def _few_places(self, name: str, values: Array) -> Array | None:
+        """The places of texts among the labels, int32, -1 for none; None where one is not among them."""
+        known = self._numbers.get(name)
+        if known is None:
+            ids = self.pool.pin(self._labels[name]).tolist()
+            known = self._numbers[name] = {-1: -1, **{k: place for place, k in enumerate(ids)}}
+        try:
+            return np.array([known[k] for k in values.tolist()], np.int32)
+        except KeyError:
+            return None
+
+    def _many_places(self, name: str, values: Array) -> Array | None:
+        """The same by a table, whose last place is that of -1."""
+        table = self._places.get(name)
+        if table is None:
+            ids = self.pool.pin(self._labels[name])
+            table = np.full(int(ids.max(initial=-1)) + 2, -1, np.int32)
+            table[ids] = np.arange(len(ids), dtype=np.int32)
+            self._places[name] = table
+        if int(values.min()) < -1 or int(values.max()) >= len(table) - 1:
+            return None
+        places: Array = table[values]
+        if int(places.min()) < 0 and ((places < 0) & (values >= 0)).any():
+            return None
+        return places

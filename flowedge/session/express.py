@@ -141,7 +141,7 @@ class Express:
         self._known: Known | None = None
         self._most = ROWS
         if route.keys:
-            self._known = route.source.known = Known([t[0] for t in route.texts[: route.keys]])
+            self._known = route.source.known = Known()
             self._most = MOST_ROWS
 
     def push(

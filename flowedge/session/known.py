@@ -4,7 +4,6 @@ A row that comes alone has its key looked up in two tables, that of the texts an
 context takes longer to fill in than it runs. A dictionary of what the rows say themselves knows the slot at once.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from flowedge.session.batch import WIRE, Array
 from flowedge.session.lives import Life
+from flowedge.types.arrays import to_list
 
 MOST_ROWS = 64
 """Of a push; of more the tables are faster."""
@@ -21,15 +21,9 @@ _TEXTS = (pa.string(), pa.dictionary(pa.int32(), pa.string()))
 
 
 class Known:
-    """Keys as rows say them, and their slots.
+    """Keys as rows say them, and their slots."""
 
-    Parameters
-    ----------
-    stores : of each key column how its values are stored: whole numbers or text
-    """
-
-    def __init__(self, stores: Sequence[str]) -> None:
-        self._stores = tuple(stores)
+    def __init__(self) -> None:
         self._slots: dict[Any, tuple[int, Life]] = {}
 
     def __len__(self) -> int:
@@ -64,12 +58,9 @@ class Known:
         self._slots.clear()
 
     def _keys(self, columns: Sequence[Any]) -> "list[Any] | None":
-        parts = []
-        for column, store in zip(columns, self._stores, strict=True):
-            part = values_of(column, store)
-            if part is None:
-                return None
-            parts.append(part)
+        parts = [to_list(column) for column in columns]
+        if any(None in part for part in parts):
+            return None
         return parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
 
 
@@ -80,32 +71,4 @@ def fits(kind: Any, store: str) -> bool:  # noqa: ANN401
     return store in WIRE and WIRE[store].kind in "iu" and kind == pa.from_numpy_dtype(WIRE[store])
 
 
-def values_of(column: Any, store: str) -> "list[Any] | None":  # noqa: ANN401
-    """The values of few rows, texts as bytes; None where one is missing.
-
-    Examples
-    --------
-    >>> values_of(pa.array(["a", "bc"])[1:], "string"), values_of(pa.array([7]), "i64")
-    ([b'bc'], [7])
-    """
-    if column.null_count:
-        return None
-    rows = len(column)
-    if store != "string":
-        dtype = WIRE[store]
-        found: list[Any] = np.frombuffer(
-            column.buffers()[1], dtype, rows, column.offset * dtype.itemsize
-        ).tolist()
-        return found
-    if pa.types.is_dictionary(column.type):
-        texts = values_of(column.dictionary, store)
-        return None if texts is None else [texts[k] for k in column.indices.to_pylist()]
-    _, offsets, data = column.buffers()
-    ends = np.frombuffer(offsets, np.int32, rows + 1, 4 * column.offset).tolist()
-    if data is None:
-        return [b""] * rows
-    view = memoryview(data)
-    return [bytes(view[a:b]) for a, b in itertools.pairwise(ends)]
-
-
-__all__ = ["MOST_ROWS", "Known", "fits", "values_of"]
+__all__ = ["MOST_ROWS", "Known", "fits"]

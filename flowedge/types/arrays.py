@@ -108,6 +108,20 @@ def places(indices: Any) -> NDArray[np.int32]:  # noqa: ANN401
     return np.where(there[lead:], found, np.int32(-1))
 
 
+def to_list(column: Any) -> list[Any]:  # noqa: ANN401
+    """The values of a column for Python; those of a dictionary by their numbers, each of which Arrow would look up by itself.
+
+    Examples
+    --------
+    >>> to_list(pa.array(["a", None, "a"]).dictionary_encode())
+    ['a', None, 'a']
+    """
+    if not pa.types.is_dictionary(column.type):
+        return list(column.to_pylist())
+    texts = column.dictionary.to_pylist()
+    return [None if place is None else texts[place] for place in column.indices.to_pylist()]
+
+
 def bytes_array(texts: Sequence[bytes | None], kind: Any = None) -> Any:  # noqa: ANN401
     """Bytes as an Arrow array of large binary, or of strings, which are then not looked at.
 

@@ -7,7 +7,7 @@ from support.channels import OneInput
 
 import flowedge
 from flowedge.graph.catalog import ModelShape, PlainCatalog, Tensor
-from flowedge.lang.errors import SourceError
+from flowedge.lang.errors import CheckpointError, SourceError
 from flowedge.session.session import Session
 from flowedge.types.connectors import ConnectorInfo
 
@@ -334,6 +334,16 @@ def test_samples_of_known_keys_give_what_the_usual_way_gives(bound):
         pushes.append(pa.record_batch({"time": time, "k": [k for _, k in taken], "v": v, "x": v.astype("f4")}))  # fmt: skip
     taken = both(plan, pushes, {"net": Net()})
     assert 100 < sum(taken) < len(taken)
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+@pytest.mark.parametrize("number", [999, -2])
+def test_a_label_that_a_damaged_snapshot_made_up_is_told(rows, number):
+    """Kernels that remember texts do so as numbers, and the short way goes past the node that looks at them."""
+    sink = plan_of(KEYED.format(bound="max keys 100")).open().sinks["rules"]
+    (field,) = (f for f in sink.spec.fields if f.labels is not None)
+    with pytest.raises(CheckpointError, match="a text that is not there"):
+        sink.column(field, np.full(rows, number))
 
 
 def test_two_connections_go_the_usual_way():

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from flowedge.types.arrays import to_list
+
 
 class Numbers(NamedTuple):
     """A column of numbers without a gap: one after the other, little-endian.
@@ -40,10 +42,7 @@ def columns(batch: pa.RecordBatch) -> dict[str, Any]:
 def _cells(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(column.type):
         column = nanoseconds(column)
-    if pa.types.is_dictionary(column.type):  # value by value Arrow looks up each
-        texts = column.dictionary.to_pylist()
-        return [None if place is None else texts[place] for place in column.indices.to_pylist()]
-    cells: list[Any] = column.to_pylist()
+    cells = to_list(column)
     if pa.types.is_floating(column.type):
         return [None if value != value else value for value in cells]  # noqa: PLR0124  # NaN is none
     return cells
