@@ -171,6 +171,16 @@ def _high(typingctx: Any, a: Any, b: Any) -> Any:  # noqa: ANN401
     return types.int64(a, b), code
 
 
+@_intrinsic
+def _set_word(typingctx: Any, address: Any, value: Any) -> Any:  # noqa: ANN401
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
+        address, value = _cast(context, builder, signature, args, types.int64, types.int64)
+        builder.store(value, builder.inttoptr(address, _I64.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(address, value), code
+
+
 _FLOAT = types.float64
 _INT = types.int64
 
@@ -196,6 +206,7 @@ NAMES: dict[str, Any] = {
     "set_i8": _storer(_I8, _INT, _trunc(8)),
     "set_u8": _storer(_I8, _INT, _trunc(8)),
     "word": _unary(_INT, _INT, _unaligned(_I64)),
+    "set_word": _set_word,
     "half": _unary(_INT, _INT, _unaligned(_I32)),
     "swap": _unary(_INT, _INT, lambda b, v: b.bswap(v)),
     "fold": _fold,

@@ -78,6 +78,11 @@ def word(address: int) -> int:
     return ctypes.c_int64.from_address(address).value
 
 
+def set_word(address: int, value: int) -> None:
+    """Write eight bytes to any address, aligned or not."""
+    ctypes.c_int64.from_address(address).value = value
+
+
 def half(address: int) -> int:
     """Four bytes at any address, as a number from 0 up."""
     return ctypes.c_uint32.from_address(address).value
@@ -208,7 +213,7 @@ LOADS = ("f64", "f32", "i64", "u64", "i32", "i16", "i8", "u32", "u16", "u8")
 NAMES: dict[str, Callable[..., Any]] = {
     name: globals()[name]
     for name in (
-        *LOADS, *(f"set_{x}" for x in LOADS), "word", "half", "swap", "fold", "high", "wrap", "zeros", "bits", "real", "prefetch",
+        *LOADS, *(f"set_{x}" for x in LOADS), "word", "set_word", "half", "swap", "fold", "high", "wrap", "zeros", "bits", "real", "prefetch",
         "array_f64", "array_i64", "copy", "cascade",
     )
 }  # fmt: skip

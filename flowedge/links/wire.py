@@ -41,6 +41,7 @@ class Wire:
     def __init__(self, tls: ssl.SSLContext | None = None, host: str = "") -> None:
         self._tls, self._host = tls, host
         self._sock: socket.socket | None = None
+        self._poll: select.poll | None = None
         self._waker = Waker()
         self._is_interrupted = False
 
@@ -115,12 +116,7 @@ class Wire:
     @property
     def has_room(self) -> bool:
         """Whether a few kilobytes can be sent without waiting: a third of the system's buffer is free then. Not told with TLS."""
-        sock = self._sock
-        if sock is None or self._tls is not None:
-            return False
-        poll = select.poll()
-        poll.register(sock, select.POLLOUT)
-        return bool(poll.poll(0))
+        return self._tls is None and bool(self._ready() & select.POLLOUT)
 
     @property
     def has_ended(self) -> bool:
@@ -128,6 +124,8 @@ class Wire:
         sock = self._sock
         if sock is None:
             return True
+        if self._tls is None and not self._ready() & ~select.POLLOUT:
+            return False
         try:
             while sock.recv(_BLOCK):
                 pass
@@ -136,6 +134,17 @@ class Wire:
         except OSError:
             pass
         return True
+
+    def _ready(self) -> int:
+        """What the connection is ready for, or has met with, as `poll` tells it; 0: nothing, or there is none."""
+        sock = self._sock
+        if sock is None:
+            return 0
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(sock, select.POLLIN | select.POLLOUT)
+        found = self._poll.poll(0)
+        return found[0][1] if found else 0
 
     def close(self) -> None:
         """Say goodbye: all that was sent gets there, if the other side reads it soon."""
@@ -154,7 +163,7 @@ class Wire:
 
     def drop(self) -> None:
         """Let go of the connection."""
-        sock, self._sock = self._sock, None
+        sock, self._sock, self._poll = self._sock, None, None
         if sock is not None:
             sock.close()
 

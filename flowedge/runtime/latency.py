@@ -161,16 +161,20 @@ class Receipts:
         with self._lock:
             return now_ns - self._clock[self._place(time)] if self._low else -1
 
+    def age_of_all(self, times: NDArray[np.int64], now_ns: int) -> int | None:
+        """The one of `ages` that all of some rows have, at least one; None: they have several."""
+        with self._lock:
+            if not self._low:
+                return -1
+            first, last = self._reach(times)
+            return now_ns - self._clock[first] if first == last else None
+
     def ages(self, times: NDArray[np.int64], now_ns: int) -> NDArray[np.int64]:
         """How long ago [ns] the source rows came that stood at `times`, shape ``(n,)``; -1 if none has come."""
         with self._lock:
             if not self._low or not len(times):
                 return np.full(len(times), -1, np.int64)
-            if len(times) <= _FEW:  # it takes NumPy longer to begin
-                values = times.tolist()
-                first, last = self._place(min(values)), self._place(max(values))
-            else:
-                first, last = self._place(int(times.min())), self._place(int(times.max()))
+            first, last = self._reach(times)
             if first == last:
                 return np.full(len(times), now_ns - self._clock[first])
             stop = last + 1
@@ -179,7 +183,16 @@ class Receipts:
             places += (high[places] < times) & (places < last - first)
             return now_ns - np.array(self._clock[first:stop])[places]
 
+    def _reach(self, times: NDArray[np.int64]) -> tuple[int, int]:
+        """The entries of the oldest and the newest of some times."""
+        if len(times) <= _FEW:  # it takes NumPy longer to begin
+            values = times.tolist()
+            return self._place(min(values)), self._place(max(values))
+        return self._place(int(times.min())), self._place(int(times.max()))
+
     def _place(self, time: int) -> int:
+        if time >= self._low[-1]:  # what has just come, as a rule
+            return len(self._low) - 1
         at = max(0, bisect.bisect_right(self._low, time) - 1)
         return at + (self._high[at] < time and at + 1 < len(self._low))
 

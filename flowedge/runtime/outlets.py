@@ -258,17 +258,31 @@ class Outlets:
 
     def _measure(self, name: str, batch: pa.RecordBatch) -> None:
         """Note how long rows took."""
-        self.latencies[name].record_all(self._ages(name, batch))
+        now, times = self._clock.ns(), first_times(batch)
+        receipts = self._receipts_of(name, times, now)
+        if receipts is None:
+            return
+        age = receipts.age_of_all(times, now)
+        if age is None:
+            self.latencies[name].record_all(receipts.ages(times, now))
+        else:
+            self.latencies[name].record(age, len(times))
 
     def _ages(self, name: str, batch: pa.RecordBatch) -> NDArray[np.int64]:
         """How long ago [ns] the first source row of each row came; of several sources the one that came first. Of none: empty."""
         now, times = self._clock.ns(), first_times(batch)
+        receipts = self._receipts_of(name, times, now)
+        return np.empty(0, np.int64) if receipts is None else receipts.ages(times, now)
+
+    def _receipts_of(self, name: str, times: NDArray[np.int64], now: int) -> Receipts | None:
+        """Those of the source that the first row came of longest ago; None: there are none, or no rows."""
         known = [self.receipts[s] for s in self._sources[name] if s in self.receipts]
         if not known or not len(times):
-            return np.empty(0, np.int64)
+            return None
+        if len(known) == 1:
+            return known[0]
         first = int(times[0])
-        longest = max(known, key=lambda r: r.age(first, now)) if len(known) > 1 else known[0]
-        return longest.ages(times, now)
+        return max(known, key=lambda r: r.age(first, now))
 
     def keep_bad(self, path: str, rejected: pa.RecordBatch) -> None:
         """Add rows to a quarantine file, which is made when the first one comes."""

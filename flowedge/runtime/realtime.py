@@ -117,18 +117,23 @@ class Collector:
     _collected: int = 0
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator["Collector"]:
+    def aside(self) -> Iterator[None]:
         """Keep the collector away from here on, and bring it back."""
         was_on = gc.isenabled()
         gc.collect()
         gc.freeze()
         gc.disable()
         try:
-            yield self
+            yield
         finally:
             gc.unfreeze()
             if was_on:
                 gc.enable()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a moment in which nothing comes is wanted."""
+        return self.clock.s() >= self._next_s
 
     def rest(self, *, is_quiet: bool) -> None:
         """Between two turns of the run; `is_quiet`: nothing has come."""

@@ -346,13 +346,14 @@ class Run:
                     most_bytes=self._memory.queue_bytes,
                     workers=self.workers,
                 )
-        with Collector(self.clock).aside() if feeds.live else contextlib.nullcontext() as collector:
+        collector = Collector(self.clock)
+        with collector.aside() if feeds.live else contextlib.nullcontext():
             self._read_on(reading, feeds, stop, pace, collector)
         if stop():
             self._stop(session, feeds, outlets)
 
     def _read_on(
-        self, reading: Reading, feeds: Feeds, stop: Asked, pace: Pace, collector: Collector | None
+        self, reading: Reading, feeds: Feeds, stop: Asked, pace: Pace, collector: Collector
     ) -> None:
         session, outlets = reading.session, reading.outlets
         for one in feeds.live:
@@ -385,11 +386,14 @@ class Run:
             if self._changing is not None:
                 save = partial(self._save, session, feeds, outlets)
                 self._changing.serve(self._life, outlets, stop, save)
-            if collector is not None:
+            if live is not None:
                 collector.rest(is_quiet=not has_come)
             if is_full:
                 outlets.wait(min(self.every_s, _FULL_S))
-            elif live is not None and not has_come:
+                continue
+            # Behind rows a wait ends at once where more have come; a pass that would find nothing is saved.
+            may_wait = not has_come or (live is not None and live.sees_all and not collector.is_due)
+            if live is not None and feed is None and may_wait:
                 live.wait(self.every_s)
 
     # ---- recordings of runs

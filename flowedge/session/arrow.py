@@ -1,6 +1,7 @@
 """Arrow record batches to a session's arrays, and back: without copying where Arrow allows it."""
 
 import json
+from array import array
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -24,9 +25,11 @@ _KINDS: dict[str, Any] = {
     "i8": pa.int8(), "u64": pa.uint64(), "u32": pa.uint32(), "u16": pa.uint16(), "u8": pa.uint8(), "bool": pa.bool_(),
     "string": pa.string(), "binary": pa.binary(), "time": UTC,
 }  # fmt: skip
-_LABEL = pa.dictionary(pa.int32(), pa.string())
+_NUMBER = pa.int32()
+_LABEL = pa.dictionary(_NUMBER, pa.string())
 _FEW = 64
 """Rows whose labels are looked up one by one."""
+_MOST_ALONE = 1024
 
 
 def kind_of(field: Field) -> Any:  # noqa: ANN401
@@ -379,6 +382,8 @@ class Writer:
         """By column and the id of a text, its place among the labels; -1: it is none of them."""
         self._numbers: dict[str, dict[int, int]] = {}
         """The same for few rows, for which it takes NumPy longer to begin than Python to do it."""
+        self._alone: dict[tuple[str, int], Any] = {}
+        """By column and place, a label as the only one of its array."""
         self._labels = {
             f.name: text_array(f.labels)
             for f in (*spec.keys, *spec.fields)
@@ -441,25 +446,39 @@ class Writer:
     def _labelled(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         """Texts of a known set, as numbers into it."""
         labels = self._labels[field.name]
-        if field.literals:
-            places: Array | None = values.astype(np.int32)
-        elif len(values) <= _FEW:
-            places = self._few_places(field.name, values)
+        if len(values) <= _FEW:
+            few = values.tolist() if field.literals else self._few_places(field.name, values)
+            if few is not None and min(few, default=0) >= 0:
+                return self._few_labels(field.name, few)
+            places = None if few is None else np.array(few, np.int32)
+        elif field.literals:
+            places = values.astype(np.int32)
         else:
             places = self._many_places(field.name, values)
         if places is None:  # a text that nobody had announced, or that a damaged snapshot made up
             require_within(values, self.pool.count, "a text that is not there", least=-1)
             return self.pool.arrow(values, _LABEL)
-        return pa.DictionaryArray.from_arrays(nullable(places, pa.int32()), labels)
+        return pa.DictionaryArray.from_arrays(nullable(places, _NUMBER), labels)
 
-    def _few_places(self, name: str, values: Array) -> Array | None:
-        """The places of texts among the labels, int32, -1 for none; None where one is not among them."""
+    def _few_labels(self, name: str, places: list[int]) -> Any:  # noqa: ANN401
+        """Labels by their places, of which none is missing; of one row the same array each time."""
+        if len(places) == 1 and (name, places[0]) in self._alone:
+            return self._alone[name, places[0]]
+        numbers = pa.py_buffer(array("i", places))
+        indices = pa.Array.from_buffers(_NUMBER, len(places), [None, numbers])
+        found = pa.DictionaryArray.from_arrays(indices, self._labels[name])
+        if len(places) == 1 and len(self._alone) < _MOST_ALONE:
+            self._alone[name, places[0]] = found
+        return found
+
+    def _few_places(self, name: str, values: Array) -> list[int] | None:
+        """The places of texts among the labels, -1 for none; None where one is not among them."""
         known = self._numbers.get(name)
         if known is None:
             ids = self.pool.pin(self._labels[name]).tolist()
             known = self._numbers[name] = {-1: -1, **{k: place for place, k in enumerate(ids)}}
         try:
-            return np.array([known[k] for k in values.tolist()], np.int32)
+            return [known[k] for k in values.tolist()]
         except KeyError:
             return None
 

@@ -1,18 +1,12 @@
-"""Where the columns of a record batch lie in memory, by the Arrow C data interface.
+"""Where the columns of a record batch lie in memory: one call of PyArrow and one of a kernel."""
 
-One call of PyArrow and one of a kernel; to ask each column for its buffers takes five times as long.
-https://arrow.apache.org/docs/format/CDataInterface.html
-"""
-
-import ctypes
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from flowedge.compile.export import Export
 from flowedge.compile.kernels import columns as k
 from flowedge.compile.kernels.library import ready
-
-_RELEASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Places:
@@ -30,9 +24,8 @@ class Places:
             words.extend((number, width, 0))
         self._outs = slice(k.LOCATE_FIRST + 2, len(words), k.LOCATE_EACH)
         self._run = ready(k.locate).bound(words.buffer_info()[0])
-        struct = self._struct = array("q", [0] * k.ARROW_WORDS)
-        self._at = words[k.LOCATE_BATCH] = struct.buffer_info()[0]
-        self._releases: dict[int, Callable[[int], None]] = {}
+        self._export = Export()
+        words[k.LOCATE_BATCH] = self._export.address
 
     def of(self, rows: Any) -> "array[int] | None":  # noqa: ANN401
         """The addresses of their first values; None where a value is missing.
@@ -41,12 +34,8 @@ class Places:
         ----------
         rows : a record batch
         """
-        rows._export_to_c(self._at)  # noqa: SLF001  # as the documentation of the interface calls it
+        self._export.begin(rows)
         self._run()
-        release = self._struct[k.ARROW_RELEASE]
-        call = self._releases.get(release)
-        if call is None:
-            call = self._releases[release] = _RELEASE(release)
-        call(self._at)
+        self._export.end()
         words = self._words
         return None if words[k.LOCATE_LACKING] else words[self._outs]

@@ -1,11 +1,13 @@
 """Steps of time: whether rows follow each other as samples of a signal do."""
 
 import itertools
+from array import array
+from collections.abc import Callable
 
 from flowedge.compile.kernels import ingest as k
 from flowedge.compile.kernels.library import ready
 from flowedge.session.batch import Array
-from flowedge.session.words import Context, address
+from flowedge.session.words import address
 
 _FEW = 64
 """So few times are looked at faster in Python than a kernel is called."""
@@ -15,8 +17,8 @@ class Steps:
     """Smallest and largest step between neighbouring times [ns]; 0 and 0 for fewer than two."""
 
     def __init__(self) -> None:
-        self._context = Context(k.STEPS_WORDS)
-        self._words = self._context.words
+        self._words = array("q", bytes(8 * k.STEPS_WORDS))
+        self._run: Callable[[], int] | None = None
 
     def __call__(self, time: Array) -> tuple[int, int]:
         """Look at a column of times, contiguous."""
@@ -32,6 +34,8 @@ class Steps:
     def at(self, time: int, rows: int) -> tuple[int, int]:
         """The same by the address of the times."""
         words = self._words
+        if self._run is None:
+            self._run = ready(k.steps).bound(words.buffer_info()[0])
         words[k.ROWS], words[k.TIME] = rows, time
-        ready(k.steps)(self._context.address)
-        return int(words[k.LEAST]), int(words[k.MOST])
+        self._run()
+        return words[k.LEAST], words[k.MOST]

@@ -44,6 +44,7 @@ class RowMessages(Publishing):
             self._encoder = Encoder(schema, self.given["format"], self.given["rows"])
         except ValueError as error:
             raise SinkError(f"`{self.name}`: {error}") from None
+        self._encoder.prepare()
 
     def messages(self, batch: pa.RecordBatch, first: int, most_bytes: int) -> list[Message]:
         """One for each row, or for some; raises SinkError."""

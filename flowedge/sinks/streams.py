@@ -126,6 +126,7 @@ class Streaming(RemoteSink):
             self._encoder = Encoder(schema, kind, self.given["rows"])
         except ValueError as error:
             raise SinkError(f"`{self.name}`: {error}") from None
+        self._encoder.prepare()
 
     @property
     def takes_at_once(self) -> bool:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowedge.sinks.payloads import FORMATS, LAYOUTS, Encoder, encode
+from flowedge.sinks.payloads import FORMATS, LAYOUTS, Encoder, encode, fast, msgpack
+from flowedge.sinks.payloads.fast import fast_of
 from flowedge.sources.payloads import Decoder
 
 WHOLE = {pa.int8(): 7, pa.int32(): 31, pa.int64(): 63, pa.uint8(): 8, pa.uint64(): 64}
@@ -126,3 +127,87 @@ def test_labels_are_texts_and_the_order_of_rows_is_kept():
 def test_bytes_are_refused_where_the_format_has_none(format_):
     with pytest.raises(ValueError, match="holds bytes"):
         Encoder(pa.schema([("b", pa.binary())]), format_)
+
+
+# ---- maps of msgpack, by a kernel
+
+FAST = LEAVES.filter(lambda kind: not pa.types.is_fixed_size_list(kind))
+LABEL = pa.dictionary(pa.int32(), pa.string())
+
+
+@st.composite
+def flat_batches(draw):
+    """Rows of what the kernel knows, a part of a longer batch."""
+    kinds = draw(st.lists(FAST, min_size=1, max_size=20))
+    rows = draw(st.integers(1, 4))
+    columns = [pa.array(draw(st.lists(values(k), min_size=rows, max_size=rows)), k) for k in kinds]
+    texts = pa.array(["calm", None, "x" * 40], pa.string())
+    places = st.none() | st.integers(0, 2)
+    numbers = pa.array(draw(st.lists(places, min_size=rows, max_size=rows)), pa.int32())
+    columns.append(pa.DictionaryArray.from_arrays(numbers, texts))
+    whole = pa.RecordBatch.from_arrays(columns, [f"c{i}" for i in range(len(columns))])
+    return whole.slice(draw(st.integers(0, rows - 1)))
+
+
+@given(batch=flat_batches())
+def test_the_kernel_writes_the_bytes_that_msgpack_does(batch):
+    found = fast_of(batch.schema)
+    found.prepare()
+    assert found.payloads(batch) == msgpack.each(batch)
+    assert Encoder(batch.schema, "msgpack").payloads(batch) == msgpack.each(batch)
+
+
+EDGES = [
+    -(2**63), -(2**31) - 1, -(2**31), -(2**15) - 1, -(2**15), -129, -128, -33, -32, -1, 0, 127, 128, 255, 256, 2**16 - 1, 2**16, 2**32 - 1,
+    2**32, 2**63 - 1,
+]  # fmt: skip
+
+
+def edge_batch():
+    """Numbers and lengths on both sides of where msgpack writes them otherwise."""
+    lengths = [0, 1, 31, 32, 255, 256, 65_535, 65_536]
+    texts = ["é" * (n // 2) + "x" * (n % 2) for n in lengths]
+    rows = len(EDGES)
+    return pa.record_batch({
+        "i": pa.array(EDGES),
+        "u": pa.array([2**64 + v if v < 0 else v for v in EDGES], pa.uint64()),
+        "a name that is longer than thirty-one bytes": pa.array([k / 3 for k in range(rows)]),
+        "s": pa.array((texts * 3)[:rows]),
+        "b": pa.array(([t.encode() for t in texts] * 3)[:rows]),
+        "at": pa.array(EDGES, pa.timestamp("ns", "UTC")),
+    })  # fmt: skip
+
+
+def test_numbers_and_texts_take_as_few_bytes_as_they_may():
+    batch = edge_batch()
+    found = fast_of(batch.schema)
+    found.prepare()
+    assert found.payloads(batch) == msgpack.each(batch)
+    few = batch.slice(3, 2)
+    assert found.payloads(few) == msgpack.each(few)
+
+
+def test_more_fields_than_a_short_map_has():
+    batch = pa.record_batch({f"c{k}": [k, None] for k in range(40)})
+    found = fast_of(batch.schema)
+    found.prepare()
+    assert found.payloads(batch) == msgpack.each(batch)
+
+
+def test_the_kernel_of_maps_is_a_plain_function(monkeypatch):
+    class Plain:
+        def __init__(self, kernel):
+            self.kernel = kernel
+
+        def bound(self, context):
+            return lambda: self.kernel(context)
+
+    batch = edge_batch()
+    monkeypatch.setattr(fast, "ready", Plain)
+    assert fast_of(batch.schema).payloads(batch) == msgpack.each(batch)
+
+
+def test_lists_are_left_to_python():
+    lists = pa.schema([("v", pa.float64()), ("l", pa.list_(pa.float64(), 2))])
+    assert fast_of(lists) is None
+    assert fast_of(pa.schema([("t", pa.timestamp("us"))])) is None

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowedge.compile.kernels.arrow import BUFFERS, CHILDREN, NULLS, OFFSET, is_there
+from flowedge.compile.kernels.arrow import ROWS as BATCH_ROWS
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.memory import (
     address,
@@ -190,25 +192,19 @@ LOCATE_LACKING = 2  # 1 where a value of them is missing; out
 LOCATE_FIRST = 3  # for each column: its number, bytes of a value, address of its first value (out)
 LOCATE_EACH = 3
 
-ARROW_WORDS, ARROW_RELEASE = 10, 8
-"""Of a struct ArrowArray, and which of them is the function that gives it back."""
-_ROWS, _NULLS, _OFFSET, _BUFFERS, _CHILDREN = 0, 1, 2, 5, 6
-
 
 def locate(ctx: int) -> int:
     """Addresses of columns of fixed width, and whether a value is missing."""
     batch = i64(ctx, LOCATE_BATCH)
-    children, first = i64(batch, _CHILDREN), i64(batch, _OFFSET)
+    children, first = i64(batch, CHILDREN), i64(batch, OFFSET)
     lacking = 0
     for column in range(i64(ctx, LOCATE_COLUMNS)):
         at = ctx + 8 * (LOCATE_FIRST + LOCATE_EACH * column)
         child = i64(children, i64(at, 0))
-        offset = i64(child, _OFFSET) + first
-        buffers = i64(child, _BUFFERS)
-        set_i64(at, 2, i64(buffers, 1) + offset * i64(at, 1))
-        bits = i64(buffers, 0)
-        if bits and i64(child, _NULLS):
-            for row in range(offset, offset + i64(batch, _ROWS)):
-                lacking |= 1 - ((u8(bits, row >> 3) >> (row & 7)) & 1)
+        offset = i64(child, OFFSET) + first
+        set_i64(at, 2, i64(i64(child, BUFFERS), 1) + offset * i64(at, 1))
+        if i64(i64(child, BUFFERS), 0) and i64(child, NULLS):
+            for row in range(offset, offset + i64(batch, BATCH_ROWS)):
+                lacking |= 1 - is_there(child, row)
     set_i64(ctx, LOCATE_LACKING, lacking)
     return DONE

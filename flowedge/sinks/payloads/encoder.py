@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from flowedge.sinks.cells import plain
 from flowedge.sinks.payloads import cbor, csv, json, msgpack
+from flowedge.sinks.payloads.fast import fast_of
 
 FORMATS = ("json", "msgpack", "cbor", "arrow", "csv")
 LAYOUTS = ("each", "list", "columns")
@@ -67,16 +68,24 @@ class Encoder:
                 raise ValueError(
                     f'`{field.name}` holds bytes, which {format} has not; write `format="msgpack"`'
                 )
+        self._fast = fast_of(schema) if (format, layout) == ("msgpack", "each") else None
         self.most_rows = 1
         if layout != "each":
             values = sum(1 + _values(field.type) for field in schema)
             self.most_rows = max(1, (MOST_VALUES - 2 * len(schema) - 2) // (values + 1))
+
+    def prepare(self) -> None:
+        """Load the kernels now and not with many rows; where they are not in the cache, that takes a second."""
+        if self._fast is not None:
+            self._fast.prepare()
 
     def payloads(self, batch: pa.RecordBatch) -> list[bytes]:
         """The payloads of rows: one each, or as few as `most_rows` allows, in the order of the rows."""
         if self.layout == "each" and self.format in _EACH:
             if not batch.num_rows:
                 return []
+            if self._fast is not None and self._fast.is_worth_it(batch.num_rows):
+                return self._fast.payloads(batch)
             # Maps are made of values of Python, which live rows have few of: no kernel of Arrow is worth its call.
             return _EACH[self.format](batch if self.format in _OF_MAPS else _plain(batch))
         return [

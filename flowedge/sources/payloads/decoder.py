@@ -125,9 +125,10 @@ class Decoder:
         else:
             counts = np.fromiter(map(self._noted, payloads, range(len(payloads))), np.int64, len(payloads))  # fmt: skip
             parts = self._gathered.take()
-        if counts.any():
+        rows = int(counts.sum())
+        if rows:
             self._parts += self._with_extra(parts, counts, extra or {})
-        self.rows += int(counts.sum())
+        self.rows += rows
         return counts
 
     def turn_away(self, reason: str, what: str) -> None:

@@ -11,19 +11,15 @@ from numpy.typing import NDArray
 
 from flowedge.compile.builds import Builds
 from flowedge.compile.kernels.library import Run, is_ready, ready
-from flowedge.compile.memory import address, wrap
 from flowedge.compile.program import DONE
+from flowedge.sources.payloads.call import Call, Kind
+from flowedge.sources.payloads.few import Few
 from flowedge.sources.payloads.formats import Format
-from flowedge.sources.payloads.kernels import decimal, layout
+from flowedge.sources.payloads.kernels import layout
 from flowedge.sources.payloads.kernels.json import json_messages
 from flowedge.sources.payloads.kernels.msgpack import msgpack_messages
-from flowedge.sources.payloads.values import limits
+from flowedge.types.few import few_of
 
-_KINDS = {
-    pa.float64(): layout.F64, pa.float32(): layout.F32, pa.int64(): layout.I64, pa.int32(): layout.I32, pa.int16(): layout.I16,
-    pa.int8(): layout.I8, pa.uint64(): layout.U64, pa.uint32(): layout.U32, pa.uint16(): layout.U16, pa.uint8(): layout.U8,
-    pa.bool_(): layout.TRUTH, pa.string(): layout.TEXT, pa.timestamp("ns"): layout.TIME, pa.timestamp("ns", "UTC"): layout.TIME,
-}  # fmt: skip
 KERNELS: dict[str, Run] = {"msgpack": msgpack_messages, "json": json_messages}
 _FIRST = {
     "msgpack": frozenset(bytes([b]) for b in (*range(0x80, 0xA0), *range(0xDC, 0xE0))),
@@ -67,47 +63,21 @@ class Fast:
     def __init__(self, schema: pa.Schema, format: Format, width: int) -> None:  # noqa: A002
         self.schema = schema
         self._width = width
-        names = [f.name.encode() for f in schema]
         is_plain = not any(_NOT_PLAIN & set(f.name) for f in schema)
         self.kernels = {
             name: kernel
             for name, kernel in KERNELS.items()
-            if names and format in ("auto", name) and (is_plain or name != "json")
+            if schema.names and format in ("auto", name) and (is_plain or name != "json")
         }
-        self._pad = bytes(max(map(len, names), default=0) + 16)
+        self._pad = bytes(max((len(name.encode()) for name in schema.names), default=0) + 16)
         self._columns = [_Column(f.type) for f in schema]
-        heap = b"".join(name + bytes(8) for name in names)
-        self._names = pa.py_buffer(heap)
-        block = (ctypes.c_int64 * (layout.RECORD * len(names)))()
-        self._records = [
-            (ctypes.c_int64 * layout.RECORD).from_buffer(block, 8 * layout.RECORD * k)
-            for k in range(len(names))
-        ]
-        at = self._names.address
-        for record, name, column in zip(self._records, names, self._columns, strict=True):
-            record[layout.NAME] = at
-            record[layout.LENGTH] = len(name)
-            record[layout.FRONT] = wrap(int.from_bytes(name[:8], "little"))
-            record[layout.KIND] = column.kind
-            record[layout.SIZE] = column.size
-            record[layout.LEAST], record[layout.MOST] = column.limits
-            record[layout.BYTES] = column.bytes
-            at += len(name) + 8
-        self._powers = decimal.powers()
-        self._guesses = {name: _unknown() for name in self.kernels}
-        self._others = np.zeros(2 * layout.MOST_OTHERS + 1, np.int64)
-        self._context = (ctypes.c_int64 * layout.WORDS)()
-        for word, value in (
-            (layout.FIELDS, ctypes.addressof(block)),
-            (layout.FIELD_COUNT, len(names)),
-            (layout.IS_AUTO, int(format == "auto")),
-            (layout.OTHERS, address(self._others)),
-            (layout.SCRATCH, address(self._others[-1:])),
-            (layout.POWERS, address(self._powers)),
-            (layout.WIDTH, max(1, width)),
-        ):
-            self._context[word] = value
-        self._at = ctypes.addressof(self._context)
+        self._call = Call(schema.names, self._columns, format, width)
+        self._few: Few | None = None
+        if self.kernels and all(c.kind != layout.STRANGE and not c.size for c in self._columns):
+            rows = few_of(schema)
+            if rows is not None:
+                call = Call(schema.names, self._columns, format, width)
+                self._few = Few(call, self._columns, rows, self._pad)
 
     def prepare(self) -> None:
         """Load the kernels; at the first time on a machine they are compiled, side by side, which takes seconds."""
@@ -127,6 +97,9 @@ class Fast:
 
     def run(self, payloads: Sequence[bytes]) -> tuple[list[Part], NDArray[np.int64]]:
         """The rows of payloads, and the places of those that are left."""
+        few = self._of_few(payloads)
+        if few is not None:
+            return [few], _NONE
         count = len(payloads)
         sizes = list(map(len, payloads))
         if sum(sizes) <= _MOST_BYTES:
@@ -148,6 +121,16 @@ class Fast:
             at = stop
         return parts, np.concatenate(left)
 
+    def _of_few(self, payloads: Sequence[bytes]) -> Part | None:
+        """The rows of few payloads of one format; None: they are not."""
+        if self._few is None or not self._few.takes(payloads):
+            return None
+        for name, kernel in self.kernels.items():
+            if is_ready(kernel) and (len(self.kernels) == 1 or payloads[0][:1] in _FIRST[name]):
+                found = self._few.rows_of(payloads, name, kernel)
+                return None if found is None else Part(*found)
+        return None
+
     def _some(
         self, payloads: Sequence[bytes], sizes: list[int]
     ) -> tuple[list[Part], NDArray[np.int64]]:
@@ -162,7 +145,7 @@ class Fast:
             if n < MANY
             else np.cumsum(np.array(sizes, np.int64) + 1)
         )
-        ctx, at = self._context, pa.py_buffer(words).address
+        ctx, at = self._call.words, pa.py_buffer(words).address
         ctx[layout.DATA] = data.address
         ctx[layout.STARTS] = at
         ctx[layout.MESSAGES] = n
@@ -173,7 +156,7 @@ class Fast:
         for name, kernel in self.kernels.items():
             if len(self.kernels) > 1 and not self._is_worth_it(name, payloads):
                 continue
-            ctx[layout.GUESSES] = ctypes.addressof(self._guesses[name])
+            self._call.guess(name)
             parts += self._by(ready(kernel), n, int(starts[-1]), counts)
             counts[:] = 0
         is_all = ctx[layout.HOW_MANY_DONE] == n
@@ -196,7 +179,7 @@ class Fast:
         counts: NDArray[np.int64],
     ) -> list[Part]:
         """The rows of all messages that one kernel takes."""
-        ctx = self._context
+        ctx = self._call.words
         parts: list[Part] = []
         room = n + total // max(_BYTES_A_ROW, self._width // 4)
         ctx[layout.MESSAGE] = 0
@@ -205,15 +188,15 @@ class Fast:
             sizes = [column.size_for(room, total) for column in self._columns]
             block = pa.allocate_buffer(sum(sizes))
             at, base = 0, block.address
-            for column, record, size in zip(self._columns, self._records, sizes, strict=True):
+            for column, record, size in zip(self._columns, self._call.records, sizes, strict=True):
                 column.lay(record, base, at, room)
                 at += size
-            status = kernel(self._at)
+            status = kernel(self._call.address)
             rows = ctx[layout.ROW]
             if rows:
                 arrays = [
                     column.array(block, rows, has_missing=record[layout.HAS_MISSING] != 0)
-                    for column, record in zip(self._columns, self._records, strict=True)
+                    for column, record in zip(self._columns, self._call.records, strict=True)
                 ]
                 found = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
                 parts.append(Part(found, counts.copy()))
@@ -223,27 +206,11 @@ class Fast:
             room *= 4
 
 
-class _Column:
+class _Column(Kind):
     """Where a column lies in the memory that a kernel writes: validity, offsets of texts, values."""
 
-    def __init__(self, kind: pa.DataType) -> None:
-        self.type = kind
-        self.size = 0
-        if pa.types.is_fixed_size_list(kind) and kind.list_size > 0:
-            self.size, kind = kind.list_size, kind.value_type
-        self.value_type = kind
-        self.kind = _KINDS.get(kind, layout.STRANGE)
-        if self.size and self.kind in (layout.TEXT, layout.TIME):
-            self.kind = layout.STRANGE
-        self.limits = (-(2**63), 2**63 - 1)
-        if pa.types.is_integer(kind):
-            least, most = limits(kind)
-            self.limits = (least, min(most, 2**63 - 1))
-        self.bytes = 0
-        """Of a row; of texts and of what is not written 0."""
-        if self.kind not in (layout.TEXT, layout.STRANGE):
-            width = 1 if self.kind == layout.TRUTH else kind.bit_width // 8
-            self.bytes = width * max(1, self.size)
+    def __init__(self, given: pa.DataType) -> None:
+        super().__init__(given)
         self._valid = self._offsets = self._values = 0
 
     def size_for(self, room: int, total: int) -> int:
@@ -283,11 +250,6 @@ class _Column:
             return pa.Array.from_buffers(self.type, rows, [bits, values])
         child = pa.Array.from_buffers(self.value_type, rows * self.size, [None, values])
         return pa.Array.from_buffers(self.type, rows, [bits], children=[child])
-
-
-def _unknown() -> Any:  # noqa: ANN401
-    """No guesses yet."""
-    return (ctypes.c_int32 * layout.PLACES)(*[-1] * layout.PLACES)
 
 
 def _packed(values: pa.Buffer) -> pa.Buffer:

@@ -17,7 +17,7 @@ from support.identical import identical
 
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.memory import address, f64, i64, set_f64, set_i64
-from flowedge.sources.payloads import Decoder, fast
+from flowedge.sources.payloads import Decoder, fast, few
 from flowedge.sources.payloads.kernels.decimal import nearest, powers
 from flowedge.sources.payloads.kernels.texts import instant, is_utf8
 from flowedge.sources.payloads.values import time_of
@@ -31,6 +31,8 @@ SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 NAMES = SCHEMA.names
+PLAIN = pa.schema([f for f in SCHEMA if f.name not in ("acceleration", "flags", "raw", "late")])
+"""What few payloads have memory ready for."""
 
 
 def decoded(payloads, schema=SCHEMA, kind="auto", *, is_fast):
@@ -107,9 +109,10 @@ def as_msgpack(value):
 @example([({"v": -0.0, "f": 1e-45}, 0), ({"v": 0}, 1)])
 def test_generated_payloads_of_both_formats_give_the_same_rows(messages):
     payloads = [as_msgpack(v) if style == 8 else as_json(v, style) for v, style in messages]
-    alike(payloads)
-    for kind in ("json", "msgpack"):
-        alike(payloads, kind=kind)
+    for schema in (SCHEMA, PLAIN):
+        alike(payloads, schema)
+        for kind in ("json", "msgpack"):
+            alike(payloads, schema, kind)
 
 
 ROWS = [
@@ -128,11 +131,36 @@ TOKENS = (b"0", b"-0", b"9" * 20, b".", b"e", b"1e400", b"00", b'"', b"\\u0041",
 @pytest.mark.parametrize("part", range(4))
 def test_mutated_payloads_give_the_same_rows(part):
     for number in range(600 * part, 600 * (part + 1)):
-        alike([mutated(SEEDS, 7 * number + k, 3, TOKENS) for k in range(7)])
+        payloads = [mutated(SEEDS, 7 * number + k, 3, TOKENS) for k in range(7)]
+        alike(payloads)
+        alike(payloads[:2], PLAIN)
 
 
 def test_what_devices_mostly_send_goes_through_the_kernels():
     assert alike([payload for payload in SEEDS[:-1] if b"\\u" not in payload]) == 0
+
+
+@pytest.mark.parametrize("kind", ["json", "msgpack"])
+def test_few_payloads_go_through_memory_that_is_ready(kind):
+    plain = [{k: v for k, v in row.items() if k in PLAIN.names} for row in ROWS]
+    payloads = [as_json(v, 0) if kind == "json" else msgpack.packb(v) for v in (*plain, plain)]
+    for form in (kind, "auto"):
+        decoder = Decoder(PLAIN, form)
+        decoder.prepare()
+        for some in (payloads, payloads[:1], payloads[2:], payloads):
+            part = decoder._fast._of_few(some)
+            part.rows.validate(full=True)
+            slow, counts, *_ = decoded(some, PLAIN, form, is_fast=False)
+            assert identical(part.rows, slow)
+            assert part.counts.tolist() == counts
+            kept = part.rows.to_pylist()
+            decoder._fast._of_few(payloads[1:2])
+            assert part.rows.to_pylist() == kept, "what is in the memory next is not in this batch"
+        assert decoder._fast._of_few([*payloads, b"x"]) is None
+        assert decoder._fast._of_few(6 * payloads[:3]) is None
+        long = {"s": "x" * 5000}
+        assert decoder._fast._of_few([msgpack.packb(long)]) is None
+        assert alike([as_json(long, 0), msgpack.packb(long)], PLAIN) == 0
     rng = random.Random(5)
     common = [
         {
@@ -216,12 +244,24 @@ def test_names_that_json_must_escape_are_left():
 
 @pytest.mark.parametrize("payload", [*SEEDS[::2], b'{"v": 1', b"[{}, 1]", b"\x81\xa1v\xd9"])
 def test_the_kernels_are_plain_functions(payload, monkeypatch):
-    expected = decoded([payload], is_fast=False)
     monkeypatch.setattr(fast, "ready", lambda kernel: kernel)
     monkeypatch.setattr(fast, "is_ready", lambda _: True)
-    found = decoded([payload], is_fast=True)
-    assert found[1:] == expected[1:]
-    assert identical(found[0], expected[0])
+    monkeypatch.setattr(few, "ready", Plain)
+    for schema in (SCHEMA, PLAIN):
+        expected = decoded([payload], schema, is_fast=False)
+        found = decoded([payload], schema, is_fast=True)
+        assert found[1:] == expected[1:]
+        assert identical(found[0], expected[0])
+
+
+class Plain:
+    """A kernel that is not compiled."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def bound(self, context):
+        return lambda: self.kernel(context)
 
 
 # ---- decimal numbers
