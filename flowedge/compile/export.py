@@ -29,6 +29,8 @@ class Export:
     >>> ctypes.c_int64.from_address(export.address).value
     2
     >>> export.end()
+    >>> export.renamed(pa.record_batch({"v": [1.5]}), pa.schema([("w", pa.float64())])).to_pylist()
+    [{'w': 1.5}]
     """
 
     def __init__(self) -> None:
@@ -47,3 +49,8 @@ class Export:
         if call is None:
             call = self._releases[release] = _FUNCTION(release)
         call(self.address)
+
+    def renamed(self, rows: Any, schema: Any) -> Any:  # noqa: ANN401
+        """The same columns under a schema with other names and metadata, and the same types; nothing is copied."""
+        rows._export_to_c(self.address)  # noqa: SLF001
+        return type(rows)._import_from_c(self.address, schema)  # noqa: SLF001

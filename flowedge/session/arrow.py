@@ -29,7 +29,8 @@ _NUMBER = pa.int32()
 _LABEL = pa.dictionary(_NUMBER, pa.string())
 _FEW = 64
 """Rows whose labels are looked up one by one."""
-_MOST_ALONE = 1024
+_VERY_FEW, _MOST_RECENT = 8, 1024
+"""Labels of an array that is kept for when they come again, and such arrays of a sink."""
 
 
 def kind_of(field: Field) -> Any:  # noqa: ANN401
@@ -382,8 +383,8 @@ class Writer:
         """By column and the id of a text, its place among the labels; -1: it is none of them."""
         self._numbers: dict[str, dict[int, int]] = {}
         """The same for few rows, for which it takes NumPy longer to begin than Python to do it."""
-        self._alone: dict[tuple[str, int], Any] = {}
-        """By column and place, a label as the only one of its array."""
+        self._recent: dict[tuple[Any, ...], Any] = {}
+        """By column and places, arrays of very few labels."""
         self._labels = {
             f.name: text_array(f.labels)
             for f in (*spec.keys, *spec.fields)
@@ -427,6 +428,24 @@ class Writer:
             out = pa.FixedSizeListArray.from_arrays(out, length)
         return out
 
+    def few_labels(self, field: Field, values: list[int]) -> Any:  # noqa: ANN401
+        """A column of a few texts of a known set; None where one is missing, or not of the set.
+
+        Of very few it is the same array as before, where these come again.
+        """
+        key = (field.name, *values) if len(values) <= _VERY_FEW else ()
+        if key in self._recent:
+            return self._recent[key]
+        places = values if field.literals else self._few_places(field.name, values)
+        if places is None or min(places, default=0) < 0:
+            return None
+        numbers = pa.py_buffer(array("i", places))
+        indices = pa.Array.from_buffers(_NUMBER, len(places), [None, numbers])
+        found = pa.DictionaryArray.from_arrays(indices, self._labels[field.name])
+        if key and len(self._recent) < _MOST_RECENT:
+            self._recent[key] = found
+        return found
+
     def _scalars(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         store = field.store
         if store in ("f64", "f32"):
@@ -446,10 +465,13 @@ class Writer:
     def _labelled(self, field: Field, values: Array) -> Any:  # noqa: ANN401
         """Texts of a known set, as numbers into it."""
         labels = self._labels[field.name]
+        places: Array | None
         if len(values) <= _FEW:
-            few = values.tolist() if field.literals else self._few_places(field.name, values)
-            if few is not None and min(few, default=0) >= 0:
-                return self._few_labels(field.name, few)
+            ids = values.tolist()
+            found = self.few_labels(field, ids)
+            if found is not None:
+                return found
+            few = ids if field.literals else self._few_places(field.name, ids)
             places = None if few is None else np.array(few, np.int32)
         elif field.literals:
             places = values.astype(np.int32)
@@ -460,25 +482,14 @@ class Writer:
             return self.pool.arrow(values, _LABEL)
         return pa.DictionaryArray.from_arrays(nullable(places, _NUMBER), labels)
 
-    def _few_labels(self, name: str, places: list[int]) -> Any:  # noqa: ANN401
-        """Labels by their places, of which none is missing; of one row the same array each time."""
-        if len(places) == 1 and (name, places[0]) in self._alone:
-            return self._alone[name, places[0]]
-        numbers = pa.py_buffer(array("i", places))
-        indices = pa.Array.from_buffers(_NUMBER, len(places), [None, numbers])
-        found = pa.DictionaryArray.from_arrays(indices, self._labels[name])
-        if len(places) == 1 and len(self._alone) < _MOST_ALONE:
-            self._alone[name, places[0]] = found
-        return found
-
-    def _few_places(self, name: str, values: Array) -> list[int] | None:
+    def _few_places(self, name: str, values: list[int]) -> list[int] | None:
         """The places of texts among the labels, -1 for none; None where one is not among them."""
         known = self._numbers.get(name)
         if known is None:
             ids = self.pool.pin(self._labels[name]).tolist()
             known = self._numbers[name] = {-1: -1, **{k: place for place, k in enumerate(ids)}}
         try:
-            return [known[k] for k in values.tolist()]
+            return [known[k] for k in values]
         except KeyError:
             return None
 

@@ -11,7 +11,7 @@ from flowedge.compile import program as p
 from flowedge.lang.errors import CheckpointError, InternalError, ModelError, SourceError
 from flowedge.session.asking import Infers
 from flowedge.session.expire import SLACK, forget_keys
-from flowedge.session.express import express_of
+from flowedge.session.express import Express
 from flowedge.session.forget import held_in
 from flowedge.session.gate import GateNode
 from flowedge.session.kernel import KernelNode
@@ -23,6 +23,7 @@ from flowedge.session.model import ModelNode
 from flowedge.session.node import Node, Shared
 from flowedge.session.order import OrderNode
 from flowedge.session.rekey import RekeyNode
+from flowedge.session.route import route_of
 from flowedge.session.sink import SinkNode
 from flowedge.session.snapshot import seal, tally, unseal, whole
 from flowedge.session.source import ROWS, PartNode, SourceNode
@@ -103,7 +104,8 @@ class Session:
 
     def _find_short_ways(self) -> None:
         lay_out_tails(self.nodes.values())
-        self._express = express_of(self.nodes)
+        route = route_of(self.nodes)
+        self._express = None if route is None else Express(route)
 
     def go_the_long_way(self) -> None:
         """Pass all rows from node to node, so that each node can be looked at: the same rows, slower."""

@@ -67,6 +67,10 @@ class SinkNode(Node):
         """A column as it leaves, of values that came the short way."""
         return self._writer.column(field, values)
 
+    def few_labels(self, field: Field, values: list[int]) -> Any:  # noqa: ANN401
+        """The same of a few texts of a known set; None where one is missing, or not of the set."""
+        return self._writer.few_labels(field, values)
+
     def _written(self) -> Any:  # noqa: ANN401
         rows, self._rows = self._rows, []
         batch = concat(rows)
