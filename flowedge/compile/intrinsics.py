@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 from flowedge.compile import memory
 from flowedge.compile.lanes import cascade
+from flowedge.compile.tiles import tile_8, tile_24
 
 _intrinsic: Callable[[Any], Any] = intrinsic
 
@@ -220,6 +221,8 @@ NAMES: dict[str, Any] = {
     "array_i64": _array(_INT),
     "copy": _copy,
     "cascade": cascade,
+    "tile_24": tile_24,
+    "tile_8": tile_8,
 }
 """The intrinsics by the names of their twins in `flowedge.compile.memory`."""
 

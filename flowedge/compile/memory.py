@@ -209,12 +209,51 @@ def cascade(
     return tuple(held)
 
 
+TILE_CHANNELS = 4
+"""Of a tile."""
+
+
+def _tile(width: int) -> Callable[..., None]:
+    def tile(
+        x: int, x_step: int, channels: int, taps: int, apart: int, w: int, bias: int, y: int, y_step: int, rectified: int
+    ) -> None:  # fmt: skip
+        """Four channels of a convolution over some samples, in float32.
+
+        Parameters
+        ----------
+        x, x_step : address of the first sample, and elements from one channel to the next
+        channels, taps, apart : how many there are, at least one, and elements from one tap to the next
+        w : address of the weights, by channel, tap and channel of the result
+        bias : address of those of the result
+        y, y_step : as `x`, of the result
+        rectified : 1 puts what is below zero to zero
+        """
+        given = (channels - 1) * x_step + (taps - 1) * apart + width
+        signal = np.ctypeslib.as_array((ctypes.c_float * given).from_address(x)).astype(np.float64)
+        size = TILE_CHANNELS * channels * taps
+        weights = np.ctypeslib.as_array((ctypes.c_float * size).from_address(w))
+        for c in range(TILE_CHANNELS):
+            out = np.full(width, f32(bias, c), np.float32)
+            for channel in range(channels):
+                for tap in range(taps):
+                    first = channel * x_step + tap * apart
+                    weight = float(weights[(channel * taps + tap) * TILE_CHANNELS + c])
+                    out = (weight * signal[first : first + width] + out).astype(np.float32)
+            if rectified:
+                out[out < 0] = 0
+            ctypes.memmove(y + 4 * c * y_step, out.tobytes(), 4 * width)
+
+    return tile
+
+
+tile_24, tile_8 = _tile(24), _tile(8)
+
 LOADS = ("f64", "f32", "i64", "u64", "i32", "i16", "i8", "u32", "u16", "u8")
 NAMES: dict[str, Callable[..., Any]] = {
     name: globals()[name]
     for name in (
         *LOADS, *(f"set_{x}" for x in LOADS), "word", "set_word", "half", "swap", "fold", "high", "wrap", "zeros", "bits", "real", "prefetch",
-        "array_f64", "array_i64", "copy", "cascade",
+        "array_f64", "array_i64", "copy", "cascade", "tile_24", "tile_8",
     )
 }  # fmt: skip
 """The functions by the names that generated source uses."""

@@ -351,6 +351,7 @@ class ModelFileSpec:
     ----------
     sha256 : empty: any
     arch : the class of weights alone
+    exact : answers have the bits that Torch's have
     signed_by : the public key that must have signed it; empty: none
     """
 
@@ -361,6 +362,7 @@ class ModelFileSpec:
     device: str = "cpu"
     isolated: bool = False
     arch: str = ""
+    exact: bool = True
     signed_by: str = ""
 
 
@@ -411,7 +413,7 @@ class Program:
     """What the shell opens for each source: (source name, connector, address, options, columns)."""
 
 
-FORMAT = 9
+FORMAT = 10
 
 
 def pack(program: Program) -> bytes:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from flowedge.graph import constants as k
 from flowedge.graph import nodes as g
@@ -98,7 +99,8 @@ class ModelUnreadable(Rule):
 
 
 KINDS = ("torch", "onnx", "litert")
-OPTIONS = {"path": "a path", "sha256": "a digest", "arch": "a class"}
+OPTIONS = {"path": "a path", "sha256": "a digest", "arch": "a class", "exact": "`true` or `false`"}
+LIBRARY = {"onnx": "ONNX Runtime", "litert": "LiteRT"}
 DEVICES = ("cpu", "cuda")
 HEADS = ("softmax", "sigmoid", "raw")
 
@@ -161,8 +163,8 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
             )
         )
         return None
-    path, digest, arch = _file(c, tree.op, place)
-    if path is None or not _class_fits(c, tree.op, path, arch):
+    path, digest, arch, exact = _file(c, tree.op, place)
+    if path is None or not _class_fits(c, tree.op, path, arch) or not _may_differ(c, tree.op, path, exact=exact):  # fmt: skip
         return None
     inputs: tuple[t.Ident, ...] = ()
     outputs: list[Output] = []
@@ -197,7 +199,7 @@ def declare(c: Checker, decl: Decl) -> Declared | None:
                 signed_by = clause.texts[0].value
             case "isolated":
                 isolated = True
-    file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, device=device, isolated=isolated, arch=arch or "", signed_by=signed_by, span=tree.span)  # fmt: skip
+    file = g.ModelFile(name=tree.name.name, kind=kind, path=path, sha256=digest, device=device, isolated=isolated, arch=arch or "", exact=exact, signed_by=signed_by, span=tree.span)  # fmt: skip
     out = Declared(file, inputs, tuple(outputs), batch, None, states, breaker)
     try:
         out = replace(out, shape=c.catalog.model(path, kind))
@@ -296,15 +298,16 @@ def _without_states(c: Checker, m: Declared, tree: st.Model) -> ModelShape:
     return replace(shape, inputs=shape.inputs[:-n], outputs=shape.outputs[:-n])
 
 
-def _file(c: Checker, op: t.Call, place: Place) -> tuple[str | None, str | None, str | None]:
-    """Where the model lies, its SHA-256 and its class if they are given; no path: reported."""
+def _file(c: Checker, op: t.Call, place: Place) -> tuple[str | None, str | None, str | None, bool]:
+    """Where the model lies, its SHA-256 and its class if they are given, and whether it is to be exact; no path: reported."""
     kind = op.name.name
-    given: dict[str, str | None] = {}
+    given: dict[str, Any] = {}
     for a in op.arguments:
         free = [x for x in OPTIONS if x not in given]
         key = a.keyword.name if a.keyword is not None else free[0] if free else ""
         if key in free:
-            given[key] = k.text(c, a.value, place, OPTIONS[key])
+            read = k.flag if key == "exact" else k.text
+            given[key] = read(c, a.value, place, OPTIONS[key])
         elif key in given or not key:
             what = f"`{key}` is given twice" if key else f"`{kind}` takes a path and a digest"
             c.report(WrongArguments.at(a.span, what, fix="leave one away"))
@@ -324,7 +327,22 @@ def _file(c: Checker, op: t.Call, place: Place) -> tuple[str | None, str | None,
                 fix=f'write `{kind}("model.pt2", sha256="…")`',
             )
         )
-    return given.get("path"), given.get("sha256"), given.get("arch")
+    return (
+        given.get("path"),
+        given.get("sha256"),
+        given.get("arch"),
+        given.get("exact") is not False,
+    )
+
+
+def _may_differ(c: Checker, op: t.Call, path: str, *, exact: bool) -> bool:
+    """Only of a graph that our reader runs can convolutions be computed otherwise."""
+    kind = op.name.name
+    if exact or (kind == "torch" and path.lower().endswith(".pt2")):
+        return True
+    what = f"`{path}` is run by {'Torch' if kind == 'torch' else LIBRARY[kind]} as a whole"
+    c.report(WrongArguments.at(op.span, what, why="`exact=false` is for the graph of a `.pt2`, whose convolutions a kernel of FlowEdge then computes", fix="leave `exact` away"))  # fmt: skip
+    return False
 
 
 def _class_fits(c: Checker, op: t.Call, path: str, arch: str | None) -> bool:

@@ -475,7 +475,7 @@ def expressions_of(node: Node) -> tuple[Expr, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A declared model: where it lies and what it must be; `arch`: the class of weights alone; `signed_by`: a public key."""
+    """A declared model: where it lies and what it must be; `arch`: the class of weights alone; `exact`: its bits are Torch's; `signed_by`: a public key."""
 
     name: str
     kind: str
@@ -484,6 +484,7 @@ class ModelFile:
     device: str = "cpu"
     isolated: bool = False
     arch: str = ""
+    exact: bool = True
     signed_by: str = ""
     span: "Span | None" = None
 

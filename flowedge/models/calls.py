@@ -9,6 +9,8 @@ from typing import Any
 
 from flowedge.cache import default_cache
 from flowedge.lang.errors import ModelError
+from flowedge.models.convolution import Convolution, convolution_of
+from flowedge.models.network import network_of
 from flowedge.models.operators import LENGTHS, VIEWS
 from flowedge.models.recurrent import GATES, shapes
 from flowedge.models.steps import PYTHON, Device, Named, Ref, Step, names_in, refs
@@ -43,6 +45,7 @@ class Calls:
     model : what to call it in errors
     known : names these very steps, weights and shapes: what was found small once is not looked at again, since the
         shapes alone take Torch seconds to import what knows them
+    exact : all bits are Torch's; else convolutions are by a kernel of our own
 
     Raises
     ------
@@ -60,6 +63,8 @@ class Calls:
         outputs: Sequence[str],
         model: str,
         known: str = "",
+        *,
+        exact: bool = True,
     ) -> None:
         import torch  # noqa: PLC0415  # only a model node brings Torch
 
@@ -68,7 +73,7 @@ class Calls:
             _refuse_large(steps, weights, inputs, outputs, model)
             if known:
                 default_cache().put(KIND, known, b"small")
-        plan = _Plan(torch, next(iter(inputs.values())).device)
+        plan = _Plan(torch, next(iter(inputs.values())).device, exact)
         with torch.inference_mode():
             plan.begin(weights, {k: _pattern(torch, v) for k, v in inputs.items()})
             ends = _last_uses(steps, outputs, inputs)
@@ -111,6 +116,7 @@ class _Plan:
 
     torch: Any
     device: Any
+    exact: bool = True
     template: list[Any] = field(default_factory=list)
     calls: list[tuple[Callable[..., Any], list[int], int]] = field(default_factory=list)
     values: dict[str, _Value] = field(default_factory=dict)
@@ -118,8 +124,8 @@ class _Plan:
     """Places whose values come anew with each call."""
     kept: set[int] = field(default_factory=set)
     """Where the memory of inputs and of what is computed once begins."""
-    convolved: tuple[int, Sequence[Any]] | None = None
-    """The place of the newest convolution, and its arguments."""
+    convolved: tuple[int, Sequence[Any] | Convolution] | None = None
+    """The place of the newest convolution, and its arguments, or what computes it."""
     joined: dict[int, tuple[int, Callable[..., Any]]] = field(default_factory=dict)
     """By the place of a rectified value, the convolution before it, and what is both."""
 
@@ -165,6 +171,13 @@ class _Plan:
             for name, value in _shared_out(step, result):
                 self._view(name, value, tensors[0])
             return
+        if not self.exact and step.target in _ALONG_TIME and not named:
+            own = self._own(step, args, result)
+            if own is not None:
+                out = self._call(own, [self._placed(step.args[0])])
+                self.convolved = (out, own)
+                self.values[str(step.outputs[0])] = _Value(result, out, is_fixed=False)
+                return
         call = self._fastest(step, args, named, result)
         places = [self._placed(a) for a in step.args]
         if any(any(names_in([a])) for a in step.named.values()):
@@ -197,9 +210,19 @@ class _Plan:
             self.convolved = (out, args)
         elif step.target == "relu.default" and self.convolved and takes[0].at == self.convolved[0]:
             before, given = self.convolved
+            if isinstance(given, Convolution):
+                self.joined[out] = (before, given.rectified())
+                return
             both = _rectified(self.torch, given)
             if both is not None and _is_same(both(*given), result, self.torch.uint8):
                 self.joined[out] = (before, both)
+
+    def _own(self, step: Step, args: list[Any], result: Any) -> Convolution | None:  # noqa: ANN401
+        """What computes a convolution whose weights are the same in each call; None where Torch does."""
+        weights = [known for a in step.args[1:] for _, known in self._taken(a)]
+        if not all(known.is_fixed for known in weights):
+            return None
+        return convolution_of(self.torch, args, result)
 
     def _call(self, call: Callable[..., Any], places: list[int]) -> int:
         out = self.room()
@@ -276,6 +299,8 @@ class _Plan:
         self._join_pairs(stay)
         self._save_memory(stay)
         needed = {at for at, _ in exits}
+        if not self.exact and len(entries) == len(exits) == 1:
+            self._make_one(self.values[next(iter(inputs))], self.values[outputs[0]])
         calls: list[Call] = []
         for call, places, out in reversed(self.calls):
             if out in needed:
@@ -284,6 +309,22 @@ class _Plan:
                 calls.append((call, _fetcher(places), out, tuple(gone)))
         template = [value if at in needed else None for at, value in enumerate(self.template)]
         return entries, exits, template, tuple(reversed(calls))
+
+    def _make_one(self, entry: _Value, end: _Value) -> None:
+        """One call of a kernel for all, where they are a chain that it knows."""
+        live = {end.at}
+        chain: list[tuple[Callable[..., Any], list[int], int]] = []
+        for call in reversed(self.calls):
+            if call[2] in live:
+                live.update(call[1])
+                chain.insert(0, call)
+
+        def fixed(at: int) -> Any:  # noqa: ANN401
+            return None if at in self.moving else self.template[at]
+
+        one = network_of(self.torch, chain, fixed, (entry.at, entry.value), (end.at, end.value))
+        if one is not None:
+            self.calls = [(one, [entry.at], end.at)]
 
     def _join_pairs(self, stay: set[int]) -> None:
         """Make one call of each pair that was found, unless somebody else looks at what lies between."""
@@ -308,7 +349,7 @@ class _Plan:
         fresh: set[int] = set()
         for number, (call, places, out) in enumerate(self.calls):
             name = getattr(call, "__name__", "")
-            if name in _MAKES_NEW:
+            if name in _MAKES_NEW or isinstance(call, Convolution):
                 fresh.add(out)
             elif name in _IN_PLACE and len(places) == 1:
                 (at,) = places
@@ -319,6 +360,7 @@ class _Plan:
 
 
 _CONVOLUTIONS = ("conv1d.default", "conv2d.default")
+_ALONG_TIME = ("conv1d.default", "conv1d.padding")
 _IN_PLACE = ("relu", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid")
 """Functions of one value, which Torch also has as ones that write where it stands."""
 _MAKES_NEW = (

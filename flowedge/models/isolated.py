@@ -48,6 +48,7 @@ class Isolated:
     kind : ``torch``, ``onnx`` or ``litert``
     device : ``cpu``; or ``cuda``, whose driver needs files, so that the process is not cut off
     arch : ``module:Class`` of weights; it is imported before the process is cut off
+    exact : a ``.pt2`` gives the bits that Torch gives
 
     Attributes
     ----------
@@ -61,10 +62,24 @@ class Isolated:
     """
 
     def __init__(
-        self, data: bytes, sha256: str, path: str, kind: str, device: str = "cpu", arch: str = ""
+        self,
+        data: bytes,
+        sha256: str,
+        path: str,
+        kind: str,
+        device: str = "cpu",
+        arch: str = "",
+        *,
+        exact: bool = True,
     ) -> None:
         self._path, self._kind, self.sha256 = path, kind, sha256
-        self._asked = {"sha256": sha256, "path": path, "device": device, "arch": arch}
+        self._asked = {
+            "sha256": sha256,
+            "path": path,
+            "device": device,
+            "arch": arch,
+            "exact": exact,
+        }
         self._model = holding(data)
         self.restarts = -1
         self.confined: dict[str, bool] = {}

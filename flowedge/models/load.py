@@ -193,6 +193,7 @@ def load(
     device: str = "cpu",
     isolated: bool = False,
     arch: str = "",
+    exact: bool = True,
 ) -> "Model | Isolated":
     """A model ready to run.
 
@@ -206,6 +207,7 @@ def load(
     device : ``cpu`` or ``cuda``
     isolated : run it in a process of its own
     arch : ``module:Class`` that weights belong to
+    exact : a ``.pt2`` gives the bits that Torch gives; else its convolutions are by a kernel of our own
 
     Raises
     ------
@@ -216,7 +218,9 @@ def load(
         the digest differs
     """
     data, digest = read(path, sha256)
-    return start(data, digest, path, trusted, kind, device=device, isolated=isolated, arch=arch)
+    return start(
+        data, digest, path, trusted, kind, device=device, isolated=isolated, arch=arch, exact=exact
+    )
 
 
 def start(
@@ -229,19 +233,20 @@ def start(
     device: str = "cpu",
     isolated: bool = False,
     arch: str = "",
+    exact: bool = True,
 ) -> "Model | Isolated":
     """A model of bytes that were read, whose digest is known; see `load`."""
     if isolated:
         from flowedge.models.isolated import Isolated  # noqa: PLC0415  # only where it is asked for
 
         _permitted(data, digest, path, trusted, kind, arch)
-        return Isolated(data, digest, str(path), kind, device, arch)
+        return Isolated(data, digest, str(path), kind, device, arch, exact=exact)
     if kind == "litert":
         _require_litert(path)
         from flowedge.models.trial import attempt  # noqa: PLC0415
 
         attempt(data, str(path))
-    return build(data, digest, path, trusted, kind, device, arch)
+    return build(data, digest, path, trusted, kind, device, arch, exact=exact)
 
 
 def prepare(kind: str) -> None:
@@ -283,6 +288,8 @@ def build(
     kind: str,
     device: str = "cpu",
     arch: str = "",
+    *,
+    exact: bool = True,
 ) -> Model:
     """A model of bytes that were read, whose digest is known; see `load`."""
     if kind == "onnx":
@@ -319,7 +326,7 @@ def build(
 
     torch.set_num_threads(1)
     try:
-        return Model(Runner(program, device, digest), digest)
+        return Model(Runner(program, device, digest, exact=exact), digest)
     except (
         KeyError,
         TypeError,

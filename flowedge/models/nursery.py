@@ -17,6 +17,9 @@ from typing import Any
 
 import msgpack
 
+from flowedge.compile.kernels.convolution import convolve
+from flowedge.compile.kernels.library import ready
+from flowedge.compile.kernels.network import infer
 from flowedge.lang.errors import FlowEdgeError
 from flowedge.models.channel import Channel
 from flowedge.models.confine import confine
@@ -108,6 +111,9 @@ def work(kind: str, asked: dict[str, Any], end: int, memory: int, model: int) ->
     try:
         if asked["arch"]:
             class_of(asked["arch"])  # its file is out of reach later
+        if not asked["exact"]:
+            for kernel in (convolve, infer):  # from a cache that is out of reach later
+                ready(kernel)
         if asked["device"] == "cpu":
             confined = confine()
         loaded = build(
@@ -118,6 +124,7 @@ def work(kind: str, asked: dict[str, Any], end: int, memory: int, model: int) ->
             kind,
             asked["device"],
             asked["arch"],
+            exact=asked["exact"],
         )
     except FlowEdgeError as error:
         channel.send({"error": str(error)})

@@ -223,13 +223,16 @@ class Runner:
     program : what to run
     device : where, as Torch calls it
     digest : of the archive, under which it is remembered that its values are small enough; empty: it is looked at anew
+    exact : answers have the bits that Torch's have; else convolutions are by a kernel of our own, in less time
     """
 
-    def __init__(self, program: Program, device: str = "cpu", digest: str = "") -> None:
+    def __init__(
+        self, program: Program, device: str = "cpu", digest: str = "", *, exact: bool = True
+    ) -> None:
         import torch  # noqa: PLC0415  # only a model node brings Torch
 
         keep_freed_memory()
-        self.torch, self._device, self._digest = torch, device, digest
+        self.torch, self._device, self._digest, self._exact = torch, device, digest, exact
         self.name, self.info = program.name, program.info()
         self._steps, self._outputs = program.steps, [t.name for t in self.info.outputs]
         weights = program.weights()
@@ -302,6 +305,7 @@ class Runner:
                 self._outputs,
                 self.name,
                 self._known(shapes),
+                exact=self._exact,
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise ModelError(

@@ -108,7 +108,7 @@ def load_model(file: p.ModelFileSpec, trusted: Allowed) -> Any:  # noqa: ANN401
 
     data, digest = read(file.path, file.sha256 or None)
     trust = trusted.of(file.path, digest, file.signed_by)
-    return start(data, digest, file.path, trust, file.kind, device=file.device, isolated=file.isolated, arch=file.arch)  # fmt: skip
+    return start(data, digest, file.path, trust, file.kind, device=file.device, isolated=file.isolated, arch=file.arch, exact=file.exact)  # fmt: skip
 
 
 def _nameless(file: p.ModelFileSpec) -> p.ModelFileSpec:

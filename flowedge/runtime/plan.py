@@ -284,7 +284,8 @@ def _compile(
         graph, lambda source, names: builds.ask(source, {**functions(), **names}), fuse=fuse
     )
     nodes, tables = lowering.run()
-    builds.prepare(needed(nodes, has_literals=bool(lowering.literals)))
+    exact = all(model.exact for model in graph.models)
+    builds.prepare(needed(nodes, has_literals=bool(lowering.literals), is_exact=exact))
     objects = builds.objects()
     rests_on = [] if asked is None else asked
     if graph.zones:
@@ -310,7 +311,7 @@ def _model_file(model: "ModelFile", seen: Mapping[str, str]) -> p.ModelFileSpec:
     """A model as it is to be loaded: the file that was checked, whatever lies there later."""
     return p.ModelFileSpec(
         name=model.name, kind=model.kind, path=model.path, sha256=model.sha256 or seen.get(model.path, ""),
-        device=model.device, isolated=model.isolated, arch=model.arch, signed_by=model.signed_by,
+        device=model.device, isolated=model.isolated, arch=model.arch, exact=model.exact, signed_by=model.signed_by,
     )  # fmt: skip
 
 

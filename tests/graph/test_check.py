@@ -400,6 +400,9 @@ def test_resample_and_expand_give_back_a_signal():
         ('"two.pt2", path="two.pt2"', ["`path` is given twice"]),
         ('"two.pt2", "abcd", "ef"', ["`two.pt2` needs no class"]),
         ('"two.pt2", digest="abcd"', ["`torch` has no option `digest`"]),
+        ('"two.pt2", exact="no"', ["`true` or `false` is wanted"]),
+        ('"two.pt2", exact=false, exact=true', ["`exact` is given twice"]),
+        ('"two.pt", exact=false', ["`two.pt` is run by Torch as a whole"]),
     ],
 )
 def test_a_model_takes_a_path_and_a_digest_once_each(arguments, says):

@@ -2,7 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 
-from flowedge.compile.kernels import columns, frames, ingest, intern, order, slots
+from flowedge.compile.kernels import (
+    columns,
+    convolution,
+    frames,
+    ingest,
+    intern,
+    network,
+    order,
+    slots,
+)
 from flowedge.compile.kernels.library import Run
 from flowedge.compile.program import ModelSpec, NodeSpec, SourceSpec
 
@@ -10,11 +19,16 @@ _SMALL = 1
 """Words of a key table, as all are at first."""
 
 
-def needed(nodes: Iterable[NodeSpec], *, has_literals: bool) -> Iterator[Run]:
+def needed(
+    nodes: Iterable[NodeSpec], *, has_literals: bool, is_exact: bool = True
+) -> Iterator[Run]:
     """The library kernels that a session of these nodes calls for almost any rows.
 
-    `has_literals`: the pipeline itself names texts, such as labels.
+    `has_literals`: the pipeline itself names texts, such as labels; `is_exact`: all models have the bits that Torch's have.
     """
+    if not is_exact:
+        yield convolution.convolve
+        yield network.infer
     has_text = has_literals
     for spec in nodes:
         if isinstance(spec, ModelSpec):
