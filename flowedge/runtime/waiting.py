@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pyarrow as pa
 
@@ -11,6 +12,8 @@ from flowedge.runtime.rowlog import Mark, RowLog
 from flowedge.runtime.threads import MOST_BYTES, SYSTEM, Workers
 from flowedge.types.arrays import size_of
 
+_SMALL_ROWS, _MOST_SMALL = 64, 64
+"""Rows of a batch that takes more memory than they do, and so many such batches that become one."""
 _JOINED_BYTES = 16 << 20
 """So many bytes at most are joined for one delivery."""
 
@@ -62,6 +65,8 @@ class Waiting:
     _given: int = 0
     _fixed: int = 0
     _is_moving: bool = False
+    _small: int = 0
+    """The newest batches in memory that are small, and were not joined."""
     _memory: deque[tuple[int, pa.RecordBatch]] = field(default_factory=deque)
     _sizes: deque[tuple[int, int]] = field(default_factory=deque)
     _reading: Iterator[tuple[int, pa.RecordBatch]] | None = None
@@ -121,10 +126,24 @@ class Waiting:
             if self.log is None or has_room:
                 self._memory.append((first, batch))
                 self.memory_used += size
+                self._join_small(batch)
             self._sizes.append((self.rows, size))
             self.waiting_bytes += size
             if not quietly:
                 self.changed.notify_all()
+
+    def _join_small(self, newest: pa.RecordBatch) -> None:
+        """Make one batch of the newest ones in memory where these are many and small: each takes kilobytes beside its rows."""
+        self._small = self._small + 1 if newest.num_rows <= _SMALL_ROWS else 0
+        if self._small < _MOST_SMALL:
+            return
+        self._small = 0
+        parts = [self._memory.pop() for _ in range(min(_MOST_SMALL, len(self._memory)))][::-1]
+        if all(_end(a) == b[0] for a, b in pairwise(parts)):
+            whole = joined([batch for _, batch in parts])
+            self.memory_used += size_of(whole) - sum(size_of(batch) for _, batch in parts)
+            parts = [(parts[0][0], whole)]
+        self._memory.extend(parts)
 
     def shed(self, most_bytes: int) -> tuple[int, int]:
         """Let go of the oldest rows that are not on their way, until so few wait: the numbers of the first, and behind the last.

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from flowedge.lang.errors import CheckpointError
 from flowedge.runtime import rowlog
+from flowedge.runtime import waiting as waiting_module
 from flowedge.runtime.rowlog import RowLog
 from flowedge.runtime.waiting import Waiting, joined
+from flowedge.types.arrays import size_of
 
 
 def rows(first, count):
@@ -23,6 +25,7 @@ def rows(first, count):
 def small(monkeypatch):
     monkeypatch.setattr(rowlog, "_FRAME_BYTES", 200)
     monkeypatch.setattr(rowlog, "_SEGMENT_BYTES", 2_000)
+    monkeypatch.setattr(waiting_module, "_MOST_SMALL", 5)
 
 
 def made(kind, root):
@@ -72,6 +75,20 @@ def test_memory_stays_within_its_bound_where_there_is_a_log(tmp_path):
         waiting.put(rows(k * 10, 10))
     assert waiting.nbytes < 400 + 80 + 200 + 80
     assert waiting.waiting_bytes == 200 * 80
+
+
+def test_rows_that_come_one_by_one_do_not_each_keep_a_batch():
+    waiting = Waiting()
+    for n in range(1000):
+        waiting.put(rows(n, 1))
+    assert len(waiting._memory) <= 1000 / 5 + 5
+    assert waiting.memory_used == sum(size_of(batch) for _, batch in waiting._memory)
+    assert waiting.waiting_bytes == 8000
+    waiting.is_safe(503)
+    first, batch = waiting.take(503, 2000)
+    assert (first, batch.column("n").to_pylist()) == (503, list(range(503, 1000)))
+    waiting.is_safe(1000)
+    assert (waiting.memory_used, waiting.waiting_bytes, waiting.count) == (0, 0, 0)
 
 
 def test_rows_are_held_back_until_a_checkpoint_covers_them(tmp_path):
