@@ -54,6 +54,13 @@ class Convolution:
         """The same with a rectifier behind it."""
         return Convolution(*self._given, rectified=True)
 
+    def scaled(self, scale: Any, shift: Any) -> "Convolution":  # noqa: ANN401
+        """The same with its results, not rectified, by numbers (results,), and others added."""
+        weight, bias, pad, apart = self._given
+        weight = (weight * scale[:, None, None]).astype(np.float32)
+        bias = (bias * scale + shift).astype(np.float32)
+        return Convolution(weight, bias, pad, apart, rectified=False)
+
     def __call__(self, x: Any) -> Any:  # noqa: ANN401
         """The result of a tensor, as a new one; from any thread."""
         x = x.contiguous()

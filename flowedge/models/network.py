@@ -17,14 +17,18 @@ Called = tuple[Callable[..., Any], Sequence[int], int]
 """What is called, the places of its arguments, and that of its answer."""
 
 
+Shape = tuple[int, int]
+"""Channels of samples."""
+
+
 @dataclass
 class _Layer:
-    """A layer, and what it makes of a frame: `channels` of `samples`."""
+    """A layer: what it takes and makes of a frame, and what its words hold the addresses of."""
 
     kind: int
     words: "array[int]"
-    channels: int
-    samples: int
+    takes: Shape
+    makes: Shape
     keeps: Any = None
 
 
@@ -43,19 +47,17 @@ class Network:
         self._keeps = [layer.keeps for layer in layers]
         blocks = self._blocks = array("q")
         self._scratch: list[int] = []
-        given = (channels, samples)
         for layer in layers:
             words = layer.words
-            words[c.FRAMES], (words[c.CHANNELS], words[c.SAMPLES]) = 1, given
+            words[c.FRAMES], (words[c.CHANNELS], words[c.SAMPLES]) = 1, layer.takes
             size = 0
             if layer.kind == k.CONVOLUTION and needs_scratch(words):
-                size = c.scratch(*given, words[c.TAPS], words[c.APART], words[c.PAD])
+                size = c.scratch(*layer.takes, words[c.TAPS], words[c.APART], words[c.PAD])
             self._scratch.append(size)
             blocks.extend([*words, layer.kind])
-            given = (layer.channels, layer.samples)
-        self._between = max(layer.channels * layer.samples for layer in layers)
+        self._between = max(math.prod(layer.makes) for layer in layers)
         words = self._words = array("q", [0] * k.WORDS)
-        words[k.INPUT_SIZE], words[k.OUTPUT_SIZE] = channels * samples, given[0] * given[1]
+        words[k.INPUT_SIZE], words[k.OUTPUT_SIZE] = channels * samples, math.prod(layers[-1].makes)
         words[k.LAYER_COUNT] = len(layers)
         self._kernel = ready(k.infer)
 
@@ -99,7 +101,7 @@ def network_of(
     at, x = entry
     if x.dim() != 3 or x.dtype != torch.float32 or x.device.type != "cpu":
         return None
-    given = (int(x.shape[1]), int(x.shape[2]))
+    given: Shape = (int(x.shape[1]), int(x.shape[2]))
     layers: list[_Layer] = []
     for call, places, out in calls:
         if not places or places[0] != at:
@@ -113,7 +115,7 @@ def network_of(
     size = math.prod(result.shape[1:])
     if not layers or at != end[0] or result.dtype != torch.float32 or len(result) != len(x):
         return None
-    if size != given[0] * given[1]:
+    if size != math.prod(layers[-1].makes):
         return None
     network = Network(int(x.shape[1]), int(x.shape[2]), result.shape[1:], layers)
     return network if is_close(torch, network(x), result) else None
@@ -123,47 +125,101 @@ def _layer(
     torch: Any,  # noqa: ANN401
     call: Callable[..., Any],
     more: Sequence[Any],
-    given: tuple[int, int],
+    given: Shape,
     frames: int,
     layers: list[_Layer],
-) -> tuple[int, int] | None:
-    """Add what a call is to the layers; channels and samples of what it makes, or None where it is none of them."""
-    channels, samples = given
+) -> Shape | None:
+    """Add what a call is to the layers; what it makes of such a frame, or None where it is none of them."""
     name = getattr(call, "__name__", "")
+    found: _Layer | None = None
     if isinstance(call, Convolution):
         words = call.words
-        made = words[c.RESULTS], c.length(samples, words[c.TAPS], words[c.APART], words[c.PAD])
-        layers.append(_Layer(k.CONVOLUTION, words, *made, keeps=call))
-        return made
-    if name == "adaptive_avg_pool1d" and more in ([1], [[1]]):
-        layers.append(_Layer(k.MEAN, array("q", [0] * c.WORDS), channels, 1))
-        return channels, 1
-    if name == "as_strided":  # of the same numbers in their order
-        shape, strides, offset = more
-        expected = [math.prod(shape[place + 1 :]) for place in range(len(shape))]
-        is_same = shape[0] == frames and math.prod(shape[1:]) == channels * samples
-        return (channels * samples, 1) if is_same and strides == expected and not offset else None
-    if name == "linear" and samples == 1 and len(more) in (1, 2) and more[0] is not None:
-        return _dense(torch, more, channels, layers)
-    if name in ("relu", "relu_") and not more and layers and layers[-1].kind == k.DENSE:
-        layers[-1].words[c.RECTIFIED] = 1
-        return given
-    return None
-
-
-def _dense(torch: Any, more: Sequence[Any], channels: int, layers: list[_Layer]) -> tuple[int, int] | None:  # fmt: skip  # noqa: ANN401
-    weight, bias = [*more, None][:2]
-    tensors = [weight] if bias is None else [weight, bias]
-    if (
-        any(t.dtype != torch.float32 for t in tensors)
-        or weight.dim() != 2
-        or weight.shape[1] != channels
-    ):
+        size = c.length(given[1], words[c.TAPS], words[c.APART], words[c.PAD])
+        found = _Layer(k.CONVOLUTION, words, given, (words[c.RESULTS], size), keeps=call)
+    elif name == "adaptive_avg_pool1d" and more in ([1], [[1]]):
+        found = _Layer(k.MEAN, array("q", [0] * c.WORDS), given, (given[0], 1))
+    elif name == "as_strided":
+        return _reshaped(more, given, frames)
+    elif name == "linear" and given[1] == 1:
+        found = _dense(torch, more, given)
+    elif name == "max_pool1d":
+        found = _pool(more, given)
+    elif name == "batch_norm":
+        found = _normed(torch, more, given, layers)
+    elif name in ("relu", "relu_") and not more:
+        if layers and layers[-1].kind in (k.DENSE, k.SCALED):
+            layers[-1].words[c.RECTIFIED] = 1
+            return given
+        found = _scaled(np.ones(given[0]), np.zeros(given[0]), given)
+        found.words[c.RECTIFIED] = 1
+    if found is None:
         return None
-    results = len(weight)
+    layers.append(found)
+    return found.makes
+
+
+def _reshaped(more: Sequence[Any], given: Shape, frames: int) -> Shape | None:
+    """The same numbers in their order, as one sample of many channels."""
+    shape, strides, offset = more
+    expected = [math.prod(shape[place + 1 :]) for place in range(len(shape))]
+    is_same = shape[0] == frames and math.prod(shape[1:]) == math.prod(given)
+    return (math.prod(given), 1) if is_same and strides == expected and not offset else None
+
+
+def _dense(torch: Any, more: Sequence[Any], given: Shape) -> _Layer | None:  # noqa: ANN401
+    weight, bias = [*more, None][:2]
+    tensors = [t for t in (weight, bias) if t is not None]
+    if weight is None or any(t.dtype != torch.float32 for t in tensors):
+        return None
+    if weight.dim() != 2 or weight.shape[1] != given[0] or (len(more) > 1 and bias is None):
+        return None
     rows = np.ascontiguousarray(weight.detach().numpy())
-    numbers = np.zeros(results, np.float32) if bias is None else bias.detach().numpy().copy()
+    numbers = np.zeros(len(rows), np.float32) if bias is None else bias.detach().numpy().copy()
     words = array("q", [0] * c.WORDS)
-    words[c.RESULTS], words[c.WEIGHTS], words[c.BIAS] = results, rows.ctypes.data, numbers.ctypes.data  # fmt: skip
-    layers.append(_Layer(k.DENSE, words, results, 1, keeps=(rows, numbers)))
-    return results, 1
+    words[c.RESULTS] = len(rows)
+    words[c.WEIGHTS], words[c.BIAS] = rows.ctypes.data, numbers.ctypes.data
+    return _Layer(k.DENSE, words, given, (len(rows), 1), keeps=(rows, numbers))
+
+
+def _pool(more: Sequence[Any], given: Shape) -> _Layer | None:
+    """The largest of some samples, without padding or holes."""
+    usual: list[Any] = [None, [], 0, 1, False]
+    size, stride, padding, dilation, rounds_up = (list(more) + usual[len(more) :])[:5]
+    taps, apart = _one(size), _one(stride or size)
+    is_plain = _one(padding) == 0 and _one(dilation) == 1 and not rounds_up
+    if taps is None or apart is None or not is_plain or not 0 < taps <= given[1]:
+        return None
+    words = array("q", [0] * c.WORDS)
+    words[c.TAPS], words[c.APART] = taps, apart
+    return _Layer(k.LARGEST, words, given, (given[0], (given[1] - taps) // apart + 1))
+
+
+def _normed(torch: Any, more: Sequence[Any], given: Shape, layers: list[_Layer]) -> _Layer | None:  # noqa: ANN401
+    """A norm by what was learnt of each channel; that of a convolution goes into its weights, whose layer this takes the place of."""
+    weight, bias, mean, variance, trains, _, epsilon, *_ = [*more, *[None] * 8][:8]
+    known = (weight, bias, mean, variance)
+    if trains or epsilon is None or any(t is None or t.dtype != torch.float32 for t in known):
+        return None
+    weight, bias, mean, variance = (t.detach().numpy().astype(np.float64) for t in known)
+    if len(mean) != given[0]:
+        return None
+    scale = weight / np.sqrt(variance + epsilon)
+    last = layers[-1] if layers else None
+    if last is not None and last.kind == k.CONVOLUTION and not last.words[c.RECTIFIED]:
+        call: Convolution = layers.pop().keeps.scaled(scale, bias - mean * scale)
+        return _Layer(k.CONVOLUTION, call.words, last.takes, last.makes, keeps=call)
+    return _scaled(scale, bias - mean * scale, given)
+
+
+def _scaled(scale: Any, shift: Any, given: Shape) -> _Layer:  # noqa: ANN401
+    numbers = np.stack([scale, shift]).astype(np.float32)
+    words = array("q", [0] * c.WORDS)
+    words[c.WEIGHTS], words[c.BIAS] = (row.ctypes.data for row in numbers)
+    return _Layer(k.SCALED, words, given, given, keeps=numbers)
+
+
+def _one(value: Any) -> int | None:  # noqa: ANN401
+    """A length of one axis; None where it is none."""
+    if isinstance(value, (list, tuple)):
+        value = value[0] if len(value) == 1 else None
+    return value if isinstance(value, int) else None

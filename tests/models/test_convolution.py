@@ -155,6 +155,8 @@ def test_a_rectifier_is_one_call_with_its_convolution(tmp_path):
 CHAINS = {
     "padded": (nn.Conv1d(6, 9, 5, padding=2), nn.ReLU(), nn.Conv1d(9, 5, 3, dilation=2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(5, 3)),
     "dense": (nn.Conv1d(6, 8, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 4, bias=False)),
+    "flat": (nn.Conv1d(6, 5, 5), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(5, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(56, 3)),
+    "normed": (nn.BatchNorm1d(6), nn.Conv1d(6, 8, 3), nn.BatchNorm1d(8), nn.ReLU(), nn.Conv1d(8, 4, 3), nn.ReLU(), nn.BatchNorm1d(4), nn.MaxPool1d(3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(52, 2)),
     "no end": (nn.Conv1d(6, 4, 30), nn.ReLU(), nn.Conv1d(4, 2, 2)),
 }  # fmt: skip
 
@@ -162,7 +164,9 @@ CHAINS = {
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain_of_layers_is_one_call(name, tmp_path):
     torch.manual_seed(1)
-    net = nn.Sequential(*CHAINS[name]).eval()
+    net = nn.Sequential(*CHAINS[name])
+    net(torch.randn(64, 6, 32) * 2 + 1)  # norms learn
+    net.eval()
     path = export(net, (floats(6, 32),), tmp_path / "net.pt2")
     exact, close = load(path), load(path, exact=False)
     for batch in (1, 3, 16):
@@ -175,8 +179,9 @@ def test_a_chain_of_layers_is_one_call(name, tmp_path):
             np.testing.assert_array_equal(close.answer([x[place : place + 1]])[0][0], b[place])
 
 
-def test_the_kernel_of_a_chain_is_a_plain_function(tmp_path):
-    net = nn.Sequential(*CHAINS["padded"]).eval()
+@pytest.mark.parametrize("name", ["padded", "normed", "flat"])
+def test_the_kernel_of_a_chain_is_a_plain_function(tmp_path, name):
+    net = nn.Sequential(*CHAINS[name]).eval()
     model = load(export(net, (floats(6, 32),), tmp_path / "net.pt2"), exact=False)
     x = torch.randn(2, 6, 32)
     (wanted,) = model.answer([x.numpy()])

@@ -1,11 +1,13 @@
 """A small network from its input to its output, frame by frame, so that what lies between two layers never leaves the cache."""
 
 from flowedge.compile.kernels.convolution import (
+    APART,
     BIAS,
     CHANNELS,
     RECTIFIED,
     RESULTS,
     SAMPLES,
+    TAPS,
     WEIGHTS,
     X,
     Y,
@@ -33,8 +35,9 @@ WORDS = 9
 KIND = CONVOLUTION_WORDS
 BLOCK = CONVOLUTION_WORDS + 1
 
-CONVOLUTION, MEAN, DENSE = range(3)
-"""Kinds of layers. `MEAN`: over the samples of each channel; `DENSE`: weights float32 (results, channels) of one sample."""
+CONVOLUTION, MEAN, DENSE, LARGEST, SCALED = range(5)
+"""Kinds of layers. `MEAN`: over the samples of each channel; `DENSE`: weights float32 (results, channels) of one sample; `LARGEST`: of
+`TAPS` samples, every `APART` samples; `SCALED`: weights and bias float32 (channels,)."""
 
 
 def infer(ctx: int) -> int:
@@ -52,8 +55,12 @@ def infer(ctx: int) -> int:
                 convolve(block)
             elif i64(block, KIND) == MEAN:
                 mean(block)
-            else:
+            elif i64(block, KIND) == DENSE:
                 dense(block)
+            elif i64(block, KIND) == LARGEST:
+                largest(block)
+            else:
+                scaled(block)
             at = to
         x += 4 * i64(ctx, INPUT_SIZE)
         y += 4 * i64(ctx, OUTPUT_SIZE)
@@ -99,4 +106,35 @@ def dense(block: int) -> int:
         if rectified == 1 and total < 0.0:
             total = 0.0
         set_f32(y, result, total)
+    return 0
+
+
+def largest(block: int) -> int:
+    """The largest of some samples of each channel; of numbers that are none, none."""
+    x, y, samples = i64(block, X), i64(block, Y), i64(block, SAMPLES)
+    taps, apart = i64(block, TAPS), i64(block, APART)
+    made = (samples - taps) // apart + 1
+    for channel in range(i64(block, CHANNELS)):
+        for place in range(made):
+            at = x + 4 * (channel * samples + place * apart)
+            most = f32(at, 0)
+            for k in range(1, taps):
+                value = f32(at, k)
+                if value > most or value != value:  # noqa: PLR0124  # NaN is none, and stays
+                    most = value
+            set_f32(y, channel * made + place, most)
+    return 0
+
+
+def scaled(block: int) -> int:
+    """Each channel by a number, and with one added."""
+    x, y, samples = i64(block, X), i64(block, Y), i64(block, SAMPLES)
+    weights, bias, rectified = i64(block, WEIGHTS), i64(block, BIAS), i64(block, RECTIFIED)
+    for channel in range(i64(block, CHANNELS)):
+        scale, shift = f32(weights, channel), f32(bias, channel)
+        for k in range(channel * samples, (channel + 1) * samples):
+            value = f32(x, k) * scale + shift
+            if rectified == 1 and value < 0.0:
+                value = 0.0
+            set_f32(y, k, value)
     return 0
