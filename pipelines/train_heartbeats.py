@@ -65,7 +65,7 @@ STEADY, ON_TIME, EARLY, EARLIER = 0.2, 0.15, 0.02, 0.3
 as S into the place of an early one, and of the S that come into the place of another early one."""
 JUNCTIONAL, P_WAVE = 0.3, slice(9, 19)
 """The share of the S whose P wave, from 250 to 85 ms before the beat, is taken away or turned over."""
-ROUNDS, BATCH, KEPT = 8, 256, 1 / 3
+ROUNDS, BATCH, KEPT = 12, 256, 1 / 3
 """A round sees a third of the beats of class N, and all others."""
 
 
