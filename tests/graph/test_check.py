@@ -392,6 +392,12 @@ def test_resample_and_expand_give_back_a_signal():
     assert only(graph, g.Expand).out.shape == "signal"
 
 
+def test_whether_a_model_is_exact_is_true_or_false():
+    text = 'model m = torch("two.pt2", exact="no") input (v) output softmax ["a", "b"]\n'
+    found = problems(S + text + "sink s | window 64 samples | classify with m to console")
+    assert "`true` or `false` is wanted" in [p.message for p in found]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -400,7 +406,6 @@ def test_resample_and_expand_give_back_a_signal():
         ('"two.pt2", path="two.pt2"', ["`path` is given twice"]),
         ('"two.pt2", "abcd", "ef"', ["`two.pt2` needs no class"]),
         ('"two.pt2", digest="abcd"', ["`torch` has no option `digest`"]),
-        ('"two.pt2", exact="no"', ["`true` or `false` is wanted"]),
         ('"two.pt2", exact=false, exact=true', ["`exact` is given twice"]),
         ('"two.pt", exact=false', ["`two.pt` is run by Torch as a whole"]),
     ],
