@@ -215,20 +215,20 @@ TILE_CHANNELS = 4
 
 def _tile(width: int) -> Callable[..., None]:
     def tile(
-        x: int, x_step: int, channels: int, taps: int, apart: int, w: int, bias: int, y: int, y_step: int, rectified: int
+        x: int, x_step: int, channels: int, taps: int, dilation: int, w: int, bias: int, y: int, y_step: int, rectified: int
     ) -> None:  # fmt: skip
         """Four channels of a convolution over some samples, in float32.
 
         Parameters
         ----------
         x, x_step : address of the first sample, and elements from one channel to the next
-        channels, taps, apart : how many there are, at least one, and elements from one tap to the next
+        channels, taps, dilation : how many there are, at least one, and elements from one tap to the next
         w : address of the weights, by channel, tap and channel of the result
         bias : address of those of the result
         y, y_step : as `x`, of the result
         rectified : 1 puts what is below zero to zero
         """
-        given = (channels - 1) * x_step + (taps - 1) * apart + width
+        given = (channels - 1) * x_step + (taps - 1) * dilation + width
         signal = np.ctypeslib.as_array((ctypes.c_float * given).from_address(x)).astype(np.float64)
         size = TILE_CHANNELS * channels * taps
         weights = np.ctypeslib.as_array((ctypes.c_float * size).from_address(w))
@@ -236,7 +236,7 @@ def _tile(width: int) -> Callable[..., None]:
             out = np.full(width, f32(bias, c), np.float32)
             for channel in range(channels):
                 for tap in range(taps):
-                    first = channel * x_step + tap * apart
+                    first = channel * x_step + tap * dilation
                     weight = float(weights[(channel * taps + tap) * TILE_CHANNELS + c])
                     out = (weight * signal[first : first + width] + out).astype(np.float32)
             if rectified:

@@ -66,11 +66,11 @@ class _Tile:
 
 def _tile(vectors: int) -> Any:  # noqa: ANN401
     @_intrinsic
-    def tile(typingctx: Any, x: Any, x_step: Any, channels: Any, taps: Any, apart: Any, w: Any, bias: Any, y: Any, y_step: Any, rectified: Any) -> Any:  # fmt: skip  # noqa: ANN401
+    def tile(typingctx: Any, x: Any, x_step: Any, channels: Any, taps: Any, dilation: Any, w: Any, bias: Any, y: Any, y_step: Any, rectified: Any) -> Any:  # fmt: skip  # noqa: ANN401
         signature = types.void(*[types.int64] * 10)
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
-            x, x_step, channels, taps, apart, w, bias, y, y_step, rectified = args
+            x, x_step, channels, taps, dilation, w, bias, y, y_step, rectified = args
             t, b = _Tile(builder, vectors), builder
             sums = [one for c in t.weights(bias, _I64(0)) for one in [c] * vectors]
             start = b.block
@@ -97,7 +97,7 @@ def _tile(vectors: int) -> Any:  # noqa: ANN401
                 for v in range(vectors)
             ]
             following, later = b.add(tap, _I64(1)), b.add(of, _I64(TILE_CHANNELS))
-            for phi, value in ((tap, following), (at, b.add(at, apart)), (of, later), *zip(now, new, strict=True)):  # fmt: skip
+            for phi, value in ((tap, following), (at, b.add(at, dilation)), (of, later), *zip(now, new, strict=True)):  # fmt: skip
                 phi.add_incoming(value, inner)
             b.cbranch(b.icmp_signed("<", following, taps), inner, after)
 

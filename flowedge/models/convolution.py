@@ -25,12 +25,12 @@ class Convolution:
     weight : float32 (results, channels, taps)
     bias : float32 (results,)
     pad : zeros before and behind the samples
-    apart : samples from one tap to the next
+    dilation : samples from one tap to the next
     rectified : what is below zero becomes zero
     """
 
-    def __init__(self, weight: Any, bias: Any, pad: int, apart: int, *, rectified: bool) -> None:  # fmt: skip  # noqa: ANN401
-        self._given = weight, bias, pad, apart
+    def __init__(self, weight: Any, bias: Any, pad: int, dilation: int, *, rectified: bool) -> None:  # fmt: skip  # noqa: ANN401
+        self._given = weight, bias, pad, dilation
         results, channels, taps = weight.shape
         groups = -(-results // k.GROUP)
         filled = np.zeros((groups * k.GROUP, channels, taps), np.float32)
@@ -41,7 +41,7 @@ class Convolution:
         self._bias[:results] = bias
         words = self._words = array("q", [0] * k.WORDS)
         words[k.CHANNELS], words[k.RESULTS], words[k.TAPS] = channels, results, taps
-        words[k.APART], words[k.PAD], words[k.RECTIFIED] = apart, pad, int(rectified)
+        words[k.DILATION], words[k.PAD], words[k.RECTIFIED] = dilation, pad, int(rectified)
         words[k.WEIGHTS], words[k.BIAS] = self._weights.ctypes.data, self._bias.ctypes.data
         self._kernel = ready(k.convolve)
 
@@ -56,22 +56,27 @@ class Convolution:
 
     def scaled(self, scale: Any, shift: Any) -> "Convolution":  # noqa: ANN401
         """The same with its results, not rectified, by numbers (results,), and others added."""
-        weight, bias, pad, apart = self._given
+        weight, bias, pad, dilation = self._given
         weight = (weight * scale[:, None, None]).astype(np.float32)
         bias = (bias * scale + shift).astype(np.float32)
-        return Convolution(weight, bias, pad, apart, rectified=False)
+        return Convolution(weight, bias, pad, dilation, rectified=False)
 
     def __call__(self, x: Any) -> Any:  # noqa: ANN401
         """The result of a tensor, as a new one; from any thread."""
         x = x.contiguous()
         frames, channels, samples = x.shape
         words = self._words[:]
-        taps, apart, pad, results = words[k.TAPS], words[k.APART], words[k.PAD], words[k.RESULTS]
-        size = k.length(samples, taps, apart, pad)
+        taps, dilation, pad, results = (
+            words[k.TAPS],
+            words[k.DILATION],
+            words[k.PAD],
+            words[k.RESULTS],
+        )
+        size = k.length(samples, taps, dilation, pad)
         y = x.new_empty((frames, results, size))
         words[k.SAMPLES] = samples
         if needs_scratch(words):
-            scratch = x.new_zeros(k.scratch(channels, samples, taps, apart, pad))
+            scratch = x.new_zeros(k.scratch(channels, samples, taps, dilation, pad))
             words[k.SCRATCH] = scratch.data_ptr()
         words[k.X], words[k.Y] = x.data_ptr(), y.data_ptr()
         words[k.FRAMES] = frames
@@ -88,13 +93,14 @@ def convolution_of(torch: Any, given: Sequence[Any], result: Any) -> Convolution
     result : what Torch makes of them, to which ours must be close
     """
     x, weight, bias, *_ = [*given, None, None]
-    stride, padding, dilation, groups = (
-        _one(given[at]) if len(given) > at else usual
-        for at, usual in ((_STRIDE, 1), (_PADDING, 0), (_DILATION, 1), (_GROUPS, 1))
+    stride, dilation, groups = (
+        length_of(given[at]) if len(given) > at else 1 for at in (_STRIDE, _DILATION, _GROUPS)
     )
-    if isinstance(padding, str):
-        around = (weight.shape[-1] - 1) * int(dilation or 1) if padding == "same" else 0
-        padding = None if around % 2 else around // 2
+    around = given[_PADDING] if len(given) > _PADDING else 0
+    if isinstance(around, str):
+        both = (weight.shape[-1] - 1) * (dilation or 1) if around == "same" else 0
+        around = None if both % 2 else both // 2
+    padding = length_of(around)
     tensors = [t for t in (x, weight, bias) if t is not None]
     if not all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors):
         return None
@@ -102,8 +108,8 @@ def convolution_of(torch: Any, given: Sequence[Any], result: Any) -> Convolution
         x.dim() != weight.dim()
         or x.dim() != 3
         or (stride, groups) != (1, 1)
-        or not isinstance(padding, int)
-        or not isinstance(dilation, int)
+        or padding is None
+        or dilation is None
     ):
         return None
     numbers = np.zeros(len(weight), np.float32) if bias is None else bias.detach().numpy()
@@ -113,7 +119,7 @@ def convolution_of(torch: Any, given: Sequence[Any], result: Any) -> Convolution
 
 def needs_scratch(words: "array[int]") -> bool:
     """Whether the kernel needs memory of its own: for zeros around the samples, for few of them, or for a group that is not whole."""
-    size = k.length(words[k.SAMPLES], words[k.TAPS], words[k.APART], words[k.PAD])
+    size = k.length(words[k.SAMPLES], words[k.TAPS], words[k.DILATION], words[k.PAD])
     return bool(words[k.PAD]) or size < k.SHORT or bool(words[k.RESULTS] % k.GROUP)
 
 
@@ -124,8 +130,8 @@ def is_close(torch: Any, ours: Any, result: Any) -> bool:  # noqa: ANN401
     return math.isfinite(largest) and bool(torch.allclose(ours.reshape(result.shape), result, rtol=_RELATIVE, atol=bound))  # fmt: skip
 
 
-def _one(value: Any) -> int | str | None:  # noqa: ANN401
-    """A length of one axis, or a word; None where it is none of these."""
+def length_of(value: Any) -> int | None:  # noqa: ANN401
+    """A length of one axis, as Torch takes it; None where it is none."""
     if isinstance(value, (list, tuple)):
         value = value[0] if len(value) == 1 else None
-    return value if isinstance(value, (int, str)) else None
+    return value if isinstance(value, int) else None

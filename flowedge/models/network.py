@@ -11,7 +11,7 @@ import numpy as np
 from flowedge.compile.kernels import convolution as c
 from flowedge.compile.kernels import network as k
 from flowedge.compile.kernels.library import ready
-from flowedge.models.convolution import Convolution, is_close, needs_scratch
+from flowedge.models.convolution import Convolution, is_close, length_of, needs_scratch
 
 Called = tuple[Callable[..., Any], Sequence[int], int]
 """What is called, the places of its arguments, and that of its answer."""
@@ -52,7 +52,7 @@ class Network:
             words[c.FRAMES], (words[c.CHANNELS], words[c.SAMPLES]) = 1, layer.takes
             size = 0
             if layer.kind == k.CONVOLUTION and needs_scratch(words):
-                size = c.scratch(*layer.takes, words[c.TAPS], words[c.APART], words[c.PAD])
+                size = c.scratch(*layer.takes, words[c.TAPS], words[c.DILATION], words[c.PAD])
             self._scratch.append(size)
             blocks.extend([*words, layer.kind])
         self._between = max(math.prod(layer.makes) for layer in layers)
@@ -134,7 +134,7 @@ def _layer(
     found: _Layer | None = None
     if isinstance(call, Convolution):
         words = call.words
-        size = c.length(given[1], words[c.TAPS], words[c.APART], words[c.PAD])
+        size = c.length(given[1], words[c.TAPS], words[c.DILATION], words[c.PAD])
         found = _Layer(k.CONVOLUTION, words, given, (words[c.RESULTS], size), keeps=call)
     elif name == "adaptive_avg_pool1d" and more in ([1], [[1]]):
         found = _Layer(k.MEAN, array("q", [0] * c.WORDS), given, (given[0], 1))
@@ -147,10 +147,10 @@ def _layer(
     elif name == "batch_norm":
         found = _normed(torch, more, given, layers)
     elif name in ("relu", "relu_") and not more:
-        if layers and layers[-1].kind in (k.DENSE, k.SCALED):
+        if layers and layers[-1].kind in (k.DENSE, k.AFFINE):
             layers[-1].words[c.RECTIFIED] = 1
             return given
-        found = _scaled(np.ones(given[0]), np.zeros(given[0]), given)
+        found = _affine(np.ones(given[0]), np.zeros(given[0]), given)
         found.words[c.RECTIFIED] = 1
     if found is None:
         return None
@@ -184,14 +184,14 @@ def _dense(torch: Any, more: Sequence[Any], given: Shape) -> _Layer | None:  # n
 def _pool(more: Sequence[Any], given: Shape) -> _Layer | None:
     """The largest of some samples, without padding or holes."""
     usual: list[Any] = [None, [], 0, 1, False]
-    size, stride, padding, dilation, rounds_up = (list(more) + usual[len(more) :])[:5]
-    taps, apart = _one(size), _one(stride or size)
-    is_plain = _one(padding) == 0 and _one(dilation) == 1 and not rounds_up
-    if taps is None or apart is None or not is_plain or not 0 < taps <= given[1]:
+    size, step, padding, dilation, rounds_up = (list(more) + usual[len(more) :])[:5]
+    taps, stride = length_of(size), length_of(step or size)
+    is_plain = length_of(padding) == 0 and length_of(dilation) == 1 and not rounds_up
+    if taps is None or stride is None or not is_plain or not 0 < taps <= given[1]:
         return None
     words = array("q", [0] * c.WORDS)
-    words[c.TAPS], words[c.APART] = taps, apart
-    return _Layer(k.LARGEST, words, given, (given[0], (given[1] - taps) // apart + 1))
+    words[c.TAPS], words[k.STRIDE] = taps, stride
+    return _Layer(k.MAX_POOL, words, given, (given[0], (given[1] - taps) // stride + 1))
 
 
 def _normed(torch: Any, more: Sequence[Any], given: Shape, layers: list[_Layer]) -> _Layer | None:  # noqa: ANN401
@@ -208,18 +208,11 @@ def _normed(torch: Any, more: Sequence[Any], given: Shape, layers: list[_Layer])
     if last is not None and last.kind == k.CONVOLUTION and not last.words[c.RECTIFIED]:
         call: Convolution = layers.pop().keeps.scaled(scale, bias - mean * scale)
         return _Layer(k.CONVOLUTION, call.words, last.takes, last.makes, keeps=call)
-    return _scaled(scale, bias - mean * scale, given)
+    return _affine(scale, bias - mean * scale, given)
 
 
-def _scaled(scale: Any, shift: Any, given: Shape) -> _Layer:  # noqa: ANN401
+def _affine(scale: Any, shift: Any, given: Shape) -> _Layer:  # noqa: ANN401
     numbers = np.stack([scale, shift]).astype(np.float32)
     words = array("q", [0] * c.WORDS)
     words[c.WEIGHTS], words[c.BIAS] = (row.ctypes.data for row in numbers)
-    return _Layer(k.SCALED, words, given, given, keeps=numbers)
-
-
-def _one(value: Any) -> int | None:  # noqa: ANN401
-    """A length of one axis; None where it is none."""
-    if isinstance(value, (list, tuple)):
-        value = value[0] if len(value) == 1 else None
-    return value if isinstance(value, int) else None
+    return _Layer(k.AFFINE, words, given, given, keeps=numbers)

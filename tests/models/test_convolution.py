@@ -27,10 +27,10 @@ def tensors(seed, frames, channels, samples, results, taps):
     return x, weight, torch.randn(results, generator=draw)
 
 
-def made(x, weight, bias, pad=0, apart=1):
+def made(x, weight, bias, pad=0, dilation=1):
     with torch.inference_mode():
-        result = torch.conv1d(x, weight, bias, 1, pad, apart)
-        return convolution_of(torch, (x, weight, bias, 1, pad, apart), result), result
+        result = torch.conv1d(x, weight, bias, 1, pad, dilation)
+        return convolution_of(torch, (x, weight, bias, 1, pad, dilation), result), result
 
 
 shapes = st.tuples(
@@ -45,11 +45,11 @@ shapes = st.tuples(
 @example((1, 3, 24, 4, 1, 0, 1))
 @example((1, 3, 25, 5, 2, 1, 1))
 def test_it_is_close_to_torch(shape):
-    frames, channels, samples, results, taps, pad, apart = shape
-    if samples + 2 * pad - (taps - 1) * apart < 1:
+    frames, channels, samples, results, taps, pad, dilation = shape
+    if samples + 2 * pad - (taps - 1) * dilation < 1:
         return
     x, weight, bias = tensors(1, frames, channels, samples, results, taps)
-    found, result = made(x, weight, bias, pad, apart)
+    found, result = made(x, weight, bias, pad, dilation)
     assert found is not None
     with torch.inference_mode():
         ours = found(x)

@@ -8,13 +8,13 @@ from flowedge.compile.memory import copy, i64, tile_8, tile_24
 from flowedge.compile.program import DONE
 
 X = 0  # address of float32 (frames, channels, samples)
-Y = 1  # address of float32 (frames, results, samples + 2 * pad - (taps - 1) * apart)
+Y = 1  # address of float32 (frames, results, samples + 2 * pad - (taps - 1) * dilation)
 FRAMES = 2
 CHANNELS = 3
 SAMPLES = 4
 RESULTS = 5  # channels of the result
 TAPS = 6
-APART = 7  # samples from one tap to the next
+DILATION = 7  # samples from one tap to the next
 PAD = 8  # zeros before the first sample, and behind the last
 WEIGHTS = 9  # address of float32 (four channels of the result each, channels, taps, 4), the last ones filled up with zeros
 BIAS = 10  # address of float32 (results, filled up likewise)
@@ -28,23 +28,28 @@ SHORT, LONG = 8, 24
 """Samples of the tiles."""
 
 
-def length(samples: int, taps: int, apart: int, pad: int) -> int:
+def length(samples: int, taps: int, dilation: int, pad: int) -> int:
     """Samples of the result."""
-    return samples + 2 * pad - (taps - 1) * apart
+    return samples + 2 * pad - (taps - 1) * dilation
 
 
-def scratch(channels: int, samples: int, taps: int, apart: int, pad: int) -> int:
+def scratch(channels: int, samples: int, taps: int, dilation: int, pad: int) -> int:
     """Numbers of the memory for a frame between its zeros, and for four channels of the result."""
-    wide = max(samples + 2 * pad, SHORT + (taps - 1) * apart)
-    return channels * wide + GROUP * max(length(samples, taps, apart, pad), SHORT)
+    wide = max(samples + 2 * pad, SHORT + (taps - 1) * dilation)
+    return channels * wide + GROUP * max(length(samples, taps, dilation, pad), SHORT)
 
 
 def convolve(ctx: int) -> int:
     """All frames."""
     x, y, channels, samples = i64(ctx, X), i64(ctx, Y), i64(ctx, CHANNELS), i64(ctx, SAMPLES)
-    taps, apart, pad, results = i64(ctx, TAPS), i64(ctx, APART), i64(ctx, PAD), i64(ctx, RESULTS)
-    size = length(samples, taps, apart, pad)
-    wide = max(samples + 2 * pad, SHORT + (taps - 1) * apart)
+    taps, dilation, pad, results = (
+        i64(ctx, TAPS),
+        i64(ctx, DILATION),
+        i64(ctx, PAD),
+        i64(ctx, RESULTS),
+    )
+    size = length(samples, taps, dilation, pad)
+    wide = max(samples + 2 * pad, SHORT + (taps - 1) * dilation)
     between = i64(ctx, SCRATCH)
     aside = between + 4 * channels * wide
     for _ in range(i64(ctx, FRAMES)):
@@ -68,18 +73,18 @@ def convolve(ctx: int) -> int:
 
 def group(ctx: int, x: int, x_step: int, first: int, y: int, y_step: int, size: int) -> int:
     """Four channels of the result of a frame, of at least eight samples; the last tile may overlap the one before."""
-    channels, taps, apart = i64(ctx, CHANNELS), i64(ctx, TAPS), i64(ctx, APART)
+    channels, taps, dilation = i64(ctx, CHANNELS), i64(ctx, TAPS), i64(ctx, DILATION)
     weights = i64(ctx, WEIGHTS) + 4 * first * channels * taps
     bias, rectified = i64(ctx, BIAS) + 4 * first, i64(ctx, RECTIFIED)
     at = 0
     if size >= LONG:
         while at < size:
             at = min(at, size - LONG)
-            tile_24(x + 4 * at, x_step, channels, taps, apart, weights, bias, y + 4 * at, y_step, rectified)  # fmt: skip
+            tile_24(x + 4 * at, x_step, channels, taps, dilation, weights, bias, y + 4 * at, y_step, rectified)  # fmt: skip
             at += LONG
     else:
         while at < size:
             at = min(at, size - SHORT)
-            tile_8(x + 4 * at, x_step, channels, taps, apart, weights, bias, y + 4 * at, y_step, rectified)  # fmt: skip
+            tile_8(x + 4 * at, x_step, channels, taps, dilation, weights, bias, y + 4 * at, y_step, rectified)  # fmt: skip
             at += SHORT
     return 0

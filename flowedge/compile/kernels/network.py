@@ -1,9 +1,9 @@
 """A small network from its input to its output, frame by frame, so that what lies between two layers never leaves the cache."""
 
 from flowedge.compile.kernels.convolution import (
-    APART,
     BIAS,
     CHANNELS,
+    DILATION,
     RECTIFIED,
     RESULTS,
     SAMPLES,
@@ -32,12 +32,13 @@ WORDS = 9
 
 # ---- words of a layer's block: those of a convolution of one frame, and
 
+STRIDE = DILATION  # of `MAX_POOL`, which has no dilation: samples from one result to the next
 KIND = CONVOLUTION_WORDS
 BLOCK = CONVOLUTION_WORDS + 1
 
-CONVOLUTION, MEAN, DENSE, LARGEST, SCALED = range(5)
-"""Kinds of layers. `MEAN`: over the samples of each channel; `DENSE`: weights float32 (results, channels) of one sample; `LARGEST`: of
-`TAPS` samples, every `APART` samples; `SCALED`: weights and bias float32 (channels,)."""
+CONVOLUTION, MEAN, DENSE, MAX_POOL, AFFINE = range(5)
+"""Kinds of layers. `MEAN`: over the samples of each channel; `DENSE`: weights float32 (results, channels) of one sample; `MAX_POOL`: of
+`TAPS` samples, every `STRIDE` samples; `AFFINE`: weights and bias float32 (channels,)."""
 
 
 def infer(ctx: int) -> int:
@@ -57,10 +58,10 @@ def infer(ctx: int) -> int:
                 mean(block)
             elif i64(block, KIND) == DENSE:
                 dense(block)
-            elif i64(block, KIND) == LARGEST:
-                largest(block)
+            elif i64(block, KIND) == MAX_POOL:
+                max_pool(block)
             else:
-                scaled(block)
+                affine(block)
             at = to
         x += 4 * i64(ctx, INPUT_SIZE)
         y += 4 * i64(ctx, OUTPUT_SIZE)
@@ -109,14 +110,14 @@ def dense(block: int) -> int:
     return 0
 
 
-def largest(block: int) -> int:
+def max_pool(block: int) -> int:
     """The largest of some samples of each channel; of numbers that are none, none."""
     x, y, samples = i64(block, X), i64(block, Y), i64(block, SAMPLES)
-    taps, apart = i64(block, TAPS), i64(block, APART)
-    made = (samples - taps) // apart + 1
+    taps, stride = i64(block, TAPS), i64(block, STRIDE)
+    made = (samples - taps) // stride + 1
     for channel in range(i64(block, CHANNELS)):
         for place in range(made):
-            at = x + 4 * (channel * samples + place * apart)
+            at = x + 4 * (channel * samples + place * stride)
             most = f32(at, 0)
             for k in range(1, taps):
                 value = f32(at, k)
@@ -126,7 +127,7 @@ def largest(block: int) -> int:
     return 0
 
 
-def scaled(block: int) -> int:
+def affine(block: int) -> int:
     """Each channel by a number, and with one added."""
     x, y, samples = i64(block, X), i64(block, Y), i64(block, SAMPLES)
     weights, bias, rectified = i64(block, WEIGHTS), i64(block, BIAS), i64(block, RECTIFIED)
