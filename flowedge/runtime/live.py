@@ -48,16 +48,11 @@ class Live:
     feeds : all sources; those that are recordings are left alone
     clock : says how much time has passed, and what time of day it is
     covers : the run keeps checkpoints
-
-    Attributes
-    ----------
-    sees_all : whatever can come ends a `wait` at once, as far as is known: no source has only threads of its own
     """
 
     feeds: Feeds
     clock: Clock
     covers: bool = False
-    sees_all: bool = False
     bell: Bell = field(default_factory=Bell)
     _partitions: dict[str, dict[str, _Partition]] = field(default_factory=dict)
     _next_mark: int = 0
@@ -147,7 +142,6 @@ class Live:
         due_s = max(0, self._next_mark - self.clock.ns()) * 1e-9 if self._next_mark else most_s
         span_s = max(0.001, min(most_s, due_s, _LONGEST_WAIT_S))
         turns = [t for f in self.feeds.live if f.live is not None and (t := f.live.turns) is not None]  # fmt: skip
-        self.sees_all = len(turns) == len(self.feeds.live)
         if not turns:
             self.bell.wait(span_s)
             return
@@ -164,6 +158,11 @@ class Live:
                 self._poll.poll(math.ceil(min(span_s, *(t.tick_s for t in turns)) * 1000))
         for one in turns:
             one.serve()
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether whatever can come ends a `wait` at once: all sources lent their sockets at the last one."""
+        return len(self._polled) == len(self.feeds.live)
 
     @property
     def is_pressing(self) -> bool:

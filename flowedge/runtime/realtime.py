@@ -139,7 +139,7 @@ class Collector:
         """Between two turns of the run; `is_quiet`: nothing has come."""
         is_much = gc.get_count()[0] > _MOST_YOUNG
         if not is_much:
-            if not is_quiet or self.clock.s() < self._next_s:
+            if not (is_quiet and self.is_due):
                 return
             self._next_s = self.clock.s() + _QUIET_S
         self._collected += 1
