@@ -34,6 +34,8 @@ from flowedge.types.metadata import UNIT
 
 _BAD_ROWS = "quarantine "
 """A quarantine file is an output called this and its path."""
+_BESIDE_ROWS = 1 << 14
+"""Bytes that a record batch takes beside its rows: where these come one by one, nearly all."""
 _LINGER_S = 3.0
 """A run that is asked to stop lets peers take rows until none was taken for so long."""
 _LOOK_S = 0.1
@@ -239,7 +241,7 @@ class Outlets:
                 self._hand_over(name, batch, first)
             else:
                 hand_over = partial(self._hand_over, name, batch, first)
-                self._behind(hand_over, size)
+                self._behind(hand_over, size + _BESIDE_ROWS)
 
     def _hand_over(self, name: str, batch: pa.RecordBatch, first: int) -> None:
         outlet = self._sinks[name]
