@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from flowedge.compile import memory
 from flowedge.compile.lanes import cascade
-from flowedge.compile.tiles import tile_8, tile_24
+from flowedge.compile.tiles import from_points, largest, panel, to_points, total
 
 _intrinsic: Callable[[Any], Any] = intrinsic
 
@@ -221,8 +221,11 @@ NAMES: dict[str, Any] = {
     "array_i64": _array(_INT),
     "copy": _copy,
     "cascade": cascade,
-    "tile_24": tile_24,
-    "tile_8": tile_8,
+    "panel": panel,
+    "to_points": to_points,
+    "from_points": from_points,
+    "total": total,
+    "largest": largest,
 }
 """The intrinsics by the names of their twins in `flowedge.compile.memory`."""
 

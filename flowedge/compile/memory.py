@@ -176,7 +176,7 @@ def copy(target: int, source: int, size: int) -> None:
 
 
 LANES = 4
-"""Sections that `cascade` takes at most."""
+"""Sections that `cascade` takes at most, and sums that `total` makes side by side."""
 SECTION_STATE = 3
 SECTION_CONSTANTS = 5
 
@@ -209,51 +209,112 @@ def cascade(
     return tuple(held)
 
 
-TILE_CHANNELS = 4
-"""Of a tile."""
+SIDE = 16
+"""Results that stand side by side in a panel."""
+POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
+"""At which polynomials are taken, and infinity behind them: small ones, whose powers round little."""
+MIDDLE = 5.25
+"""The polynomial that is zero at all of them is x⁷ - 5.25 x⁵ + 5.25 x³ - x."""
+FACTORS = ((-4.25, 1.0), (-1.25, 0.25), (-5.0, 4.0))
+"""Without x and two points with opposite signs it is x⁴ + a x² + b: a and b for 1, 2 and 0.5."""
 
 
-def _tile(width: int) -> Callable[..., None]:
-    def tile(
-        x: int, x_step: int, channels: int, taps: int, dilation: int, w: int, bias: int, y: int, y_step: int, rectified: int
-    ) -> None:  # fmt: skip
-        """Four channels of a convolution over some samples, in float32.
+def panel(
+    x: int, x_step: int, segments: int, length: int, segment_step: int, weights: int, bias: int, y: int, y_step: int, rows: int, blocks: int, rectified: int
+) -> None:  # fmt: skip
+    """Sums of products: rows of float32 by a matrix, each sum in one order from the bias on.
 
-        Parameters
-        ----------
-        x, x_step : address of the first sample, and elements from one channel to the next
-        channels, taps, dilation : how many there are, at least one, and elements from one tap to the next
-        w : address of the weights, by channel, tap and channel of the result
-        bias : address of those of the result
-        y, y_step : as `x`, of the result
-        rectified : 1 puts what is below zero to zero
-        """
-        given = (channels - 1) * x_step + (taps - 1) * dilation + width
-        signal = np.ctypeslib.as_array((ctypes.c_float * given).from_address(x)).astype(np.float64)
-        size = TILE_CHANNELS * channels * taps
-        weights = np.ctypeslib.as_array((ctypes.c_float * size).from_address(w))
-        for c in range(TILE_CHANNELS):
-            out = np.full(width, f32(bias, c), np.float32)
-            for channel in range(channels):
-                for tap in range(taps):
-                    first = channel * x_step + tap * dilation
-                    weight = float(weights[(channel * taps + tap) * TILE_CHANNELS + c])
-                    out = (weight * signal[first : first + width] + out).astype(np.float32)
-            if rectified:
-                out[out < 0] = 0
-            ctypes.memmove(y + 4 * c * y_step, out.tobytes(), 4 * width)
-
-    return tile
+    Parameters
+    ----------
+    x, x_step : address of the first row, and elements from one row to the next; they may overlap
+    segments, length, segment_step : a row is so many stretches of so many numbers, with so many elements from one to the next
+    weights : address of (blocks, segments * length, SIDE)
+    bias : address of (blocks, SIDE)
+    y, y_step : address of the first row of (blocks, SIDE) results, and elements from one to the next
+    rows, blocks : how many there are
+    rectified : 1 puts what is below zero to zero
+    """
+    size = segments * length
+    by = _floats(weights, blocks * size * SIDE).reshape(blocks, size, SIDE).astype(np.float64)
+    start = _floats(bias, blocks * SIDE).reshape(blocks, SIDE)
+    for row in range(rows):
+        out = start.copy()
+        for k in range(size):
+            segment, number = divmod(k, length)
+            value = f32(x, row * x_step + segment * segment_step + number)
+            out = (value * by[:, k] + out).astype(np.float32)
+        if rectified:
+            out[out < 0] = 0
+        ctypes.memmove(y + 4 * row * y_step, out.tobytes(), out.nbytes)
 
 
-tile_24, tile_8 = _tile(24), _tile(8)
+def to_points(x: int, x_step: int, y: int, y_step: int, blocks: int) -> None:
+    """Eight rows of float32, mixed so that the values of two polynomials at `POINTS`, times these, are what `from_points` takes.
+
+    It is the transpose of finding the coefficients of a polynomial from its values, without the divisors, which belong to the weights.
+
+    Parameters
+    ----------
+    x, x_step : address of the first row of (blocks, SIDE) numbers, and elements from one row to the next
+    y, y_step : as `x`, of the eight results
+    blocks : how many there are
+    """
+    given = np.stack([_floats(x + 4 * k * x_step, blocks * SIDE) for k in range(len(POINTS) + 1)])
+    whole = np.polynomial.polynomial.polyfromroots(POINTS)
+    rows = [np.polynomial.polynomial.polyfromroots([q for q in POINTS if q != p]) for p in POINTS]
+    for k, row in enumerate([*rows, whole]):
+        out = (row @ given[: len(row)]).astype(np.float32)
+        ctypes.memmove(y + 4 * k * y_step, out.tobytes(), out.nbytes)
+
+
+def from_points(
+    x: int, x_step: int, bias: int, y: int, y_step: int, rows: int, blocks: int, rectified: int
+) -> None:  # fmt: skip
+    """Rows of float32 from their sums at `POINTS`: row i is the sum of these, each by its point to the power of i.
+
+    Parameters
+    ----------
+    x, x_step : address of the first of eight rows of (blocks, SIDE) numbers, and elements from one row to the next
+    bias : address of (blocks, SIDE), added to each result
+    y, y_step : as `x`, of the results
+    rows, blocks : of the results; the sum at infinity belongs to the last row
+    rectified : 1 puts what is below zero to zero
+    """
+    given = np.stack([_floats(x + 4 * k * x_step, blocks * SIDE) for k in range(len(POINTS) + 1)])
+    for row in range(rows):
+        by = [*(p**row for p in POINTS), float(row == rows - 1)]
+        out = (np.array(by) @ given + _floats(bias, blocks * SIDE)).astype(np.float32)
+        if rectified:
+            out[out < 0] = 0
+        ctypes.memmove(y + 4 * row * y_step, out.tobytes(), out.nbytes)
+
+
+def total(x: int, x_step: int, y: int, rows: int, blocks: int) -> None:
+    """The sum of rows of float32 (blocks, SIDE), `x_step` elements apart: of every fourth one, then of these four."""
+    sums = np.zeros((LANES, blocks * SIDE), np.float32)
+    whole = rows // LANES * LANES
+    for row in range(rows):
+        sums[row % LANES if row < whole else 0] += _floats(x + 4 * row * x_step, blocks * SIDE)
+    out = (sums[0] + sums[1]) + (sums[2] + sums[3])
+    ctypes.memmove(y, out.tobytes(), out.nbytes)
+
+
+def largest(x: int, blocks: int) -> int:
+    """The bits of the number furthest from zero of (blocks, SIDE) float32, without its sign: above those of all numbers if one is none."""
+    patterns = _floats(x, blocks * SIDE).view(np.int32) & 0x7FFFFFFF
+    return int(patterns.max(initial=0))
+
+
+def _floats(address: int, length: int) -> NDArray[np.float32]:
+    return np.ctypeslib.as_array((ctypes.c_float * length).from_address(address))
+
 
 LOADS = ("f64", "f32", "i64", "u64", "i32", "i16", "i8", "u32", "u16", "u8")
 NAMES: dict[str, Callable[..., Any]] = {
     name: globals()[name]
     for name in (
         *LOADS, *(f"set_{x}" for x in LOADS), "word", "set_word", "half", "swap", "fold", "high", "wrap", "zeros", "bits", "real", "prefetch",
-        "array_f64", "array_i64", "copy", "cascade", "tile_24", "tile_8",
+        "array_f64", "array_i64", "copy", "cascade", "panel", "to_points", "from_points", "total", "largest",
     )
 }  # fmt: skip
 """The functions by the names that generated source uses."""

@@ -1,14 +1,14 @@
 """Convolutions of a network by a kernel of our own, where the last bits may differ from Torch's."""
 
 import math
-from array import array
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from flowedge.compile.kernels import convolution as k
-from flowedge.compile.kernels.library import ready
+from flowedge.compile.kernels import convolution as c
+from flowedge.models import chain
+from flowedge.models.chain import Chain, Floats, Layer
 
 _STRIDE, _PADDING, _DILATION, _GROUPS = 3, 4, 5, 6
 """Places of the arguments of ``torch.conv1d``."""
@@ -18,7 +18,7 @@ _RELATIVE, _ABSOLUTE = 1e-4, 1e-5
 class Convolution:
     """A convolution along time with given weights: (frames, channels, samples) to (frames, results, samples).
 
-    Each number is a sum in one order, whatever stands beside it in a batch. Make it with `convolution_of`.
+    Make it with `convolution_of`.
 
     Parameters
     ----------
@@ -29,26 +29,10 @@ class Convolution:
     rectified : what is below zero becomes zero
     """
 
-    def __init__(self, weight: Any, bias: Any, pad: int, dilation: int, *, rectified: bool) -> None:  # fmt: skip  # noqa: ANN401
+    def __init__(self, weight: Floats, bias: Floats, pad: int, dilation: int, *, rectified: bool) -> None:  # fmt: skip
         self._given = weight, bias, pad, dilation
-        results, channels, taps = weight.shape
-        groups = -(-results // k.GROUP)
-        filled = np.zeros((groups * k.GROUP, channels, taps), np.float32)
-        filled[:results] = weight
-        by_group = filled.reshape(groups, k.GROUP, channels, taps).transpose(0, 2, 3, 1)
-        self._weights = np.ascontiguousarray(by_group)
-        self._bias = np.zeros(groups * k.GROUP, np.float32)
-        self._bias[:results] = bias
-        words = self._words = array("q", [0] * k.WORDS)
-        words[k.CHANNELS], words[k.RESULTS], words[k.TAPS] = channels, results, taps
-        words[k.DILATION], words[k.PAD], words[k.RECTIFIED] = dilation, pad, int(rectified)
-        words[k.WEIGHTS], words[k.BIAS] = self._weights.ctypes.data, self._bias.ctypes.data
-        self._kernel = ready(k.convolve)
-
-    @property
-    def words(self) -> "array[int]":
-        """Those of the kernel's context that do not depend on the frames."""
-        return self._words[:]
+        self.is_rectified = rectified
+        self._chains: dict[int, Chain] = {}
 
     def rectified(self) -> "Convolution":
         """The same with a rectifier behind it."""
@@ -61,27 +45,20 @@ class Convolution:
         bias = (bias * scale + shift).astype(np.float32)
         return Convolution(weight, bias, pad, dilation, rectified=False)
 
+    def layer(self, samples: int) -> Layer:
+        """It as a layer of frames of so many samples."""
+        weight, bias, pad, dilation = self._given
+        made = chain.convolution(weight, bias, (weight.shape[1], samples), pad, dilation)
+        made.words[c.RECTIFIED], made.origin = int(self.is_rectified), self
+        return made
+
     def __call__(self, x: Any) -> Any:  # noqa: ANN401
         """The result of a tensor, as a new one; from any thread."""
-        x = x.contiguous()
-        frames, channels, samples = x.shape
-        words = self._words[:]
-        taps, dilation, pad, results = (
-            words[k.TAPS],
-            words[k.DILATION],
-            words[k.PAD],
-            words[k.RESULTS],
-        )
-        size = k.length(samples, taps, dilation, pad)
-        y = x.new_empty((frames, results, size))
-        words[k.SAMPLES] = samples
-        if needs_scratch(words):
-            scratch = x.new_zeros(k.scratch(channels, samples, taps, dilation, pad))
-            words[k.SCRATCH] = scratch.data_ptr()
-        words[k.X], words[k.Y] = x.data_ptr(), y.data_ptr()
-        words[k.FRAMES] = frames
-        self._kernel(words.buffer_info()[0])
-        return y
+        samples = int(x.shape[2])
+        found = self._chains.get(samples)
+        if found is None:
+            found = self._chains[samples] = Chain([self.layer(samples)])
+        return found(x)
 
 
 def convolution_of(torch: Any, given: Sequence[Any], result: Any) -> Convolution | None:  # noqa: ANN401
@@ -115,12 +92,6 @@ def convolution_of(torch: Any, given: Sequence[Any], result: Any) -> Convolution
     numbers = np.zeros(len(weight), np.float32) if bias is None else bias.detach().numpy()
     found = Convolution(weight.detach().numpy(), numbers, padding, dilation, rectified=False)
     return found if is_close(torch, found(x), result) else None
-
-
-def needs_scratch(words: "array[int]") -> bool:
-    """Whether the kernel needs memory of its own: for zeros around the samples, for few of them, or for a group that is not whole."""
-    size = k.length(words[k.SAMPLES], words[k.TAPS], words[k.DILATION], words[k.PAD])
-    return bool(words[k.PAD]) or size < k.SHORT or bool(words[k.RESULTS] % k.GROUP)
 
 
 def is_close(torch: Any, ours: Any, result: Any) -> bool:  # noqa: ANN401

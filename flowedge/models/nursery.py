@@ -17,7 +17,6 @@ from typing import Any
 
 import msgpack
 
-from flowedge.compile.kernels.convolution import convolve
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.kernels.network import infer
 from flowedge.lang.errors import FlowEdgeError
@@ -112,8 +111,7 @@ def work(kind: str, asked: dict[str, Any], end: int, memory: int, model: int) ->
         if asked["arch"]:
             class_of(asked["arch"])  # its file is out of reach later
         if not asked["exact"]:
-            for kernel in (convolve, infer):  # from a cache that is out of reach later
-                ready(kernel)
+            ready(infer)  # from a cache that is out of reach later
         if asked["device"] == "cpu":
             confined = confine()
         loaded = build(

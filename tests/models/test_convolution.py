@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from support.networks import built, export, floats
 from torch import nn
@@ -14,6 +14,7 @@ from flowedge.compile.kernels import convolution as k
 from flowedge.compile.kernels.network import infer
 from flowedge.graph.catalog import PlainCatalog
 from flowedge.lang.diagnostics import FlowError
+from flowedge.models.chain import Chain
 from flowedge.models.convolution import Convolution, convolution_of
 from flowedge.models.load import load
 from flowedge.runtime.models import load_models
@@ -117,8 +118,89 @@ def test_the_kernel_is_a_plain_function(monkeypatch):
             part = x[:, :, :samples].contiguous()
             compiled = Convolution(weight.numpy(), bias.numpy(), pad, 1, rectified=False)
             plain = Convolution(weight.numpy(), bias.numpy(), pad, 1, rectified=False)
-            plain._kernel = k.convolve
+            plain = Chain([plain.layer(samples)])
+            plain._kernel = infer
             np.testing.assert_allclose(plain(part), compiled(part), rtol=1e-5, atol=1e-5)
+
+
+# ---- several results at once
+
+
+def made_fast(seed, channels, samples, results, taps, pad=0, frames=1):
+    x, weight, bias = tensors(seed, frames, channels, samples, results, taps)
+    layer = Convolution(weight.numpy(), bias.numpy(), pad, 1, rectified=False).layer(samples)
+    return x, weight, bias, layer
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.integers(17, 40), st.integers(7, 60), st.integers(20, 70), st.integers(2, 7), st.integers(0, 3), st.integers(1, 3))
+)  # fmt: skip
+@example((32, 124, 64, 5, 0, 2))
+@example((17, 9, 49, 2, 0, 1))
+def test_several_results_at_once_are_close_to_torch(shape):
+    channels, samples, results, taps, pad, frames = shape
+    x, weight, bias, layer = made_fast(7, channels, samples, results, taps, pad, frames)
+    size = samples + 2 * pad - taps + 1
+    event(f"{layer.words[k.FAST]} at once")
+    assert layer.words[k.FAST] in (0, 9 - taps)
+    assert size >= layer.words[k.FAST]
+    with torch.inference_mode():
+        wanted = torch.conv1d(x, weight, bias, 1, pad)
+        for rectified in (0, 1):
+            layer.words[k.RECTIFIED] = rectified
+            ours = Chain([layer])(x)
+            assert torch.allclose(
+                ours, wanted.relu() if rectified else wanted, rtol=1e-4, atol=5e-5
+            )
+
+
+@pytest.mark.parametrize("taps", [2, 3, 4, 5, 6])
+def test_all_counts_of_taps_that_pay_are_fast(taps):
+    *_, layer = made_fast(8, 32, 120, 64, taps)
+    assert layer.words[k.FAST] == 9 - taps
+
+
+def test_few_channels_and_holes_are_summed_one_by_one():
+    for channels, taps, dilation in ((2, 5, 1), (32, 1, 1), (32, 8, 1), (32, 5, 2)):
+        _, weight, bias = tensors(9, 1, channels, 100, 32, taps)
+        call = Convolution(weight.numpy(), bias.numpy(), 0, dilation, rectified=False)
+        assert call.layer(100).words[k.FAST] == 0
+    assert made_fast(9, 32, 7, 64, 5)[-1].words[k.FAST] == 0, "fewer samples than results at once"
+
+
+@pytest.mark.parametrize("samples", [8, 30, 61])
+def test_bits_of_several_results_do_not_depend_on_the_batch(samples):
+    x, _, _, layer = made_fast(10, 24, samples, 48, 5, frames=9)
+    assert layer.words[k.FAST]
+    chain = Chain([layer])
+    with torch.inference_mode():
+        whole = chain(x)
+        for order in (torch.arange(8, -1, -1), torch.tensor([3]), torch.tensor([5, 5, 2])):
+            assert torch.equal(chain(x[order]), whole[order])
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e35])
+def test_a_number_that_is_none_reaches_only_its_own_results(number):
+    x, weight, bias, layer = made_fast(11, 32, 60, 32, 5, frames=3)
+    assert layer.words[k.FAST]
+    x[1, 4, 30] = number
+    with torch.inference_mode():
+        ours, wanted = Chain([layer])(x), torch.conv1d(x, weight, bias)
+        assert torch.equal(ours.isnan(), wanted.isnan())
+        assert torch.equal(ours.isinf(), wanted.isinf())
+        assert torch.allclose(ours[::2], wanted[::2], rtol=1e-4, atol=5e-5)
+        near = wanted.isfinite()
+        assert torch.allclose(ours[near], wanted[near], rtol=1e-4, atol=5e-5)
+
+
+def test_several_results_at_once_are_a_plain_function():
+    x, _, _, layer = made_fast(12, 20, 21, 36, 4)
+    assert layer.words[k.FAST]
+    compiled, plain = Chain([layer]), Chain([layer])
+    plain._kernel = infer
+    with torch.inference_mode():
+        np.testing.assert_allclose(plain(x), compiled(x), rtol=1e-4, atol=2e-5)
 
 
 # ---- in networks
@@ -134,9 +216,9 @@ def test_networks_that_need_not_be_exact_are_close(name, tmp_path):
         given = [draw(batch).numpy() for draw in frames]
         for a, b in zip(exact.answer(given), close.answer(given), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    is_ours = bool(calls_of(close) & {"Convolution", "Network"})
+    is_ours = bool(calls_of(close) & {"Convolution", "Chain"})
     assert is_ours == (name not in ("autoencoder", "mlp"))
-    assert not calls_of(exact) & {"Convolution", "Network"}
+    assert not calls_of(exact) & {"Convolution", "Chain"}
 
 
 def calls_of(model):
@@ -157,6 +239,10 @@ CHAINS = {
     "dense": (nn.Conv1d(6, 8, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 4, bias=False)),
     "flat": (nn.Conv1d(6, 5, 5), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(5, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(56, 3)),
     "normed": (nn.BatchNorm1d(6), nn.Conv1d(6, 8, 3), nn.BatchNorm1d(8), nn.ReLU(), nn.Conv1d(8, 4, 3), nn.ReLU(), nn.BatchNorm1d(4), nn.MaxPool1d(3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(52, 2)),
+    "wide": (nn.Conv1d(6, 20, 3), nn.ReLU(), nn.Conv1d(20, 40, 5, padding=2), nn.BatchNorm1d(40), nn.ReLU(), nn.Conv1d(40, 33, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(33, 17)),
+    "pooled first": (nn.MaxPool1d(2), nn.Conv1d(6, 4, 3)),
+    "mean of the input": (nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 2)),
+    "flat input": (nn.Flatten(), nn.Linear(192, 2)),
     "no end": (nn.Conv1d(6, 4, 30), nn.ReLU(), nn.Conv1d(4, 2, 2)),
 }  # fmt: skip
 
@@ -174,7 +260,7 @@ def test_a_chain_of_layers_is_one_call(name, tmp_path):
         (a,), (b,) = exact.answer([x]), close.answer([x])
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-        assert calls_of(close) == {"Network"}
+        assert calls_of(close) == {"Chain"}
         for place in range(batch):
             np.testing.assert_array_equal(close.answer([x[place : place + 1]])[0][0], b[place])
 
@@ -202,7 +288,7 @@ def test_what_branches_is_no_chain(tmp_path):
 
     model = load(export(Branches().eval(), (floats(6, 32),), tmp_path / "net.pt2"), exact=False)
     model.answer([torch.randn(2, 6, 32).numpy()])
-    assert "Network" not in calls_of(model)
+    assert "Chain" not in calls_of(model)
     assert "Convolution" in calls_of(model)
 
 
