@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pyarrow as pa
 import torch
 from common import machine, rounds, table
@@ -118,6 +120,38 @@ def by_batches(net: torch.nn.Module, ready: list[torch.Tensor]) -> list[torch.Te
         return [net(x) for x in ready]
 
 
+def onnx_session(net: torch.nn.Module) -> onnxruntime.InferenceSession:
+    """The same network in ONNX Runtime, on one thread."""
+    first, second, last = (layer for layer in net.modules() if hasattr(layer, "weight"))
+    weights = [t.detach().numpy() for layer in (first, second, last) for t in (layer.weight, layer.bias)]  # fmt: skip
+    names = ["w1", "b1", "w2", "b2", "w3", "b3"]
+    node = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [
+            node("Conv", ["x", "w1", "b1"], ["c1"]),
+            node("Relu", ["c1"], ["r1"]),
+            node("Conv", ["r1", "w2", "b2"], ["c2"]),
+            node("Relu", ["c2"], ["r2"]),
+            node("GlobalAveragePool", ["r2"], ["p"]),
+            node("Flatten", ["p"], ["f"]),
+            node("Gemm", ["f", "w3", "b3"], ["y"], transB=1),
+        ],
+        "w3",
+        [
+            onnx.helper.make_tensor_value_info(
+                "x", onnx.TensorProto.FLOAT, ["batch", CHANNELS, LENGTH]
+            )
+        ],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch", len(LABELS)])],
+        [onnx.numpy_helper.from_array(w, name) for w, name in zip(weights, names, strict=True)],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    data = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
 def one_by_one(net: torch.nn.Module, path: Path) -> list[tuple[int, float]]:
     """What one writes first: a list of rows for each device, and a call for each window."""
     held: list[list[tuple[float, ...]]] = [[] for _ in range(DEVICES)]
@@ -152,11 +186,17 @@ def stream(folder: Path, rows: int, count: int) -> list[str]:
         torch.from_numpy(x.copy())
         for x in np.split(all_windows, range(BATCH, len(all_windows), BATCH))
     ]
+    session = onnx_session(net)
+    theirs = session.run(None, {"x": ready[0].numpy()})[0]
+    np.testing.assert_allclose(theirs, by_batches(net, ready[:1])[0], atol=1e-4)
     found = rounds(
         {
             "FlowEdge": Run(plans[0]).__call__,
             "FlowEdge, `exact=false`": Run(plans[1]).__call__,
             "the model alone, batches of 256 ready-made": lambda: by_batches(net, ready),
+            "ONNX Runtime alone, the same batches": lambda: [
+                session.run(None, {"x": x.numpy()}) for x in ready
+            ],
             "window by window": lambda: one_by_one(net, path),
         },
         count,
