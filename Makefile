@@ -36,7 +36,7 @@ torture: $(READY)
 	$(BIN)/python tests/fuzz/torture.py --guided checkpoint --inputs 1000000
 	$(BIN)/python tests/fuzz/torture.py --guided grammar --inputs 1000000
 	$(BIN)/python tests/fuzz/torture.py --inputs 1000000
-	FLOWEDGE_SLOW=1 $(BIN)/python -m pytest tests/models tests/benchmarks tests/docs tests/cli tests/stages tests/session tests/runtime tests/live tests/faults/test_signals.py
+	FLOWEDGE_SLOW=1 $(BIN)/python -m pytest tests/models tests/benchmarks tests/docs tests/cli tests/stages tests/session tests/runtime tests/live tests/faults/test_signals.py tests/faults/test_hostile.py
 	FLOWEDGE_KEYS=10000000 $(BIN)/python -m pytest tests/session/test_expire.py
 	FLOWEDGE_SOAK_S=3600 $(BIN)/python -m pytest tests/faults/test_soak.py
 

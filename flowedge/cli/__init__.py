@@ -1,6 +1,7 @@
 """The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows``, ``service``, ``top`` and more."""
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -31,8 +32,13 @@ app = typer.Typer(
 )  # fmt: skip
 
 
+_YOUNG = 50_000
+"""New objects before garbage is looked for: modules make hundreds of thousands, and leave none."""
+
+
 def main() -> None:
     """Entry point of the console script."""
+    gc.set_threshold(_YOUNG)
     try:
         _main()
     except SystemExit as leave:

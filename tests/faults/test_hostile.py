@@ -122,8 +122,14 @@ def ended(task):
 # ---- a disk of 1 MB
 
 
-@pytest.mark.parametrize("threads", ["1", "3"])
-@pytest.mark.parametrize("what", ["state", "out"])
+@pytest.mark.parametrize(
+    ("what", "threads"),
+    [
+        ("state", "1"),
+        ("out", "3"),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in (("state", "3"), ("out", "1"))),
+    ],
+)
 def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
     place, wanted, disk, what, threads
 ):
@@ -280,7 +286,7 @@ def test_the_clock_of_the_test_can_be_set_back(clock, tmp_path):
     assert out.stdout.split() == ["-3600", "True"]
 
 
-@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("threads", [pytest.param("1", marks=pytest.mark.slow), "3"])
 def test_a_clock_set_back_by_an_hour_changes_nothing(place, wanted, clock, threads):
     step = place / "step"
     env = {"LD_PRELOAD": str(clock), "CLOCK_STEP": str(step)}

@@ -81,11 +81,15 @@ def has_all_rows(place):
     ("threads", "number"),
     [
         ("1", signal.SIGINT),
-        ("1", signal.SIGHUP),
         ("3", signal.SIGTERM),
         *(
             pytest.param(*x, marks=pytest.mark.slow)
-            for x in (("1", signal.SIGTERM), ("3", signal.SIGINT), ("3", signal.SIGHUP))
+            for x in (
+                ("1", signal.SIGHUP),
+                ("1", signal.SIGTERM),
+                ("3", signal.SIGINT),
+                ("3", signal.SIGHUP),
+            )
         ),
     ],
 )

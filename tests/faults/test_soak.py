@@ -137,7 +137,7 @@ def growth(sizes):
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_memory_stays_flat(tmp_path):
-    sizes, code, report = soak(tmp_path, lambda s, _: s / SOAK_S, "expire key after 10 s", "nice", "-n", "15")  # fmt: skip
+    sizes, code, report = soak(tmp_path, lambda s, _: s / SOAK_S, "expire key after 10 s", "nice", "-n", "19")  # fmt: skip
     assert code == 0
     assert report["checkpoints"] > min(20, SOAK_S / 10)
     assert report["sources"]["s"]["rows_late"] > 0

@@ -26,7 +26,7 @@ from flowedge.session.session import Session
 from flowedge.sources.contract import Position
 
 FIRST = int(os.environ.get("FLOWEDGE_SEED", "0"))
-COUNT = int(os.environ.get("FLOWEDGE_SEEDS", "40"))
+COUNT = int(os.environ.get("FLOWEDGE_SEEDS", "24"))
 PIPELINES = range(FIRST // SHARED, (FIRST + COUNT - 1) // SHARED + 1)
 FEW = range(64)
 """Worlds in which a broken engine must be found out."""

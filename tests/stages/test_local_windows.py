@@ -107,9 +107,9 @@ def expected(table, zone, size, hop):
     [
         (PLACE, "2023-10-27 13:00", "1 d", "6 h"),
         (PLACE, "2023-10-27 13:00", "1 h", "15 min"),
-        (PLACE, "2023-03-24 13:00", "1 h", "30 min"),
+        pytest.param(PLACE, "2023-03-24 13:00", "1 h", "30 min", marks=pytest.mark.slow),
         (PLACE, "2023-03-24 13:00", "45 min", "45 min"),
-        (PLACE, "2023-10-27 13:00", "2 h", "2 h"),
+        pytest.param(PLACE, "2023-10-27 13:00", "2 h", "2 h", marks=pytest.mark.slow),
         (PLACE, "2023-10-27 13:00", "1 h", "1 d"),
         ("America/Havana", "2023-11-03 13:00", "1 d", "1 d"),
         ("Australia/Lord_Howe", "2023-04-01 01:00", "1 h", "1 h"),

@@ -39,13 +39,16 @@ def all_of(names, at, over):
     return compile_flow(text=text, catalog=CATALOG)
 
 
-@pytest.mark.parametrize("first", range(0, len(NAMES), 6))
+EXTENTS = [(True, "8 samples"), (False, "0.8 s"), (False, "8 samples")]
+"""Of signals and of rows; each aggregate over one of them, and over the others where there is time."""
+
+
 @pytest.mark.parametrize(
-    ("even", "over"),
+    ("even", "over", "first"),
     [
-        (True, "8 samples"),
-        (False, "0.8 s"),
-        pytest.param(False, "8 samples", marks=pytest.mark.slow),
+        pytest.param(*extent, first, marks=[pytest.mark.slow] if place != number % 2 else [])
+        for number, first in enumerate(range(0, len(NAMES), 6))
+        for place, extent in enumerate(EXTENTS)
     ],
 )
 def test_an_aggregate_over_an_extent_is_that_of_its_rows(even, over, first):

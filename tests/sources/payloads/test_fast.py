@@ -104,7 +104,7 @@ def as_msgpack(value):
         return msgpack.packb({"v": str(value)})
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(trees, st.integers(0, 8)), min_size=1, max_size=6))
 @example([({"v": -0.0, "f": 1e-45}, 0), ({"v": 0}, 1)])
 def test_generated_payloads_of_both_formats_give_the_same_rows(messages):
