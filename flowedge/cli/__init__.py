@@ -1,4 +1,4 @@
-"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows``, ``service``, ``top`` and more."""
+"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows``, ``compile``, ``service``, ``top`` and more."""
 
 import contextlib
 import gc
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from flowedge import __version__
+from flowedge.cli.ahead import compile_
 from flowedge.cli.arguments import Flow, Params
 from flowedge.cli.calibrate import calibrate
 from flowedge.cli.keys import keys
@@ -315,6 +316,7 @@ app.add_typer(service, name="service")
 app.command("windows")(windows)
 app.command("top")(top)
 app.command("calibrate")(calibrate)
+app.command("compile")(compile_)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowedge.cli.arguments import Classes, Flow, Params, Quiet, Trusted
-from flowedge.cli.shared import compiled, keys_of, require_signature, tell, write_text
+from flowedge.cli.shared import SHIPPED, compiled, keys_of, require_signature, tell, write_text
 from flowedge.lang.errors import FlowEdgeError
 from flowedge.ui import options
 
@@ -90,6 +90,13 @@ def run(
     ] = None,
     trust_model: Trusted = None,
     allow_class: Classes = None,
+    trust_kernels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Run a compiled pipeline (.flowc) if it has this sha256, or is signed with this public key. May be repeated.",
+            metavar="DIGEST|PUBLIC",
+        ),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -123,12 +130,18 @@ def run(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a pipeline over its sources until they end."""
+    """Run a pipeline, or what `compile` made of one, over its sources until they end."""
     pace, every_s, most = options.speed(speed), options.duration(every), options.size(max_memory)
     address, processors = options.address(metrics), options.numbers(cpu)
     options.log(log, log_level)
     if record is not None and as_recorded is not None:
         raise typer.BadParameter("what is done again is recorded already", param_hint="--record")
+    if flow.suffix == SHIPPED and param:
+        raise typer.BadParameter(
+            "what is compiled has its parameters already", param_hint="--param"
+        )
+    if flow.suffix != SHIPPED and trust_kernels:
+        raise typer.BadParameter(f"`{flow}` is compiled here", param_hint="--trust-kernels")
     if ui and not sys.stderr.isatty():
         raise typer.BadParameter("a live page needs a terminal", param_hint="--ui")
     if ui and log is not None:
@@ -146,15 +159,22 @@ def run(
             if wanted is None
             else (lambda path, digest: require_signature(path, wanted, digest))
         )
-        plan = compiled(flow, param, vet=vet, passing=True)
+        if flow.suffix == SHIPPED:
+            from flowedge.runtime.shipped import load  # noqa: PLC0415
+
+            plan = load(flow, allowed(trust_kernels or (), (), wanted), vet)
+        else:
+            plan = compiled(flow, param, vet=vet, passing=True)
         if plan.warnings and log is not None:
             say("warning", text=plan.warnings)
         elif plan.warnings and not quiet:
             print(plan.warnings, file=sys.stderr)
         shown = _shown(flow, ui=ui, quiet=quiet or log is not None)
-        again = Recompile(
-            str(flow), options.params_of(param), "" if wanted is None else wanted.name
-        )
+        again = None
+        if flow.suffix != SHIPPED:
+            again = Recompile(
+                str(flow), options.params_of(param), "" if wanted is None else wanted.name
+            )
         with _watched(str(flow), address, is_logged=log is not None) as monitor:
             task = Run(
                 plan, allowed(trust_model or (), allow_class or (), wanted), shown.update if shown else None, speed=pace, threads=threads,

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from flowedge.runtime.plan import Plan
 
 
+SHIPPED = ".flowc"
+"""The end of the name of a compiled pipeline."""
+
+
 def tell_error(error: FlowEdgeError) -> None:
     """Print what went wrong; of a pipeline all that is wrong with it."""
     from flowedge.lang.diagnostics import FlowError  # noqa: PLC0415

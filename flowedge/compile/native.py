@@ -20,6 +20,7 @@ import types as python
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import llvmlite
@@ -109,7 +110,15 @@ def versions() -> tuple[str, ...]:
         own = version("flowedge")
     except PackageNotFoundError:  # run from a checkout
         own = "unknown"
-    return FORMAT, own, version("numba"), llvmlite.__version__, np.__version__, sys.version
+    compiler = hashlib.sha256()
+    for name in _COMPILER:
+        with contextlib.suppress(OSError):
+            compiler.update(Path(__file__).with_name(name).read_bytes())
+    return FORMAT, own, compiler.hexdigest(), version("numba"), llvmlite.__version__, np.__version__, sys.version  # fmt: skip
+
+
+_COMPILER = ("frontend.py", "intrinsics.py", "lanes.py", "memory.py", "tiles.py")
+"""Files whose text is in object code, and not in that of any kernel."""
 
 
 def fingerprint(source: str, names: Mapping[str, object], entry: str = "kernel") -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from flowedge.session.session import Session
 
 FORMAT = 1
+MAGIC = b"FLOWSHIP"
+"""What a compiled pipeline begins with, see `flowedge.runtime.shipped`."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def compile_flow(
             plan, asked = _compile(
                 text, file, given, catalog, builds, fuse=fuse, vet=vet, wanted=wanted
             )
-        return plan, msgpack.packb([FORMAT, asked, plan.warnings, p.pack(plan.program)])
+        return plan, _packed(plan, asked)
 
     made = apart(lambda: compiled()[1]) if passing else None
     if made is None:
@@ -168,6 +170,46 @@ def compile_flow(
     if cacheable:
         default_cache().put("plans", key, made)
     return replace(plan, compile_s=time.perf_counter() - start)
+
+
+def packed(path: str, params: Mapping[str, str]) -> bytes:
+    """A pipeline, checked and compiled, as `unpacked` reads it: what a plan is, and what it rests on.
+
+    Raises
+    ------
+    FlowError, RunError
+        as `compile_flow`
+    """
+    from flowedge.compile.builds import Builds  # noqa: PLC0415  # the cold path
+
+    with Builds() as builds:
+        plan, asked = _compile(read_flow(path), path, params, None, builds, fuse=True)
+    return _packed(plan, asked)
+
+
+def unpacked(
+    data: bytes, vet: Callable[[Path, str], None] | None = None
+) -> tuple[p.Program, str, str]:
+    """The program, its warnings, and what has changed of what it rests on: empty where nothing has.
+
+    Parameters
+    ----------
+    vet : called with the path and the sha256 of each model, and of what is told of it
+
+    Raises
+    ------
+    ValueError
+        the bytes are no such plan
+    """
+    format_, asked, warnings, program = msgpack.unpackb(data)
+    if format_ != FORMAT:
+        message = "not a plan of this format"
+        raise ValueError(message)
+    asked = [question for question in asked if question[0] != "import"]  # it is compiled in
+    changed = [subject for kind, subject, digest in asked if not still_holds(kind, subject, digest)]
+    if vet is not None and not changed:
+        _vet(asked, vet)
+    return p.unpack(program), warnings, _named(changed[0]) if changed else ""
 
 
 def read_flow(path: str, vet: Callable[[Path, str], None] | None = None) -> str:
@@ -188,6 +230,10 @@ def read_flow(path: str, vet: Callable[[Path, str], None] | None = None) -> str:
         raise RunError(f"`{path}` is a directory; give the path of a .flow file") from None
     except OSError as problem:
         raise RunError(f"cannot read `{path}`: {problem.strerror}") from None
+    if data.startswith(MAGIC):
+        raise RunError(
+            f"`{path}` is a compiled pipeline, which can only be run; give the .flow file that it was made of"
+        )
     if vet is not None:
         vet(Path(path), hashlib.sha256(data).hexdigest())
     try:
@@ -237,18 +283,35 @@ def _from_cache(key: str, vet: Callable[[Path, str], None] | None) -> tuple[p.Pr
     if data is None:
         return None
     try:
-        format_, asked, warnings, packed = msgpack.unpackb(data)
+        format_, asked, warnings, program = msgpack.unpackb(data)
         if format_ != FORMAT or not all(still_holds(*question) for question in asked):
             return None
-        if vet is not None:  # what the plan was made of
-            for kind, subject, sha256 in asked:
-                if kind in ("import", "model"):
-                    vet(Path(subject), sha256)
-                elif kind == "manifest" and sha256 and (told := beside(subject)) is not None:
-                    vet(told, sha256)
-        return p.unpack(packed), warnings
+        if vet is not None:
+            _vet(asked, vet)
+        return p.unpack(program), warnings
     except (ValueError, TypeError, KeyError, msgpack.UnpackException):
         return None
+
+
+def _packed(plan: Plan, asked: list[tuple[str, str, str]]) -> bytes:
+    return msgpack.packb([FORMAT, asked, plan.warnings, p.pack(plan.program)])
+
+
+def _vet(asked: Iterable[tuple[str, str, str]], vet: Callable[[Path, str], None]) -> None:
+    """Ask about what a plan was made of."""
+    for kind, subject, sha256 in asked:
+        if kind in ("import", "model"):
+            vet(Path(subject), sha256)
+        elif kind == "manifest" and sha256 and (told := beside(subject)) is not None:
+            vet(told, sha256)
+
+
+def _named(subject: str) -> str:
+    """What a question was about: a file, or the address of a source."""
+    if not subject.startswith("["):
+        return f"`{subject}`"
+    connector, address, _ = json.loads(subject)
+    return f'{connector}("{address}")'
 
 
 def _compile(

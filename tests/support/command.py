@@ -30,6 +30,12 @@ def recording(path, *, time=None, v=(0.0, 1.0, 2.0, 3.0, 4.0), unit=10**9):
         writer.write_table(table)
 
 
+def write(path, table):
+    """A table as an Arrow file."""
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as out:
+        out.write_table(table)
+
+
 def read(path):
     """The table in an Arrow file."""
     with pa.memory_map(str(path)) as file:

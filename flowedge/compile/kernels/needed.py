@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 from flowedge.compile.kernels import (
     columns,
-    convolution,
     frames,
     ingest,
     intern,
@@ -27,7 +26,6 @@ def needed(
     `has_literals`: the pipeline itself names texts, such as labels; `is_exact`: all models have the bits that Torch's have.
     """
     if not is_exact:
-        yield convolution.convolve
         yield network.infer
     has_text = has_literals
     for spec in nodes:
