@@ -83,8 +83,7 @@ class _Writer:
 
     def store(self, value: Any, pointer: Any, rectified: Any) -> None:  # noqa: ANN401
         """Put a vector from an element on; what is below zero becomes zero where that is asked for."""
-        b = self.builder
-        nothing = ir.Constant(_VECTOR, [0.0] * SIDE)
+        b, nothing = self.builder, self.number(0.0)
         kept = b.select(b.fcmp_ordered("<", value, nothing), nothing, value)
         self.put(b.select(b.icmp_signed("!=", rectified, _I64(0)), kept, value), pointer)
 
@@ -106,10 +105,8 @@ def _tile(w: _Writer, p: _Panel, rows: int, sides: int, row: Any, block: Any) ->
     b = w.builder
     size = b.mul(b.mul(p.segments, p.length), _I64(SIDE))  # of a block's weights
     sources = [w.at(p.x, b.mul(p.x_step, row))]
-    for r in range(
-        1, rows
-    ):  # each by one of the three before: there are few registers for addresses
-        near = (r - 1) // 3 * 3
+    for r in range(1, rows):
+        near = (r - 1) // 3 * 3  # there are few registers for addresses
         sources.append(b.gep(sources[near], [b.mul(p.x_step, _I64(r - near))]))
     places = [b.mul(b.add(block, _I64(u)), _I64(SIDE)) for u in range(sides)]
     sums = [[w.variable(start) for _ in range(rows)] for start in (w.load(w.at(p.bias, at)) for at in places)]  # fmt: skip
@@ -180,9 +177,9 @@ def to_points(typingctx: Any, x: Any, x_step: Any, y: Any, y_step: Any, blocks: 
             inner = [b.fsub(at[1], at[2]) for at in (even, odd)]
             at_zero, at_infinity = (w.scaled(MIDDLE, m, n) for m, n in zip(inner, outer, strict=True))  # fmt: skip
             made = [at_zero]
-            for point, (last, first_) in zip(POINTS[1::2], FACTORS, strict=True):
-                plus = w.scaled(last, even[2], w.scaled(first_, even[1], even[3]))
-                minus = w.scaled(point * last, odd[1], w.scaled(point, odd[2], b.fmul(w.number(point * first_), odd[0])))  # fmt: skip
+            for point, (middle, low) in zip(POINTS[1::2], FACTORS, strict=True):
+                plus = w.scaled(middle, even[2], w.scaled(low, even[1], even[3]))
+                minus = w.scaled(point * middle, odd[1], w.scaled(point, odd[2], b.fmul(w.number(point * low), odd[0])))  # fmt: skip
                 made += [b.fadd(plus, minus), b.fsub(plus, minus)]
             for k, value in enumerate([*made, at_infinity]):
                 w.put(value, w.at(y, b.add(first, b.mul(y_step, _I64(k)))))
@@ -198,7 +195,6 @@ def from_points(typingctx: Any, x: Any, x_step: Any, bias: Any, y: Any, y_step: 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
         x, x_step, bias, y, y_step, rows, blocks, rectified = args
         w, b = _Writer(builder), builder
-        nothing = ir.Constant(_VECTOR, [0.0] * SIDE)
         with cgutils.for_range(b, blocks) as block:
             first = b.mul(block.index, _I64(SIDE))
             given = [w.load(w.at(x, b.add(first, b.mul(x_step, _I64(k))))) for k in range(len(POINTS) + 1)]  # fmt: skip
@@ -208,7 +204,7 @@ def from_points(typingctx: Any, x: Any, x_step: Any, bias: Any, y: Any, y_step: 
             for row in range(len(POINTS)):
                 with b.if_then(b.icmp_signed("<", _I64(row), rows)):
                     is_last = b.icmp_signed("==", _I64(row + 1), rows)
-                    value = b.fadd(start, b.select(is_last, given[-1], nothing))
+                    value = b.fadd(start, b.select(is_last, given[-1], w.number(0.0)))
                     if row == 0:
                         value = b.fadd(value, given[0])
                     for point, part in zip(POINTS[1::2], by_sign[row % 2], strict=True):

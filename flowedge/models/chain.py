@@ -81,15 +81,13 @@ class _Memory:
         steps.append(wide(last.makes[0]))
         sizes = [(layer.takes[1] + 2 * layer.pad) * step for layer, step in zip(layers, steps, strict=False)]  # fmt: skip
         sizes.append(last.makes[1] * steps[-1])
-        mixing = [
+        rooms = [
             c.scratch(n.takes[1] + 2 * n.pad, step, n.words[c.BLOCKS], n.words[c.TAPS], n.words[c.FAST])
             for n, step in zip(layers, steps, strict=False)
         ]  # fmt: skip
         between = [aligned((size,)) for size in sizes]
-        scratch, nothing = (
-            aligned((max(mixing),)),
-            aligned((SIDE * max(layer.words[c.BLOCKS] for layer in layers),)),
-        )
+        widest = SIDE * max(layer.words[c.BLOCKS] for layer in layers)
+        scratch, nothing = aligned((max(rooms),)), aligned((widest,))
         self._keeps = [*between, scratch, nothing]
         entries = [
             address(held) + 4 * layer.pad * step

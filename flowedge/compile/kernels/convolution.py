@@ -12,9 +12,7 @@ from flowedge.compile.memory import SIDE, from_points, i64, largest, panel, to_p
 from flowedge.compile.program import DONE
 
 X = 0  # address of float32 (samples, X_STEP), zeros before and behind them included
-X_STEP = (
-    1  # numbers from one sample to the next: at least the channels; where it is fast, whole blocks
-)
+X_STEP = 1  # numbers from one sample to the next: at least the channels; whole blocks if it is fast
 SAMPLES = 2  # with those zeros
 CHANNELS = 3
 TAPS = 4
