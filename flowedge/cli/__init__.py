@@ -1,4 +1,4 @@
-"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows``, ``compile``, ``service``, ``top`` and more."""
+"""The command line: ``flowedge run``, ``check``, ``explain``, ``inspect``, ``verify``, ``key``, ``model``, ``windows``, ``bench``, ``compile``, ``service``, ``top`` and more."""
 
 import contextlib
 import gc
@@ -14,6 +14,7 @@ import typer
 from flowedge import __version__
 from flowedge.cli.ahead import compile_
 from flowedge.cli.arguments import Flow, Params
+from flowedge.cli.bench import bench
 from flowedge.cli.calibrate import calibrate
 from flowedge.cli.keys import keys
 from flowedge.cli.models import models
@@ -316,6 +317,7 @@ app.add_typer(service, name="service")
 app.command("windows")(windows)
 app.command("top")(top)
 app.command("calibrate")(calibrate)
+app.command("bench")(bench)
 app.command("compile")(compile_)
 
 

@@ -19,10 +19,9 @@ from flowedge.cache import default_cache
 from flowedge.compile import program as p
 from flowedge.lang.errors import RunError
 from flowedge.runtime.feeds import declared_schema, open_feeds
+from flowedge.runtime.meter import Meter, label_of
 from flowedge.runtime.realtime import Collector
 from flowedge.runtime.recording import Player
-from flowedge.session.node import Node
-from flowedge.session.source import SourceNode
 
 if TYPE_CHECKING:
     from flowedge.runtime.plan import Plan
@@ -266,36 +265,6 @@ def _timed(
     return out
 
 
-class _Meter:
-    """Counts the time in each node without that in the nodes that it calls."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._inside: list[int] = []
-        self.own: dict[int, int] = {}
-
-    def attach(self, node: Node) -> None:
-        """Measure what a node does."""
-        names = ["push" if isinstance(node, SourceNode) else "take", "flush"]
-        for name in (*names, "out") if hasattr(node, "out") else names:
-            setattr(node, name, self._measured(node.spec.id, getattr(node, name)))
-
-    def _measured(self, number: int, call: Callable[..., Any]) -> Callable[..., Any]:
-        def measured(*args: Any) -> Any:  # noqa: ANN401
-            self._inside.append(0)
-            began = self._clock()
-            try:
-                return call(*args)
-            finally:
-                span = self._clock() - began
-                inner = self._inside.pop()
-                self.own[number] = self.own.get(number, 0) + span - inner
-                if self._inside:
-                    self._inside[-1] += span
-
-        return measured
-
-
 def _by_stage(
     plan: "Plan",
     models: Mapping[str, Any],
@@ -307,7 +276,7 @@ def _by_stage(
     session = plan.open(models)
     session.warm_up()
     session.go_the_long_way()
-    meter = _Meter(clock)
+    meter = Meter(clock)
     for node in session.nodes.values():
         meter.attach(node)
     end = clock() + most_s * 1e9
@@ -316,7 +285,6 @@ def _by_stage(
         if clock() > end:
             break
     for number, node in session.nodes.items():
-        label = f"{node.spec.name}: {node.spec.label}" if node.spec.label != node.spec.name else node.spec.name  # fmt: skip
         count = node.counts.rows_in
-        own = meter.own.get(number, 0)
-        yield StageCost(label, count, own / count if count else 0.0)
+        own = meter.spent[number].wall_ns if number in meter.spent else 0
+        yield StageCost(label_of(node), count, own / count if count else 0.0)

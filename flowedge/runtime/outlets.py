@@ -139,6 +139,11 @@ class Outlets:
         )  # fmt: skip
 
     @property
+    def by_name(self) -> Mapping[str, Outlet]:
+        """Those of the sinks."""
+        return self._sinks
+
+    @property
     def _all(self) -> list[Outlet]:
         return [*self._sinks.values(), *self._quarantines.values()]
 

@@ -10,10 +10,10 @@ from flowedge.runtime.calibrate import (
     Calibration,
     PushCost,
     _made_up,
-    _Meter,
     calibrate,
     kept,
 )
+from flowedge.runtime.meter import Meter
 from flowedge.ui.costs import table
 
 FLOW = """
@@ -114,12 +114,12 @@ def test_time_inside_of_others_is_not_counted_twice():
 
         return work
 
-    meter = _Meter(lambda: now[0])
+    meter = Meter(lambda: now[0])
     inner = meter._measured(2, spend(5))
     outer = meter._measured(1, spend(100, lambda: (inner(), inner())))
     outer()
     inner()
-    assert meter.own == {1: 200, 2: 30}
+    assert {key: spent.wall_ns for key, spent in meter.spent.items()} == {1: 200, 2: 30}
 
 
 def test_a_promise_is_the_waits_and_the_longest_push_of_few_rows():
