@@ -57,9 +57,7 @@ def test_the_command_runs_the_pipeline_and_prints_a_table(place):
 
 
 def test_a_pipeline_without_an_end_is_refused(place):
-    (place / "p.flow").write_text(
-        'source s from host(every=1 s)\nsink s to jsonl("x.jsonl")\n'
-    )
+    (place / "p.flow").write_text('source s from host(every=1 s)\nsink s to jsonl("x.jsonl")\n')
     code, _, err = cli("bench", "p.flow", cwd=place)
     assert (code, "`flowedge calibrate` measures" in err) == (3, True)
     assert cli("bench", "p.flow", "--rounds", "0", cwd=place)[0] == 2
