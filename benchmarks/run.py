@@ -5,6 +5,7 @@ Run:  python benchmarks/run.py
 
 from pathlib import Path
 
+import asof
 import durability
 import ecg_chain
 import fleet
@@ -31,6 +32,7 @@ def main() -> None:
         ("Samples in memory, small pushes", ecg_chain.main),
         ("Samples in memory, large pushes", lambda: ecg_chain.main(65_536)),
         ("From file to file", fleet.main),
+        ("Streams that meet", asof.main),
         ("Start and memory", start.main),
         ("Being able to go on", durability.main),
     ):

@@ -15,12 +15,12 @@ import numpy as np
 from flowedge.lang.errors import ModelError
 from flowedge.models.archive import Archive
 from flowedge.models.calls import MOST_BYTES, MOST_CALLS, Calls, operator_of
-from flowedge.models.heap import keep_freed_memory
 from flowedge.models.info import ModelInfo, TensorInfo
 from flowedge.models.inside import GRAPH, LARGEST_PICKLE, pickled
 from flowedge.models.operators import DTYPES
 from flowedge.models.steps import steps_of
 from flowedge.models.trust import UNREAD
+from flowedge.types.heap import keep_freed_memory
 
 LARGEST = 2**28
 """Elements of one weight, or of a value between two operators for one frame, at most."""

@@ -42,6 +42,7 @@ from flowedge.runtime.threads import Workers
 from flowedge.session.mapping import adapted
 from flowedge.sinks.contract import Provenance
 from flowedge.sources.messages import RECEIVED
+from flowedge.types.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     from flowedge.runtime.keys import SigningKey
@@ -119,6 +120,7 @@ class Run:
     def __call__(self) -> Report:
         """Read all, write all; raises RunError, or Interrupted after the state is consistent."""
         started = self.clock.s()
+        keep_freed_memory()
         self._memory = Memory(self.max_memory)
         self.report.compile_s = self.plan.compile_s
         self.report.plan_from_cache = self.plan.from_cache

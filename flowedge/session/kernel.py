@@ -333,24 +333,14 @@ class KernelNode(Node):
                 self.runner.rows(0, None, None, None, self._columns(parts), meeting.watermark)
                 self.run(0)
             return
-        time, port, row = meeting.interleave(parts)
         self.ready()
-        slot: Slots | None = None
+        some = [part for part in parts if part is not None]
         # The kernel reads a slot for each row where either side has keys, also when only the other came.
         is_keyed = self.spec.table >= 0 or any(self._map_words[:2])
-        if is_keyed or any(part is not None and part.slot is not None for part in parts):
-            slot = np.zeros(len(time), np.int32)
-        gap: Flags | None = None
-        if any(part is not None and part.gap is not None for part in parts):
-            gap = np.zeros(len(time), np.uint8)
-        for q, part in enumerate(parts):
-            if part is None:
-                continue
-            mine = port == q
-            if slot is not None and part.slot is not None:
-                slot[mine] = part.slot
-            if gap is not None and part.gap is not None:
-                gap[mine] = part.gap
+        time, port, row, slot, gap = meeting.interleave(
+            parts, has_slots=is_keyed or any(part.slot is not None for part in some), has_gaps=any(part.gap is not None for part in some),
+            is_kept=False,
+        )  # fmt: skip
         ctx = self.runner.ctx
         ctx[p.PORT], ctx[p.SOURCE_ROW] = address(port), address(row)
         columns = self._columns(parts)

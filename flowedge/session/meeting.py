@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowedge.compile.kernels.meet import Met, Rows, Space, met
 from flowedge.compile.program import FOREVER, NEVER
 from flowedge.session.batch import Batch, Layout
 from flowedge.session.held import Held
@@ -27,6 +28,7 @@ class Meeting:
         self.order = tuple(order)
         self.held = [Held(is_sorted=True) for _ in order]
         self.watermarks = [NEVER] * len(order)
+        self._space = Space()
 
     def __len__(self) -> int:
         """How many rows wait."""
@@ -57,25 +59,31 @@ class Meeting:
         return out
 
     def interleave(
-        self, parts: Sequence[Batch | None]
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
-        """The common order of rows taken from several inputs.
+        self,
+        parts: Sequence[Batch | None],
+        *,
+        has_slots: bool = False,
+        has_gaps: bool = False,
+        is_kept: bool = True,
+    ) -> Met:
+        """The common order of rows taken from several inputs, with their slots and gaps if they are wanted.
 
-        Returns
-        -------
-        time : int64 ns, in order
-        port : uint8, the input that each row came by
-        row : int64, its number among that input's rows
+        Parameters
+        ----------
+        is_kept : somebody may look at it after the next call
         """
         some = [(p, part) for p in self.order if (part := parts[p]) is not None]
         if len(some) == 1:
             place, part = some[0]
-            return part.time, np.full(part.n, place, np.uint8), np.arange(part.n, dtype=np.int64)
-        time = np.concatenate([part.time for _, part in some])
-        port = np.repeat(np.array([p for p, _ in some], np.uint8), [part.n for _, part in some])
-        row = np.concatenate([np.arange(part.n, dtype=np.int64) for _, part in some])
-        index = np.argsort(time, kind="stable")
-        return time[index], port[index], row[index]
+            n = part.n
+            slot = np.zeros(n, np.int32) if has_slots and part.slot is None else part.slot
+            gap = np.zeros(n, np.uint8) if has_gaps and part.gap is None else part.gap
+            return Met(
+                part.time, np.full(n, place, np.uint8), np.arange(n, dtype=np.int64), slot, gap
+            )
+        rows = [Rows(p, part.time, part.slot, part.gap) for p, part in some]
+        space = None if is_kept else self._space
+        return met(rows, has_slots=has_slots, has_gaps=has_gaps, space=space)
 
     def mark_slots(self, out: NDArray[np.bool_], place: int | None = None) -> None:
         """Mark the slots of the rows that wait, of one input or of all."""
@@ -85,8 +93,8 @@ class Meeting:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rows that wait."""
-        return sum(held.nbytes for held in self.held)
+        """Bytes of the rows that wait, and of the room where they meet."""
+        return sum(held.nbytes for held in self.held) + self._space.nbytes
 
     def state(self) -> dict[str, Any]:
         """Rows and watermarks as plain data."""

@@ -36,23 +36,20 @@ class MergeNode(Node):
         if all(part is None for part in parts):
             self.give(None, meeting.watermark)
             return
-        time, port, _row = meeting.interleave(parts)
         some = [(q, part) for q, part in enumerate(parts) if part is not None]
-        out = some[0][1] if len(some) == 1 else self._joined(some, time, port)
+        out = some[0][1] if len(some) == 1 else self._joined(some, parts)
         self.counts.used += out.n
         self.give(out, meeting.watermark)
 
-    def _joined(self, some: list[tuple[int, Batch]], time: Array, port: Array) -> Batch:
+    def _joined(self, some: list[tuple[int, Batch]], parts: list[Batch | None]) -> Batch:
+        has_gaps = any(b.gap is not None for _, b in some)
+        time, port, _, slot, gap = self._meeting.interleave(
+            parts, has_slots=self.spec.table >= 0, has_gaps=has_gaps
+        )
         n = len(time)
-        slot = np.zeros(n, np.int32) if self.spec.table >= 0 else None
-        gap = np.zeros(n, np.uint8) if any(b.gap is not None for _, b in some) else None
         columns = {f.name: np.empty((n, *f.shape), DTYPES[f.store]) for f in self.spec.fields}
         for q, part in some:
             mine = np.flatnonzero(port == q)
-            if slot is not None and part.slot is not None:
-                slot[mine] = part.slot
-            if gap is not None and part.gap is not None:
-                gap[mine] = part.gap
             for name, column in columns.items():
                 column[mine] = part.columns[name]
         return Batch(n, time, slot, gap, columns)

@@ -7,6 +7,7 @@ from flowedge.compile.kernels import (
     frames,
     ingest,
     intern,
+    meet,
     network,
     order,
     slots,
@@ -34,6 +35,8 @@ def needed(
             if spec.call.heads:
                 yield frames.shares
                 yield frames.labels
+        if len(getattr(spec, "inputs", ())) > 1:
+            yield meet.interleave
         if not isinstance(spec, SourceSpec):
             continue
         yield ingest.steps if spec.time else ingest.count

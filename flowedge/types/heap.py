@@ -1,4 +1,4 @@
-"""What a model's call frees is kept for the next call."""
+"""What was freed is kept for the next batch, and the next call of a model."""
 
 import ctypes
 import sys
@@ -15,9 +15,10 @@ LARGEST = 2**25
 def keep_freed_memory() -> bool:
     """Let the C library keep what is freed, up to `KEPT` bytes; whether it does.
 
-    Values between two layers are some megabytes. glibc takes arrays of that size from the system, or gives the end of its
-    heap back to it, with every call, so that each call waits for its pages to be found and cleared anew: up to half as
-    long as a small network computes. See mallopt(3). Elsewhere nothing is changed.
+    Columns of a batch, and values between two layers of a network, are up to some megabytes. glibc takes arrays of that size
+    from the system, or gives the end of its heap back to it, each time, so that whoever writes into them waits for their
+    pages to be found and cleared anew: a tenth of the fleet's run, and up to half as long as a small network computes. See
+    mallopt(3). Elsewhere nothing is changed.
     """
     if not sys.platform.startswith("linux"):
         return False
