@@ -5,6 +5,7 @@ with the very input; the child begins again behind it.
 """
 
 import faulthandler
+import gc
 import mmap
 import os
 import resource
@@ -125,6 +126,7 @@ def _child(
     write: int,
 ) -> int:
     faulthandler.disable()  # the input says more than the stack
+    gc.freeze()  # to look through what the parent had copies its pages, in the time of some input
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, even inside of C
     _, _, slowest, slowest_s, peak = _HEAD.unpack_from(shared, 0)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -318,7 +318,8 @@ def test_a_receiver_that_breaks_off_gets_no_row_twice(recording):
     assert numbers == sorted(set(numbers))
     assert peer.delivered + peer.lost == COUNT
     assert len(numbers) <= peer.delivered
-    assert peer.outages >= 1
+    # Where all rows were on their way before the first break, nobody could notice it: they are lost there.
+    assert peer.outages >= 1 or len(numbers) < peer.delivered
 
 
 @pytest.mark.parametrize("how", ["cut", "cut_after", "hang"])
