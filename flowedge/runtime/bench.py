@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -86,7 +87,8 @@ def bench(
     RunError
         a source is live, or what a run raises
     """
-    live = [feed.name for feed in open_feeds(plan.program).live]
+    with closing(open_feeds(plan.program)) as feeds:
+        live = [feed.name for feed in feeds.live]
     if live:
         raise RunError(f"`{live[0]}` has no end to be measured to; `flowedge calibrate` measures pipelines with live sources")  # fmt: skip
     found: dict[bool, list[_Measured]] = {True: [], False: []}

@@ -139,7 +139,7 @@ def interleave(ctx: int) -> int:
 
 
 def pair(ctx: int) -> int:
-    """Rows of two inputs as long as both have some, without a branch that depends on them; how many."""
+    """Rows of two inputs as long as both have some, one by one: runs are short; how many."""
     one, other = ctx + 8 * FIRST, ctx + 8 * (FIRST + WORDS)
     times, ports, rows, slots = i64(ctx, TIME), i64(ctx, PORT), i64(ctx, ROW), i64(ctx, SLOT)
     left, right = i64(one, IN_TIME), i64(other, IN_TIME)
