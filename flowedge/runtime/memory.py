@@ -1,7 +1,8 @@
 """``--max-memory``: what a run may hold, and what it does when that is too little.
 
-Recordings cannot be shed, so a run over the bound first waits until its sinks have written what is
-theirs, then makes a checkpoint, and then stops: the same command with a larger bound goes on.
+A run over the bound first waits until its sinks have written what is theirs; a live one then lets
+rows go that wait for peers less important than others. Recordings cannot be shed. If that was not
+enough it makes a checkpoint and stops: the same command with a larger bound goes on.
 """
 
 from collections.abc import Callable
@@ -82,11 +83,14 @@ class Memory:
         outlets: Outlets,
         save: Callable[[], object] | None,
         state: str,
+        *,
+        may_shed: bool = False,
     ) -> None:
         """Keep what is held within the bound.
 
         Parameters
         ----------
+        may_shed : rows that wait for less important peers may go
         save : makes a checkpoint; None: there are none
         state : the directory of the state
 
@@ -97,12 +101,14 @@ class Memory:
         found = self.held(session, feeds, outlets)
         if self.limit is None or sum(found.values()) <= self.limit:
             return
-        outlets.drain()
-        found = self.held(session, feeds, outlets)
-        if sum(found.values()) <= self.limit:
-            return
-        if save is not None:
-            save()
+
+        def make_room() -> None:
+            outlets.make_room(sum(found.values()) - (self.limit or 0))
+
+        for step in (outlets.drain, make_room if may_shed else None, save):
+            if step is None:
+                continue
+            step()
             found = self.held(session, feeds, outlets)
             if sum(found.values()) <= self.limit:
                 return

@@ -355,11 +355,18 @@ class Outlets:
         """Whether rows that a peer has room for wait for a checkpoint, and the run for room."""
         return any(o.waiting.is_full and o.waiting.is_held for o in self._peers)
 
-    def make_room(self) -> None:
-        """Let the oldest rows go that wait for peers which are less important than others, where no more may wait."""
+    def make_room(self, missing: int = 0) -> None:
+        """Let the oldest rows go that wait for peers which are less important than others, where no more may wait.
+
+        Parameters
+        ----------
+        missing : bytes that other things need, so that rows go although more might wait
+        """
         for outlet in self._peers:
-            if outlet.may_shed and outlet.waiting.is_full:
-                start, stop = outlet.waiting.shed(outlet.waiting.most_bytes // 2)
+            waiting = outlet.waiting
+            if outlet.may_shed and (waiting.is_full or missing):
+                most = min(waiting.most_bytes // 2, max(0, waiting.waiting_bytes - missing))
+                start, stop = waiting.shed(most)
                 if stop > start:
                     self._report.sinks[outlet.name].shed += stop - start
                     self._acts.note("shed", outlet.name, [start, stop])

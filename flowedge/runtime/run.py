@@ -516,7 +516,10 @@ class Run:
         has_state = self._state is not None
         save = partial(self._save, session, feeds, outlets) if has_state else None
         try:
-            self._memory.look(session, feeds, outlets, save, str(self.checkpoint))
+            may_shed = self._life.live is not None and self._player is None
+            self._memory.look(
+                session, feeds, outlets, save, str(self.checkpoint), may_shed=may_shed
+            )
         finally:
             self.report.state_bytes = self._memory.peak_total
             self.report.state_bytes_by_node = self._memory.peak
