@@ -10,8 +10,8 @@ import ctypes
 import tempfile
 from pathlib import Path
 
+import fleet_peers
 import numpy as np
-import peers
 import pyarrow as pa
 from common import Apart, compiled, machine, rounds, table
 
@@ -98,7 +98,7 @@ def _table(path: Path) -> pa.Table:
 
 def _equal(table: pa.Table, truth: pa.Table) -> bool:
     """The same rows; means may be summed in another order."""
-    a, b = peers.sorted_rows(table), peers.sorted_rows(truth)
+    a, b = fleet_peers.sorted_rows(table), fleet_peers.sorted_rows(truth)
     return a.num_rows == b.num_rows and all(
         np.allclose(a[n].to_numpy(), b[n].to_numpy(), rtol=1e-11, atol=0) for n in b.column_names
     )
@@ -120,7 +120,7 @@ def main() -> list[str]:
         plan = flowedge.compile(text=TEXT.format(path=path, out=ours))
         jobs = {
             name: (job, Path(folder) / f"{k}.arrow")
-            for k, (name, job) in enumerate(peers.installed().items())
+            for k, (name, job) in enumerate(fleet_peers.installed().items())
         }
         found = rounds(
             {

@@ -32,8 +32,10 @@ def ends_of(graph: g.Graph, node: g.Node) -> Ends | None:
 def _waits(node: g.Node) -> bool:
     """Whether it keeps something of a key for ever, unless the key ends."""
     match node:
-        case g.Ahead() | g.Compress():
+        case g.Ahead():
             return True
+        case g.Compress():
+            return not node.is_at_once
         case g.Cut():
             return node.how != "gap" and node.up_to_ns is None
         case g.SplitNext() | g.Resample(method="hold"):

@@ -58,7 +58,7 @@ def own(node: g.Node, nodes: Sequence[g.Node]) -> float | None:
         case g.Ahead():
             return None if rate is None else max(n for _, _, n in node.values) / rate
         case g.Compress():
-            return 0.0 if node.method == "decimate" else None
+            return 0.0 if node.is_at_once else None
         case g.Unnest(frame=int()):
             return None if node.reach_ns is None else 0.0  # the window has counted the frame
         case _:

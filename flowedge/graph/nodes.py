@@ -297,6 +297,11 @@ class Compress(Node):
     bounds: tuple[float, ...]
     every: int = 0
 
+    @property
+    def is_at_once(self) -> bool:
+        """Whether a row that is kept leaves when it comes."""
+        return self.method in ("deadband", "quantize", "decimate")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expand(Node):

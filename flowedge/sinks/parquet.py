@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from flowedge.lang.errors import SinkError
 from flowedge.sinks.atomic import AtomicFile
 from flowedge.sinks.contract import Resumed, WrittenFile, connector
+from flowedge.sinks.encodings import Encodings
 from flowedge.sinks.files import At, FileSink
 from flowedge.sinks.part import Values, Writer
 from flowedge.sinks.template import Template
@@ -32,6 +33,9 @@ class Parquet(FileSink):
 
     `roll` begins a new part when one has reached a size, or when event time enters the next
     interval (whole multiples from 1970); a full part is visible at once, whatever comes later.
+
+    Times are stored by their distances, other numbers in whichever way takes the least room for the first rows of
+    a file (`flowedge.sinks.encodings`).
     """
 
     block_rows = 131_072
@@ -138,18 +142,7 @@ class Parquet(FileSink):
 
     def writer(self, file: AtomicFile, schema: pa.Schema) -> Writer:
         """One row group for each block."""
-        compression, key = self.given["compression"], self.encryption_key
-        return _RowGroups(
-            pq.ParquetWriter(
-                pa.PythonFile(file, "w"),
-                schema,
-                compression=compression,
-                write_page_checksum=True,
-                version="2.6",
-                store_schema=True,
-                encryption_properties=None if key is None else parquet_encryption(key),
-            )
-        )
+        return _RowGroups(file, schema, self.given["compression"], self.encryption_key)
 
     def fill(self, values: Values, rows: pa.RecordBatch, at: At) -> None:
         """Rows of one folder; a new part begins where `roll` says so."""
@@ -207,15 +200,32 @@ class Parquet(FileSink):
 
 
 class _RowGroups:
-    """Each block becomes one row group."""
+    """Each block becomes one row group; the first tells how the columns are best stored."""
 
-    def __init__(self, writer: pq.ParquetWriter) -> None:
-        self._writer = writer
+    def __init__(
+        self, file: AtomicFile, schema: pa.Schema, compression: str, key: bytes | None
+    ) -> None:
+        self._file, self._schema, self._compression, self._key = file, schema, compression, key
+        self._writer: pq.ParquetWriter | None = None
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """One row group, of all rows of the block."""
-        self._writer.write_batch(batch, row_group_size=max(1, batch.num_rows))
+        self._opened(batch).write_batch(batch, row_group_size=max(1, batch.num_rows))
 
     def close(self) -> None:
         """The footer."""
-        self._writer.close()
+        self._opened(None).close()
+
+    def _opened(self, first: pa.RecordBatch | None) -> pq.ParquetWriter:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                pa.PythonFile(self._file, "w"),
+                self._schema,
+                compression=self._compression,
+                write_page_checksum=True,
+                version="2.6",
+                store_schema=True,
+                encryption_properties=None if self._key is None else parquet_encryption(self._key),
+                **Encodings.of(self._schema, first, self._compression).options,
+            )
+        return self._writer

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from flowedge.compile.emit.grid import on_grid
 from flowedge.compile.emit.kernel import Kernel
 from flowedge.compile.emit.values import Value
 from flowedge.graph.expressions import Apply, Expr, Read, Rolling, walk
@@ -11,7 +12,7 @@ from flowedge.graph.nodes import Branch, Compress, Derive, Edges, Node, Route, R
 from flowedge.lang.errors import InternalError
 from flowedge.operators.contract import Context
 from flowedge.operators.functions.lag import REGISTERS
-from flowedge.types.schema import F64, I64, Column, Type
+from flowedge.types.schema import I64, Column, Type
 
 FUSABLE = (Where, Derive, Select, Rules, Branch, Route, Edges)
 FILTERS = (Where, Route, Edges, Compress)
@@ -19,9 +20,7 @@ FILTERS = (Where, Route, Edges, Compress)
 
 def is_fusable(node: Node) -> bool:
     """Whether a node gives at most one row for each row, at once."""
-    return isinstance(node, FUSABLE) or (
-        isinstance(node, Compress) and node.method in ("deadband", "decimate")
-    )
+    return isinstance(node, FUSABLE) or (isinstance(node, Compress) and node.is_at_once)
 
 
 def has_long_memory(expr: Expr) -> bool:
@@ -83,6 +82,8 @@ class Chain:
                     self._decimate(every, end)
                 case Compress(method="deadband"):
                     self._deadband(node, end)
+                case Compress(method="quantize"):
+                    self._quantize(node, end)
                 case _:
                     raise InternalError(
                         "a stage in a chain", expected="a fusable one", seen=str(node)
@@ -183,9 +184,10 @@ class Chain:
         state = self.kernel.state
         tests, puts = [], []
         started = state.cell("kept_any", 0)
+        types = {c.name: c.type for c in node.out.columns}
         for name, bound in zip(node.columns, node.bounds, strict=True):
             cell = state.cell(f"kept_{name}", 0.0)
-            (x,) = (self.kernel.values.hold(v) for v in self.column(name, F64))
+            (x,) = (self.kernel.values.hold(v) for v in self.column(name, types[name]))
             old = state.get(cell)
             # Written so that a value that is missing, or was, counts as a change unless both are.
             tests.append(
@@ -196,6 +198,26 @@ class Chain:
         state.put(started, "1")
         for cell, x in puts:
             state.put(cell, x)
+
+    def _quantize(self, node: Compress, end: ExitStack) -> None:
+        """Values on a grid; rows in which one is another than in the last row kept."""
+        kernel, state = self.kernel, self.kernel.state
+        started = state.cell("kept_any", 0)
+        types = {c.name: c.type for c in node.out.columns}
+        tests, puts = [], []
+        for name, bound in zip(node.columns, node.bounds, strict=True):
+            (x,) = self.column(name, types[name])
+            new = kernel.values.hold(on_grid(kernel, x, types[name], 2 * bound, bound), name)
+            cell = state.cell(f"kept_{name}", 0.0 if types[name].is_float else -(2**63))
+            old = state.get(cell)
+            tests.append(f"({new} != {old} and not ({new} != {new} and {old} != {old}))")
+            puts.append((name, cell, new))
+        self._filter(f"({state.get(started)} == 0 or {' or '.join(tests)})", end)
+        state.put(started, "1")
+        for name, cell, new in puts:
+            state.put(cell, new)
+            kernel.values.bound[name] = (new,)
+            self.alias.pop(name, None)
 
     def write(self, columns: Sequence[Column], *, dense: bool) -> tuple[str, ...]:
         """Write the row to the output; returns the names that are the input's own arrays."""

@@ -44,8 +44,9 @@ class NothingToExpand(Rule):
 
 METHODS = ("nearest", "hold", "linear", "sinc")
 COMPRESSIONS = ("deadband", "constant", "swing", "pla", "quantize", "auto", "decimate", "lttb")
-RUNS = ("deadband", "swing", "decimate")
-EXPANDS = ("deadband", "swing")
+RUNS = ("deadband", "constant", "swing", "quantize", "auto", "decimate")
+AT_ONCE = ("deadband", "quantize", "decimate")
+EXPANDS = ("deadband", "constant", "swing", "quantize", "auto")
 
 
 def resample(c: Checker, flow: Flow, stage: t.Resample, scope: Scope) -> Flow:
@@ -173,6 +174,9 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
         if flow.type.shape == "signal" and flow.type.rate_hz:
             out = replace(flow.type, rate_hz=flow.type.rate_hz / every)
     else:
+        if _is_share(c, stage.op, place, columns):
+            c.not_yet(stage.op.span, "a bound in percent", "give it in the column's unit")
+            return replace(flow.to(out, -1), packed=Packed(name, (), (), flow.type))
         method = discover()["compress", name]
         for column in columns:
             first = Read(column.name, column.type)
@@ -189,9 +193,11 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
                 return flow.to(out, -1)
             bounds.append(float(value))
     names = tuple(x.name for x in columns)
-    wait = flow.type.wait_s if name == "decimate" else None
+    is_at_once = name in AT_ONCE
     out = replace(
-        out, wait_s=wait, in_order=flow.type.in_order and (name == "decimate" or not flow.type.keys)
+        out,
+        wait_s=flow.type.wait_s if is_at_once else None,
+        in_order=flow.type.in_order and (is_at_once or not flow.type.keys),
     )
     made = c.stage(
         g.Compress,
@@ -219,6 +225,17 @@ def _that_fit(c: Checker, op: t.Call, place: Place, columns: list[Column]) -> li
         return columns
     fitting = [x for x in columns if x.type.unit is not None and x.type.unit.same_dimension(told)]
     return fitting or columns
+
+
+def _is_share(c: Checker, op: t.Call, place: Place, columns: list[Column]) -> bool:
+    """Whether a bound is a part of what the columns reach."""
+    c.quiet += 1
+    found = infer(c, op.arguments[0].value, place) if op.arguments else None
+    c.quiet -= 1
+    told = unit_of(found) if found is not None else None
+    return told == units.parse("percent") and all(
+        x.type.unit is not None and not x.type.unit.same_dimension(told) for x in columns
+    )
 
 
 def _only_argument(c: Checker, op: t.Call) -> t.Value | None:

@@ -11,8 +11,9 @@ from flowedge.operators.contract import Stage, operator
 class Expand(Stage):
     """Give back every row that `compress` took away.
 
-    It stands right behind `compress deadband` or `compress swing`. Times are exact; values lie within
-    the bound that was given there.
+    It stands right behind `compress` with a bound: `deadband`, `constant`, `swing`, `quantize` or `auto`. Times are
+    exact; values lie within the bound that was given there. Behind `deadband` and `quantize` nothing tells of rows
+    after the last one kept, so these do not come again.
 
     Stream
     ------

@@ -6,7 +6,7 @@ from typing import Any
 from flowedge.compile.emit.frames import SAMPLE_TIME
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.tails.ahead import AheadTail
-from flowedge.compile.emit.tails.compress import SwingTail
+from flowedge.compile.emit.tails.compress import AutoTail, ConstantTail, SwingTail
 from flowedge.compile.emit.tails.count_frames import CountFramesTail
 from flowedge.compile.emit.tails.cut import CutTail
 from flowedge.compile.emit.tails.expand import ExpandTail
@@ -39,6 +39,11 @@ def _join(kernel: Kernel, node: g.Join, streams: tuple[Stream, ...]) -> Tail:
     return kind(kernel, node, _values(streams[0]), (*_values(streams[1]), *streams[1].keys))
 
 
+def _compress(kernel: Kernel, node: g.Compress, streams: tuple[Stream, ...]) -> Tail:
+    kind = {"swing": SwingTail, "auto": AutoTail, "constant": ConstantTail}[node.method]
+    return kind(kernel, node, _values(streams[0]))
+
+
 def _unnest(kernel: Kernel, node: g.Unnest, streams: tuple[Stream, ...]) -> Tail:
     kind = UnnestTail if node.frame is None else SamplesTail
     return kind(kernel, node, _values(streams[0]))
@@ -53,7 +58,7 @@ TAILS: dict[type[g.Node], tuple[type[Tail], Callable[[Kernel, Any, tuple[Stream,
     g.TimeWindow: (TimeWindowTail, lambda k, n, s: TimeWindowTail(k, n, spans=s[0].spans)),
     g.CountFrames: (CountFramesTail, _frames),
     g.Cut: (CutTail, lambda k, n, s: CutTail(k, n)),
-    g.Compress: (SwingTail, lambda k, n, s: SwingTail(k, n, _values(s[0]))),
+    g.Compress: (SwingTail, _compress),
     g.Expand: (ExpandTail, lambda k, n, s: ExpandTail(k, n, _values(s[0]), n.out.rate_hz or 1.0)),
     g.Resample: (ResampleTail, lambda k, n, s: ResampleTail(k, n, _values(s[0]))),
     g.Unnest: (UnnestTail, _unnest),

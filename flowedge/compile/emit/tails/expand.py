@@ -1,5 +1,7 @@
 """`expand`: every row of a signal again, from what `compress` kept of it."""
 
+import math
+
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.graph.nodes import Expand
@@ -7,7 +9,7 @@ from flowedge.types.schema import Column
 
 
 class ExpandTail(Tail):
-    """Between two kept rows: the line that joins them (swing), or the earlier value (deadband, decimate)."""
+    """Between two kept rows: the line that joins them (swing, auto), or the earlier value."""
 
     out_gaps = True
     follows_chain = False
@@ -44,13 +46,9 @@ class ExpandTail(Tail):
                 f"{when} = {state.get(self.at)} + int((t - {state.get(self.at)}) * {part} + 0.5)",
             )
             for column, cells, values in zip(self.columns, self.old, new, strict=True):
-                if (
-                    self.node.method == "swing"
-                    and column.type.is_float
-                    and column.name in self.node.columns
-                ):
+                if self.node.method in ("swing", "auto") and column.name in self.node.columns:
                     texts = tuple(
-                        f"({state.get(c)} + ({v} - {state.get(c)}) * {part})"
+                        self._between(kernel, state.get(c), v, part, column)
                         for c, v in zip(cells, values, strict=True)
                     )
                 else:
@@ -69,6 +67,19 @@ class ExpandTail(Tail):
             for cell, value in zip(cells, values, strict=True):
                 state.put(cell, value)
 
+    @staticmethod
+    def _between(kernel: Kernel, old: str, new: str, part: str, column: Column) -> str:
+        if column.type.is_float:
+            return f"({old} + ({new} - {old}) * {part})"
+        return f"{kernel.names.function(_whole_between, 'whole_between')}({old}, {new}, {part})"
+
     def watermark(self, kernel: Kernel) -> str:
         """Samples wait for the next kept row."""
         return "(FOREVER if finish != 0 else NEVER)"
+
+
+def _whole_between(old: int, new: int, part: float) -> int:
+    """The whole number nearest to the line; the earlier one where one of both is missing."""
+    if old == -9223372036854775808 or new == -9223372036854775808:
+        return old
+    return old + math.floor((float(new) - float(old)) * part + 0.5)
