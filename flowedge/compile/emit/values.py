@@ -118,8 +118,8 @@ class Values:
         return text
 
     def named(self, expr: Expr, stem: str) -> Value:
-        """The same, held in local variables."""
-        return tuple(self._noted(self.hold(v, stem), expr.type) for v in self.value(expr))
+        """The same, held in local variables, whose names no function has."""
+        return tuple(self._noted(self.hold(v, f"v_{stem}"), expr.type) for v in self.value(expr))
 
     def _noted(self, name: str, type_: Type) -> str:
         if type_.is_float:

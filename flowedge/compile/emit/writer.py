@@ -137,9 +137,13 @@ class Sheet:
     def fresh(self, stem: str) -> str:
         """A variable name that nobody has: the stem itself, then with a number."""
         stem = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in stem)
-        count = self._used.get(stem, 0)
-        self._used[stem] = count + 1
-        return stem if count == 0 else f"{stem}_{count + 1}"
+        name, count = stem, self._used.get(stem, 0)
+        while name in self._used:
+            count += 1
+            name = f"{stem}_{count}"
+        self._used[stem] = max(count, 1)
+        self._used.setdefault(name, 1)
+        return name
 
 
 @dataclass(frozen=True, slots=True)

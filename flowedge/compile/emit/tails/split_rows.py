@@ -71,7 +71,7 @@ class SplitRowsTail(Tail):
             for _, out, type_ in self.taken:
                 kind = "f64" if type_.is_float else "i64"
                 texts = [f"{kind}(arena, {at} + {word + j})" for j in range(type_.size)]
-                whole[out] = tuple(kernel.values.hold(x, out) for x in texts)
+                whole[out] = tuple(kernel.values.hold(x, f"v_{out}") for x in texts)
                 word += type_.size
             made = {c.name: c.type for c in node.out.columns}
             for name, value in whole.items():
