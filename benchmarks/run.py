@@ -10,6 +10,7 @@ import durability
 import ecg_chain
 import fleet
 import start
+import tilt
 from common import machine, summary
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ def main() -> None:
     parts = [
         "# Results",
         "",
-        "Made by `python benchmarks/run.py`; ratios are to the C program of the same table, by CPU time, round by round.",
+        "Made by `python benchmarks/run.py`; ratios are to the C program, or the loop, of the same table, by CPU time, round by round.",
         "",
         machine(),
     ]
@@ -35,6 +36,7 @@ def main() -> None:
         ("Streams that meet", asof.main),
         ("Start and memory", start.main),
         ("Being able to go on", durability.main),
+        ("TiLT's queries", tilt.main),
     ):
         parts += ["", f"## {title}", "", *run()]
     results = "\n".join(parts) + "\n"
