@@ -298,17 +298,18 @@ def fraud(given: Sources) -> Job:
 def _fraud(x, y):  # noqa: ANN001, ANN202
     total = square = 0.0
     y[0] = False
-    for i in range(1, len(x)):
+    for i in range(1, min(11, len(x))):
         v = np.float64(x[i - 1])
         total += v
         square += v * v
-        if i > 10:
-            v = np.float64(x[i - 11])
-            total -= v
-            square -= v * v
-        n = min(i, 10)
-        mean = total / n
-        y[i] = x[i] > mean + 3 * np.sqrt(max(square / n - mean * mean, 0.0))
+        mean = total / i
+        y[i] = x[i] > mean + 3 * np.sqrt(max(square / i - mean * mean, 0.0))
+    for i in range(11, len(x)):
+        v, w = np.float64(x[i - 1]), np.float64(x[i - 11])
+        total += v - w
+        square += v * v - w * w
+        mean = total * 0.1
+        y[i] = x[i] > mean + 3 * np.sqrt(max(square * 0.1 - mean * mean, 0.0))
 
 
 def pan_tompkins(given: Sources) -> Job:
@@ -340,7 +341,7 @@ def _pan_tompkins(x, y):  # noqa: ANN001, ANN202
         square = d * d
         total += square - squares[(i - 30) & 63]
         squares[i & 63] = square
-        y[i] = total / min(i + 1, 30)
+        y[i] = total / (i + 1) if i < 30 else total * (1 / 30)
 
 
 def vibration(given: Sources) -> Job:
