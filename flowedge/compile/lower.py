@@ -307,7 +307,7 @@ class Lowering:
                 type(readers[0]) in TAILS and TAILS[type(readers[0])][0].follows_chain
             ):
                 break
-            if not is_fusable(readers[0]) and self._goes_by_strips(nodes):
+            if not is_fusable(readers[0]) and self._goes_by_strips(nodes, readers[0]):
                 break
             nodes.append(readers[0])
         last = nodes[-1]
@@ -333,7 +333,7 @@ class Lowering:
         tail = None
         if not is_fusable(last) and not on_frames:
             tail = TAILS[type(last)][1](kernel, last, (before, *(q.stream for q in places[1:])))
-        kernel.tail = tail
+        kernel.tail, kernel.is_bare = tail, not chain
         out_gaps = (
             kernel.gaps if tail is None else tail.makes_gaps or (kernel.gaps and tail.out_gaps)
         )
@@ -408,13 +408,17 @@ class Lowering:
         for n in nodes:
             self.places[n.id] = Place(spec.id, spec.table, spec.gaps, last.out, spec.fields)
 
-    def _goes_by_strips(self, chain: Sequence[g.Node]) -> bool:
-        """Whether a chain is faster by itself: in passes over strips, which the loop of a tail is not."""
+    def _goes_by_strips(self, chain: Sequence[g.Node], tail: g.Node) -> bool:
+        """Whether a chain is faster by itself: in passes over strips, which the loop of a tail is not.
+
+        Windows that lie side by side are copied whole where nothing stands before them.
+        """
         exprs = [e for n in chain if isinstance(n, g.Derive | g.Select) for _, e in n.bindings]
+        copies = isinstance(tail, g.CountFrames) and tail.hop == tail.size
         return (
             self.places[chain[0].inputs[0]].table < 0
             and not any(isinstance(n, FILTERS) for n in chain)
-            and any(has_long_memory(e) for e in exprs)
+            and (copies or any(has_long_memory(e) for e in exprs))
         )
 
     def _ends(self, node: g.Node, places: list[Place]) -> tuple[int, int] | None:

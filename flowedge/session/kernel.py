@@ -1,6 +1,7 @@
 """A node that is a generated kernel: it owns the kernel's memory and speaks its protocol."""
 
 from array import array
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _LEAST_ROOM, _FEW_ROWS = 1024, 64
 """Room for so many rows is offered at least; behind no more than `_FEW_ROWS`, as they come live, for as few."""
+_FEWEST_ROOM, _ROOM_BYTES = 16, 1 << 18
+"""Of rows that hold long lists so many, or as many as have so many bytes: memory that is not touched is not free either."""
 _MOST_ROOM = 65_536
 """Room grows up to this while a kernel goes on filling it: a window of many keys closes at once."""
 
@@ -44,6 +47,8 @@ class Runner:
         self._outs = [
             (name, fields[name].shape, DTYPES[fields[name].store]) for name in spec.writes
         ]
+        wide = 8 + sum(prod(shape) * np.dtype(dtype).itemsize for _, shape, dtype in self._outs)
+        self.least_room = max(_FEWEST_ROOM, min(_LEAST_ROOM, _ROOM_BYTES // wide))
         self._first_out = p.COLUMNS + len(spec.reads)
         self.ctx = array("q", [0] * (self._first_out + len(spec.writes)))
         self._run = self.kernel.bound(self.ctx.buffer_info()[0])
@@ -258,7 +263,8 @@ class KernelNode(Node):
     def run_from_node_to_node(self, rows: int) -> None:
         """The same without the tail."""
         spec, runner = self.spec, self.runner
-        room = max(_LEAST_ROOM if rows > _FEW_ROWS else _FEW_ROWS, int(rows * spec.room) + 1)
+        least = min(_LEAST_ROOM if rows > _FEW_ROWS else _FEW_ROWS, runner.least_room)
+        room = max(least, int(rows * spec.room) + 1)
         keyed = spec.table >= 0
         while True:
             out = runner.offer(room, keyed=keyed, gaps=spec.gaps)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from flowedge.compile import program as p
-from flowedge.compile.emit import passes
+from flowedge.compile.emit import branchless, passes
 from flowedge.compile.emit.state import State, Turn
 from flowedge.compile.emit.values import Value, Values
 from flowedge.compile.emit.writer import Names, Record, Sheet, literal
@@ -56,6 +56,8 @@ class Kernel:
     text_id: Callable[[str], int]
     tail: "Tail | None" = None
     ports: int = 1
+    is_bare: bool = False
+    """The tail has the rows as they come: no stage stands before it."""
     names: Names = field(default_factory=Names)
     sheet: Sheet = field(default_factory=Sheet)
     globals: Record = field(default_factory=Record)
@@ -220,8 +222,17 @@ class Kernel:
             if dense:
                 sheet("m = i")
             self._row_start()
-            body()
+            sheet(*branchless.rows(self._lines_of(body)))
         sheet("i = n")
+
+    def _lines_of(self, body: Callable[[], None]) -> list[str]:
+        """What happens to a row, taken off the sheet again."""
+        sheet = self.sheet
+        start, depth = len(sheet.lines), sheet.depth
+        body()
+        lines = [x[4 * depth :] for x in sheet.lines[start:]]
+        del sheet.lines[start:]
+        return lines
 
     def _loop_by_strips(self, body: Callable[[], None], *, dense: bool) -> None:
         """Without keys: state in registers, rings turned over between strips, not in the hot loop."""
@@ -231,10 +242,7 @@ class Kernel:
                 with sheet.block("if gaps != 0 and u8(gaps, i) != 0"):
                     sheet("RESTART", "GAPPED")
             sheet("CLEAR")
-            start, depth = len(sheet.lines), sheet.depth
-            body()
-            lines = [x[4 * depth :] for x in sheet.lines[start:]]
-            del sheet.lines[start:]
+            lines = self._lines_of(body)
             cells = [c.name for c in self.state.registers]
             is_plain = dense and not self.state.timed and not self.state.uses_arena
             parts = (
@@ -254,7 +262,7 @@ class Kernel:
         with sheet.block("for i in range(i, stop)"):
             if dense:
                 sheet("m = i")
-            sheet("t = i64(time, i)", "slot = 0", "ROOM", *lines)
+            sheet("t = i64(time, i)", "slot = 0", "ROOM", *branchless.rows(lines))
         sheet("i = stop", *_flips(self.state.turns))
 
     def _strip_by_passes(self, parts: Sequence[passes.Pass]) -> None:
@@ -492,7 +500,7 @@ class Tail:
     ignores_gaps_of_events : only a gap of the first input restarts its memory
     """
 
-    rows_per_row: ClassVar[float] = 1.0
+    rows_per_row: float = 1.0
     out_gaps: ClassVar[bool] = False
     makes_gaps: bool = False
     follows_chain: ClassVar[bool] = True

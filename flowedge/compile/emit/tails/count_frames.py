@@ -3,9 +3,10 @@
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.frames import SAMPLE_NUMBER, SAMPLE_TIME
 from flowedge.compile.emit.kernel import LOADS, Kernel, Tail
+from flowedge.compile.memory import copy
 from flowedge.graph.expressions import LONGEST_LIST
 from flowedge.graph.nodes import CountFrames
-from flowedge.types.schema import I64, TIME, Column, Type
+from flowedge.types.schema import I64, TIME, WIDTH, Column, Type
 
 
 class CountFramesTail(Tail):
@@ -16,11 +17,13 @@ class CountFramesTail(Tail):
     at a gap or at the end, are incomplete.
     """
 
-    rows_per_row = 1.0
     out_gaps = True
 
     def __init__(self, kernel: Kernel, node: CountFrames, columns: tuple[Column, ...]) -> None:
         self.node, self.columns = node, columns
+        self.rows_per_row = (
+            1.0 / node.hop
+        )  # where more keys have theirs at once, they come in parts
         state = kernel.state
         self.words = 1 + sum(c.type.size for c in columns)
         self.ring = state.ring_address(node.size * self.words)
@@ -127,8 +130,39 @@ class CountFramesTail(Tail):
 
     def close(self, kernel: Kernel) -> None:
         """Nothing waits for the watermark; a row needs room for one frame."""
+        if kernel.is_bare and not kernel.keyed and self.node.hop == self.node.size:
+            self._whole_frames(kernel)
         with kernel.sheet.block("if i < n and m >= room"):
             kernel.sheet("LEAVE_FULL")
+
+    def _whole_frames(self, kernel: Kernel) -> None:
+        """Copy frames that lie whole in what was pushed, without a gap in them, past the ring."""
+        sheet, size = kernel.sheet, self.node.size
+        copy_ = kernel.names.function(copy, "copy")
+        stop, k, frames = (sheet.fresh(stem) for stem in ("stop", "k", "frames"))
+        sheet(
+            f"{frames} = min((n - i) // {size}, room - m) if {kernel.state.get(self.filled)} == 0 else 0"
+        )
+        with sheet.block(f"for {sheet.fresh('frame')} in range({frames})"):
+            sheet(f"{stop} = i + {size}")
+            if kernel.gaps:
+                with sheet.block("if gaps != 0"):
+                    sheet(f"{k} = i")
+                    with sheet.block(f"while {k} < {stop} and u8(gaps, {k}) == 0"):
+                        sheet(f"{k} += 1")
+                    with sheet.block(f"if {k} < {stop}"):
+                        sheet("break")
+            for column in self.columns:
+                out = kernel.field_out(column.name, frame_type(column.type, size))
+                source = "time" if column.name == SAMPLE_TIME else kernel.address_in(column.name)
+                row = WIDTH[column.type.store] * column.type.size
+                sheet(f"{copy_}(out_{out} + m * {size * row}, {source} + i * {row}, {size * row})")
+            kernel.write("start", TIME, ("i64(time, i)",))
+            if self.nth:
+                kernel.state.put(self.nth, f"{kernel.state.get(self.nth)} + {size}")
+                kernel.write(SAMPLE_NUMBER, I64, (kernel.state.get(self.nth),))
+            kernel.emit(f"i64(time, {stop} - 1)", "0")
+            sheet(f"i = {stop}")
 
 
 def frame_type(sample: Type, length: int) -> Type:

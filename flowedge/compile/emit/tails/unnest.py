@@ -17,7 +17,7 @@ class UnnestTail(Tail):
         self.node = node
         self.lists = {c.name: c for c in columns if c.name in node.columns}
         self.length = next(iter(self.lists.values())).type.shape[0]
-        self.rows_per_row = float(self.length)  # type: ignore[misc]  # one instance, one length
+        self.rows_per_row = float(self.length)
 
     def close(self, kernel: Kernel) -> None:
         """Nothing waits for the watermark."""
