@@ -16,7 +16,8 @@ the watermark; it writes rows from ``ctx[OUT]`` on, and returns
 `FULL`
     the output has no room (``ctx[OUT_ROOM]``): take the rows out, set ``ctx[OUT]`` to 0, call again
 `GROW`
-    the arena lacks ``ctx[NEED]`` words: hand in a larger one with the same content, call again
+    the arena lacks ``ctx[NEED]`` words: hand in a larger one with the same content, call again; with ``NEEDS_ORDER - n``
+    there the first n slots that are touched are to be brought into the order of their keys
 
 It stops only before it changes anything for the row at hand, so that calling again goes on where it
 stopped. All memory that outlives a call is in records, blocks, arena and globals; their raw bytes
@@ -36,6 +37,14 @@ from typing import Any
 import msgpack
 
 from flowedge.types.connectors import Limit
+
+NEEDS_ORDER = -1
+ASKS_FOR_ORDER = "need = -1 - "
+"""What stands in a kernel that asks for order, and can be called without."""
+IN_ORDER = 1
+"""In `ORDER` for the address of one: what is touched stands in order; the kernel takes it away when it has made use of it."""
+FEW = 8
+"""So many keys for each one that is touched, and sorting those is less work than sorting all."""
 
 # Words of the context, see the module's docstring.
 ROW = 0

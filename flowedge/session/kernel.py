@@ -27,6 +27,7 @@ from flowedge.session.snapshot import whole
 from flowedge.session.words import address
 
 if TYPE_CHECKING:
+    from flowedge.session.keys import KeyTable
     from flowedge.session.tail import Tail
 
 _LEAST_ROOM, _FEW_ROWS = 1024, 64
@@ -54,6 +55,8 @@ class Runner:
         self._run = self.kernel.bound(self.ctx.buffer_info()[0])
         self.memory = Memory(spec)
         self._kept: list[Any] = []
+        self.table: KeyTable | None = None
+        """The keys, for a kernel that asks for their order when it needs one."""
         self.spare: Batch | None = None
         """Arrays that were offered, and have not been written to."""
         self.use(1, None, None)
@@ -69,6 +72,12 @@ class Runner:
             ctx[p.ORDER], ctx[p.RANK] = address(order), address(rank)
         elif not ctx[p.ORDER]:
             self.use(keys, np.zeros(1, np.int32), np.zeros(1, np.int32))
+
+    def use_without_order(self, keys: int) -> None:
+        """Say how many keys there are; the kernel asks for their order once it needs one."""
+        if self.memory.make_room(keys) or not self.ctx[p.GLOBALS]:
+            self.bind()
+        self.ctx[p.KEYS], self.ctx[p.ORDER] = keys, 0
 
     def bind(self) -> None:
         """Write the addresses of the memory into the context."""
@@ -122,11 +131,23 @@ class Runner:
             self._grow()
 
     def _grow(self) -> None:
+        if self.ctx[p.NEED] <= p.NEEDS_ORDER:
+            self._order_of(p.NEEDS_ORDER - self.ctx[p.NEED])
+            return
         self.memory.grow_arena(self.ctx[p.NEED])
         self.ctx[p.ARENA], self.ctx[p.ARENA_WORDS] = (
             address(self.memory.arena),
             len(self.memory.arena),
         )
+
+    def _order_of(self, touched: int) -> None:
+        """Bring so many slots that are touched into the order of their keys; where they are many of all, tell that of all."""
+        assert self.table is not None
+        is_few = p.FEW * touched <= self.ctx[p.KEYS]
+        if is_few and not self.table.is_in_order and self.table.sort(self.memory.touched[:touched]):
+            self.ctx[p.ORDER] = p.IN_ORDER
+        else:
+            self.use(self.ctx[p.KEYS], *self.table.order())
 
     def offer(self, room: int, *, keyed: bool, gaps: bool) -> Batch:
         """Offer arrays for `room` output rows: those of the last time, where they were left as they were."""
@@ -185,6 +206,7 @@ class KernelNode(Node):
         self._uses_order = not spec.is_dense and (
             not spec.source or any(word in spec.source for word in words)
         )
+        self._asks_for_order = p.ASKS_FOR_ORDER in spec.source
         # Memory is counted by the slots of this table.
         self._state_table = spec.join[2] if spec.join is not None else self._tables[0]
         self._maps = [np.empty(0, np.int32) for _ in spec.inputs]
@@ -302,8 +324,11 @@ class KernelNode(Node):
         count = max(1, table.count)
         if not self._uses_order or not table.count:
             self.runner.use(count, None, None)
-            return
-        self.runner.use(count, *table.order())
+        elif self._asks_for_order and not table.is_in_order:
+            self.runner.table = table
+            self.runner.use_without_order(count)
+        else:
+            self.runner.use(count, *table.order())
 
     def _columns(self, batches: list[Batch | None]) -> list[Array]:
         """The arrays that the kernel reads, key columns gathered from their table."""

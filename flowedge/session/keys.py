@@ -164,6 +164,27 @@ class KeyTable:
         """The values of a key column by slot, shape ``(count,)``; a view until the next `slots`."""
         return self._values[column][: self.count]
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether no key has come since the last call of `order`."""
+        return self._known == len(self) and len(self._order) >= self.count
+
+    def sort(self, slots: NDArray[np.int32]) -> bool:
+        """Bring a few slots into the order of their keys, in place; False: these keys are only sorted all at once.
+
+        Those that stand in order already cost little.
+        """
+        if any(self._is_text):
+            return False
+        columns = [self.values(c)[slots] for c in range(len(self._is_text))]
+        order = (
+            np.argsort(columns[0], kind="stable")
+            if len(columns) == 1
+            else np.lexsort(columns[::-1])
+        )
+        slots[:] = slots[order]
+        return True
+
     def order(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Slots in the order of their keys, and each slot's place in that order.
 
@@ -173,7 +194,7 @@ class KeyTable:
             int32, shape ``(count,)``; new arrays when keys have come since the last call. Slots without a
             key stand at the end
         """
-        if self._known < len(self) or len(self._order) < self.count:
+        if not self.is_in_order:
             heap, spans = 0, 0
             if any(self._is_text):
                 if self._pool is None:

@@ -8,6 +8,7 @@ of the grid (`GridClock`), which in a zone is local time; rows and the watermark
 
 from math import gcd
 
+from flowedge.compile import program as p
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.folds import Folds, write_results
 from flowedge.compile.emit.kept import kept_of
@@ -116,11 +117,7 @@ class TimeWindowTail(Tail):
             sheet(f"last = {self.end_at} // {self.pane} - 1", f"oldest = last - {self.panes - 1}")
             with sheet.block(f"if {self.cursor} < 0"):
                 if kernel.keyed:
-                    sort = kernel.names.function(in_key_order, "in_key_order")
-                    flag = self._flag_offset()
-                    sheet(
-                        f"{self.open} = {sort}(touched, {self.open}, order, rank, keys, records, RECORD_SIZE, {flag})"
-                    )
+                    self._in_key_order(kernel)
                 sheet(f"{self.cursor} = 0")
             with sheet.block(f"while {self.cursor} < {self.open}"):
                 sheet(f"slot = i32(touched, {self.cursor})" if kernel.keyed else "slot = 0")
@@ -134,6 +131,19 @@ class TimeWindowTail(Tail):
             sheet(f"next_end_at = {self._next_end(kernel)}")
             self._retire(kernel)
             self._end_at("next_end_at")
+
+    def _in_key_order(self, kernel: Kernel) -> None:
+        """Let the open slots stand in the order of their keys; who called is asked where keys have come since."""
+        sheet, flag = kernel.sheet, self._flag_offset()
+        sort = kernel.names.function(in_key_order, "in_key_order")
+        with sheet.block(f"if order > {p.IN_ORDER}"):
+            sheet(
+                f"{self.open} = {sort}(touched, {self.open}, order, rank, keys, records, RECORD_SIZE, {flag})"
+            )
+        with sheet.block(f"elif order == {p.IN_ORDER}"):
+            sheet("order = 0", f"set_i64(ctx, {p.ORDER}, 0)")
+        with sheet.block("else"):
+            sheet(f"{p.ASKS_FOR_ORDER}{self.open}", "LEAVE_GROW")
 
     def _end_at(self, reading: str) -> None:
         """Let the next window to close end at a reading."""
