@@ -1,6 +1,7 @@
 """What the benchmarks share: C by hand, rounds in turn, medians and ratios, the table of the README."""
 
 import ctypes
+import importlib.util
 import os
 import platform
 import statistics
@@ -114,6 +115,16 @@ def table(found: dict[str, list[tuple[float, float]]], rows: int, against: str) 
     return lines
 
 
+def here(**jobs: Callable[..., object]) -> dict[str, Callable[..., object]]:
+    """Those of the jobs whose package, after which they are called, is installed; by name and version."""
+    from importlib.metadata import version
+
+    names = {"duckdb": "DuckDB", "polars": "Polars"}
+    return {
+        f"{names[n]} {version(n)}": job for n, job in jobs.items() if importlib.util.find_spec(n)
+    }
+
+
 def machine() -> str:
     """One line: processor, Python, versions."""
     import llvmlite
@@ -141,7 +152,7 @@ def summary(results: str) -> list[str]:
         ratios = {row[0]: float(row[3]) for row in rows if len(row) == 5 and row[3][:1].isdigit()}
         if "FlowEdge" in ratios:
             ours = ratios.pop("FlowEdge")
-            work = next(x for x in body if x.startswith("W")).split(";")[0].partition(", ")[2]
+            work = next(x for x in body if x).split(";")[0].partition(", ")[2]
             beside = ", ".join(f"{ours / other:.2f} × {name}" for name, other in ratios.items())
             lines.append(f"| {work} | {beside} |")
         else:

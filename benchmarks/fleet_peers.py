@@ -4,12 +4,12 @@ Each reads the Arrow file and writes an Arrow file, as its manual advises. Their
 order, so that results are sorted before they are compared.
 """
 
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+from common import here
 
 Job = Callable[[Path, Path], None]
 WINDOW_NS = 10_000_000_000
@@ -54,13 +54,7 @@ def _polars(path: Path, out: Path) -> None:
 
 def installed() -> dict[str, Job]:
     """The systems that are here, by name and version."""
-    from importlib.metadata import version
-
-    jobs: dict[str, Job] = {"duckdb": _duckdb, "polars": _polars}
-    names = {"duckdb": "DuckDB", "polars": "Polars"}
-    return {
-        f"{names[n]} {version(n)}": job for n, job in jobs.items() if importlib.util.find_spec(n)
-    }
+    return here(duckdb=_duckdb, polars=_polars)
 
 
 def sorted_rows(table: pa.Table) -> pa.Table:

@@ -3,14 +3,17 @@
 Run:  python benchmarks/run.py
 """
 
+from functools import partial
 from pathlib import Path
 
 import asof
 import durability
 import ecg_chain
 import fleet
+import nexmark
 import start
 import tilt
+import yahoo
 from common import machine, summary
 
 HERE = Path(__file__).parent
@@ -37,6 +40,9 @@ def main() -> None:
         ("Start and memory", start.main),
         ("Being able to go on", durability.main),
         ("TiLT's queries", tilt.main),
+        ("Views of advertisements, in memory", lambda: yahoo.main("memory")),
+        ("Views of advertisements, from file to file", lambda: yahoo.main("files")),
+        *((f"Auctions, {q.what}", partial(nexmark.main, n)) for n, q in nexmark.QUERIES.items()),
     ):
         parts += ["", f"## {title}", "", *run()]
     results = "\n".join(parts) + "\n"
