@@ -212,7 +212,7 @@ def by_hand_q5(library: ctypes.CDLL, folder: Path, out: Path) -> None:
             _p(c["time"]), _p(c["auction"]), _long(batch.num_rows), _p(count), _long(count.shape[1]), _p(state), int(last),
             *(_p(x) for x in room),
         )  # fmt: skip
-        time, auction, n = room
+        time, auction, n = (x[:m] for x in room)
         return _rows(("time", "auction", "start", "n"), [time, auction, time - WINDOW_NS, n], m)
 
     _write(out, (made(*x) for x in _batches(folder / "bids.arrow")))
@@ -243,7 +243,7 @@ def by_hand_q8(library: ctypes.CDLL, folder: Path, out: Path) -> None:
 
     def out_of() -> pa.RecordBatch:
         m, state[5] = state[5], 0
-        return _rows(("time", "id", "start"), [*room, room[0] - WINDOW_NS], m)
+        return _rows(("time", "id", "start"), [*room, room[0][:m] - WINDOW_NS], m)
 
     _write(out, made())
 
