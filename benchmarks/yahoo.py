@@ -176,7 +176,8 @@ def in_pushes() -> flowedge.Plan:
 def pushed(plan: flowedge.Plan, ads: pa.Table, batches: list[pa.RecordBatch]) -> pa.Table:
     """What the pipeline makes of the events when it is handed them batch by batch."""
     session = plan.open()
-    made = list(session.push("ads", ads.to_batches()[0]).values())
+    session.push("ads", ads.to_batches()[0])
+    made = list(session.end("ads").values())  # until then all events wait for more ads
     for batch in batches:
         made += session.push("events", batch).values()
     made += session.finish().values()
