@@ -93,12 +93,17 @@ class Kernel:
 
 @cache
 def machine() -> tuple[str, str]:
-    """Name and features of this processor: part of every key."""
-    try:
-        features = llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # the platform does not tell; the name then decides
-        features = ""
-    return llvm.get_host_cpu_name(), features
+    """Name and features of the processor that code is made for: part of every key.
+
+    It is this one, or what Numba is told to compile for: ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``.
+    """
+    told = os.environ.get("NUMBA_CPU_NAME")
+    features = os.environ.get("NUMBA_CPU_FEATURES")
+    if features is None and told != "generic":
+        # Where the platform does not tell, the name decides.
+        with contextlib.suppress(RuntimeError):
+            features = llvm.get_host_cpu_features().flatten()
+    return told or llvm.get_host_cpu_name(), features or ""
 
 
 @cache

@@ -12,20 +12,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from flowedge.compile.memory import FACTORS, LANES, MIDDLE, POINTS, SIDE
+from flowedge.compile.native import machine
 
 _intrinsic: Callable[[Any], Any] = intrinsic
 
 _I64, _I32, _F32 = ir.IntType(64), ir.IntType(32), ir.FloatType()
 _VECTOR = ir.VectorType(_F32, SIDE)
 
-_HAS_WIDE = bool(llvm.get_host_cpu_features().get("avx512f"))
+_HAS_WIDE = "+avx512f" in machine()[1].split(",")
 _ROWS = (12, 4, 1) if _HAS_WIDE else (6, 2, 1)
 """Of the tiles."""
 _SIDES = (2, 1) if _HAS_WIDE else (1,)

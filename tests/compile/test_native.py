@@ -1,6 +1,9 @@
 """Kernels as object code: compiled, sealed, loaded by a process that has no Numba."""
 
+import json
 import math
+import os
+import platform
 import subprocess
 import sys
 import threading
@@ -186,6 +189,38 @@ def test_the_fingerprint_follows_everything_that_the_code_depends_on():
     assert base != native.fingerprint(DOUBLE, {"step": smooth, "c": 1.5})
     assert base != native.fingerprint(DOUBLE, {"step": helped, "c": 1.0})
     assert base != native.fingerprint(DOUBLE, {"step": smooth, "c": 1.0}, "other")
+
+
+FOR_ANOTHER = """
+import hashlib, json, sys
+import llvmlite.binding as llvm
+if sys.argv[2]:
+    llvm.get_host_cpu_name = lambda: "generic"
+    llvm.get_host_cpu_features = lambda: llvm.FeatureMap({"sse2": True})
+from flowedge.compile import native, tiles
+text = native.assembly(sys.argv[1], {})
+code = hashlib.sha256(native.build(sys.argv[1], {})).hexdigest()
+print(json.dumps([native.machine(), "ymm" in text, "zmm" in text, tiles._ROWS[0], code]))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of this kind")
+def test_code_is_for_the_processor_that_numba_is_told_whatever_this_one_is():
+    def made(name, features, host=""):
+        told = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+        command = [sys.executable, "-c", FOR_ANOTHER, DOUBLE, host]
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=os.environ | told
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    modern = made("x86-64-v3", "+avx,+avx2,+fma")
+    assert modern[:4] == [["x86-64-v3", "+avx,+avx2,+fma"], True, False, 6]
+    assert made("x86-64-v3", "+avx,+avx2,+fma", host="an old one") == modern
+    old = made("x86-64", "")
+    assert old[:4] == [["x86-64", ""], False, False, 6]
+    assert made("x86-64", "+avx512f")[3] == 12
 
 
 def test_a_kernel_is_compiled_once_and_then_found(tmp_path):
