@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Hundreds of processes are started by the tests: each would compile the whole package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test torture lint bench docs clean
+.PHONY: run test torture lint bench accept docs clean
 
 # Torch first and by its pin: a range would let the installer choose a build for graphics cards.
 $(READY): pyproject.toml constraints.txt
@@ -50,6 +50,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
+
+# Instructions a row as they are now; `make test` fails where they change by more than 5 %.
+accept: $(READY)
+	$(BIN)/python benchmarks/instructions.py --accept
 
 docs: $(READY)
 	$(BIN)/python -m flowedge.operators.manual > docs/operators.md

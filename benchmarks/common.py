@@ -20,20 +20,15 @@ C = Path(__file__).parent / "c"
 def compiled(name: str) -> ctypes.CDLL:
     """A C file of this folder as a library: ``gcc -O3 -march=native``, without contraction."""
     out = Path(tempfile.mkdtemp(prefix="flowedge-bench-")) / f"{name}.so"
-    command = [
-        "gcc",
-        "-O3",
-        "-march=native",
-        "-ffp-contract=off",
-        "-shared",
-        "-fPIC",
-        "-o",
-        str(out),
-        str(C / f"{name}.c"),
-        "-lm",
-    ]
-    subprocess.run(command, check=True)
+    build(name, out, "-O3", "-march=native")
     return ctypes.CDLL(str(out))
+
+
+def build(name: str, out: Path, *options: str) -> None:
+    """Make a library of a C file of this folder."""
+    fixed = ["-ffp-contract=off", "-shared", "-fPIC"]
+    command = ["gcc", *options, *fixed, "-o", str(out), str(C / f"{name}.c"), "-lm"]
+    subprocess.run(command, check=True)
 
 
 class Spent(NamedTuple):
