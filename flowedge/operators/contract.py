@@ -204,6 +204,8 @@ class Aggregate(Operator):
     needs_time : its `lift` looks at the time of the row (slope)
     counts_last : the last number of its fold is the count of values, which a rolling extent of fixed
         length then keeps by itself, exactly and for nothing while no value is missing
+    moments : its state is the count, the mean, and so many central moments less one, times the count; a frame that can be
+        read twice makes it of powers of distances from the mean. 0: it is something else
     needs_all : a rolling one is missing until its extent is full, because the length of its result
         depends on it (the lines of a spectrum)
     """
@@ -215,6 +217,7 @@ class Aggregate(Operator):
     needs_time: ClassVar[bool] = False
     counts_last: ClassVar[bool] = False
     needs_all: ClassVar[bool] = False
+    moments: ClassVar[int] = 0
 
     def out(self, args: "Sequence[Type]", context: Context) -> "Type":
         """The type of the result; raises `Refused`."""

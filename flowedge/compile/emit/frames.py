@@ -1,6 +1,6 @@
 """Kernels over frames: `derive` per element, `aggregate` over each frame."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from flowedge.compile.emit.folds import Folds, Part, write_results
@@ -99,34 +99,136 @@ class FrameRows:
     def _merge(self, parts: Folds, local: Sequence[str]) -> None:
         """Fold the samples into accumulators: stretches side by side, as a merge waits for the one before it."""
         sheet, values = self.kernel.sheet, self.kernel.values
-        length = self.length if isinstance(self.length, int) else 0
-        abreast = ABREAST if length >= ABREAST * SHORTEST else 1
-        each = f"{length // abreast}" if length else str(self.length)
-        lanes = [list(local), *(parts.start() for _ in range(abreast - 1))]
-        q = sheet.fresh("q")
+        about = [p for p in parts.monoids if p.fold.aggregate.moments and self._is_long]
+        others = [p for p in parts.monoids if p not in about]
+        lanes = [list(local), *(parts.start() for _ in range(self._abreast - 1))] if others else []
 
-        def fold(lane: Sequence[str]) -> None:
-            values.bound.clear()
-            for part in parts.monoids:
-                mine = tuple_of(lane[part.at : part.at + len(part.zero)])
+        def fold(lane: int) -> None:
+            for part in others:
+                mine = tuple_of(lanes[lane][part.at : part.at + len(part.zero)])
                 row = f"{part.lift}({', '.join([self.time(part), *parts.inputs(part), *part.constants])})"
                 sheet(f"{mine} = {part.merge}({mine}, {row})")
 
-        with sheet.block(f"for {q} in range({each})"):
-            for j, lane in enumerate(lanes):
-                self.sample = f"({q} + {j * int(each)})" if j else q
-                fold(lane)
-        if length % abreast:
-            with sheet.block(f"for {q} in range({length - length % abreast}, {length})"):
-                self.sample = q
-                fold(lanes[-1])
+        if others:
+            self._over_samples(fold)
         for lane in lanes[1:]:
-            for part in parts.monoids:
+            for part in others:
                 at = slice(part.at, part.at + len(part.zero))
                 sheet(
                     f"{tuple_of(lanes[0][at])} = {part.merge}({tuple_of(lanes[0][at])}, {tuple_of(lane[at])})"
                 )
+        of_same: dict[tuple[Expr, int], list[Part]] = {}
+        for part in about:
+            of_same.setdefault((part.fold.args[0], part.element), []).append(part)
+        for alike in of_same.values():
+            self._moments(parts, alike, local)
         values.bound.clear()
+
+    @property
+    def _is_long(self) -> bool:
+        return isinstance(self.length, int) and self.length >= ABREAST * SHORTEST
+
+    @property
+    def _abreast(self) -> int:
+        return ABREAST if self._is_long else 1
+
+    def _over_samples(self, fold: Callable[[int], None]) -> None:
+        """Write loops over the samples; `fold` writes what happens to one in a stretch, the stretches side by side."""
+        sheet, values = self.kernel.sheet, self.kernel.values
+        q = sheet.fresh("q")
+        length = self.length if isinstance(self.length, int) else 0
+        each = length // self._abreast
+        with sheet.block(f"for {q} in range({each or self.length})"):
+            for lane in range(self._abreast):
+                self.sample = f"({q} + {lane * each})" if lane else q
+                values.bound.clear()
+                fold(lane)
+        if length % self._abreast:
+            with sheet.block(f"for {q} in range({length - length % self._abreast}, {length})"):
+                self.sample = q
+                values.bound.clear()
+                fold(self._abreast - 1)
+
+    def _moments(self, parts: Folds, alike: Sequence[Part], local: Sequence[str]) -> None:
+        """Central moments of one input in two passes: the mean, then powers of what lies apart from it.
+
+        No sample waits for a division, as it would where parts are merged one by one. The mean is that of the
+        distances from the first value, so that equal values have none, and what rounding left of it is taken off [1]_.
+
+        .. [1] T. F. Chan, G. H. Golub, R. J. LeVeque, Algorithms for computing the sample variance, The American
+           Statistician 37(3), 1983, 242-247, equation 1.7.
+        """
+        kernel, sheet, values = self.kernel, self.kernel.sheet, self.kernel.values
+        apart = kernel.names.function(_apart, "apart")
+        most = max(part.fold.aggregate.moments for part in alike)
+
+        def sums(stem: str) -> list[str]:
+            names = [sheet.fresh(stem) for _ in range(self._abreast)]
+            for name in names:
+                sheet(f"{name} = 0.0")
+            return names
+
+        def value() -> str:
+            return values.hold(parts.inputs(alike[0])[0])
+
+        first, q, count, centre = (sheet.fresh(stem) for stem in ("first", "q", "count", "centre"))
+        sheet(f"{first} = nan")
+        with sheet.block(f"for {q} in range({self.length})"):
+            self.sample = q
+            values.bound.clear()
+            x = value()
+            with sheet.block(f"if {x} == {x}"):
+                sheet(f"{first} = {x}", "break")
+        counts, totals = sums("count"), sums("total")
+
+        def add(lane: int) -> None:
+            x = value()
+            sheet(
+                f"{counts[lane]} += 1.0 if {x} == {x} else 0.0",
+                f"{totals[lane]} += {apart}({x}, {first})",
+            )
+
+        self._over_samples(add)
+        sheet(
+            f"{count} = {' + '.join(counts)}",
+            f"{centre} = {first} + ({' + '.join(totals)}) / max({count}, 1.0)",
+        )
+        powers = [sums(f"power_{k}") for k in range(1, most + 1)]
+
+        def raise_(lane: int) -> None:
+            x, d = value(), sheet.fresh("d")
+            sheet(f"{d} = {apart}({x}, {centre})", f"{powers[0][lane]} += {d}")
+            power = d
+            for names in powers[1:]:
+                sheet(f"{(now := sheet.fresh('power'))} = {power} * {d}", f"{names[lane]} += {now}")
+                power = now
+
+        self._over_samples(raise_)
+        given = [" + ".join(names) for names in powers] + ["0.0"] * (4 - most)
+        made = [sheet.fresh("moment") for _ in range(5)]
+        from_powers = kernel.names.function(_moments_of, "moments_of")
+        sheet(f"{tuple_of(made)} = {from_powers}({count}, {centre}, {', '.join(given)})")
+        for part in alike:
+            for name, moment in zip(local[part.at : part.at + len(part.zero)], made, strict=False):
+                sheet(f"{name} = {moment}")
+
+
+def _apart(x: float, centre: float) -> float:
+    """How far a value lies from another one; a missing one adds nothing."""
+    return x - centre if x == x else 0.0  # noqa: PLR0124
+
+
+def _moments_of(
+    count: float, centre: float, p1: float, p2: float, p3: float, p4: float
+) -> tuple[float, float, float, float, float]:
+    """Count, mean and central moments, times the count, out of powers of the distances from what is nearly the mean."""
+    if count == 0.0:
+        return (0.0, 0.0, 0.0, 0.0, 0.0)
+    e = p1 / count
+    m2 = max(p2 - e * p1, 0.0) if p2 == p2 else p2  # noqa: PLR0124
+    m3 = p3 - 3.0 * e * p2 + 2.0 * e * e * p1
+    m4 = p4 - 4.0 * e * p3 + 6.0 * e * e * p2 - 3.0 * e * e * e * p1
+    return (count, centre + e, m2, m3, m4)
 
 
 def derive_frames(

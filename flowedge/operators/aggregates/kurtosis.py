@@ -70,6 +70,7 @@ class Kurtosis(Aggregate):
     """
 
     inputs: ClassVar[int | tuple[int, int]] = 1
+    moments: ClassVar[int] = 4
     zero: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0, 0.0, 0.0)
     lift = staticmethod(kurtosis_lift)
     merge = staticmethod(kurtosis_merge)

@@ -67,6 +67,7 @@ class Skew(Aggregate):
     """
 
     inputs: ClassVar[int | tuple[int, int]] = 1
+    moments: ClassVar[int] = 3
     zero: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0, 0.0)
     lift = staticmethod(skew_lift)
     merge = staticmethod(skew_merge)

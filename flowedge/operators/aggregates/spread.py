@@ -38,6 +38,7 @@ class Spread(Aggregate):
     """An aggregate of squared deviations from the mean; `result` says which."""
 
     inputs: ClassVar[int | tuple[int, int]] = 1
+    moments: ClassVar[int] = 2
     zero: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0)
     lift = staticmethod(squares_lift)
     merge = staticmethod(squares_merge)
