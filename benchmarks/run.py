@@ -1,4 +1,4 @@
-"""Run the benchmarks one after the other; write `RESULTS.md` and the table in the README.
+"""Run the benchmarks one after the other; write `RESULTS.md`, its pictures in `docs/`, and the table in the README.
 
 Run:  python benchmarks/run.py
 """
@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import asof
+import compress_series
 import durability
 import ecg_chain
 import fleet
 import nexmark
+import plots
+import roofline
 import start
 import tilt
 import yahoo
@@ -43,6 +46,8 @@ def main() -> None:
         ("Views of advertisements, in memory", lambda: yahoo.main("memory")),
         ("Views of advertisements, from file to file", lambda: yahoo.main("files")),
         *((f"Auctions, {q.what}", partial(nexmark.main, n)) for n, q in nexmark.QUERIES.items()),
+        ("Series made smaller", compress_series.main),
+        ("Close to the machine", roofline.main),
     ):
         parts += ["", f"## {title}", "", *run()]
     results = "\n".join(parts) + "\n"
@@ -53,6 +58,7 @@ def main() -> None:
     tail = rest.partition(END)[2]
     table = "\n".join(["", *summary(results), "", ""])
     README.write_text(head + BEGIN + table + END + tail, encoding="utf-8")
+    plots.main()
 
 
 if __name__ == "__main__":
