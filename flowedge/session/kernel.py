@@ -143,11 +143,12 @@ class Runner:
     def _order_of(self, touched: int) -> None:
         """Bring so many slots that are touched into the order of their keys; where they are many of all, tell that of all."""
         assert self.table is not None
-        is_few = p.FEW * touched <= self.ctx[p.KEYS]
+        count = max(1, self.table.count)
+        is_few = p.FEW * touched <= count
         if is_few and not self.table.is_in_order and self.table.sort(self.memory.touched[:touched]):
             self.ctx[p.ORDER] = p.IN_ORDER
         else:
-            self.use(self.ctx[p.KEYS], *self.table.order())
+            self.use(count, *self.table.order())
 
     def offer(self, room: int, *, keyed: bool, gaps: bool) -> Batch:
         """Offer arrays for `room` output rows: those of the last time, where they were left as they were."""

@@ -202,7 +202,8 @@ class KeyTable:
                 heap, spans = self._pool.addresses()
             columns = [self.values(c) for c in range(len(self._is_text))]
             known, fresh = self._order[: self._known], None
-            if len(self._free):
+            # Where slots were given again, those in order need not be the first ones.
+            if len(self._free) or self._kept:
                 is_new = self.is_taken
                 is_new[known] = False
                 fresh = np.flatnonzero(is_new).astype(np.int32)

@@ -165,3 +165,27 @@ def test_columns_that_do_not_fit_are_refused():
         KeyTable([False, False]).slots([np.array([1])])
     with pytest.raises(ValueError, match="unequal"):
         KeyTable([False, False]).slots([np.array([1]), np.array([1, 2])])
+
+
+def test_order_that_is_asked_for_seldom_is_that_of_all_keys():
+    """Keys come, go, and get slots of others between two looks at their order; sorting some gives the same."""
+    draw = np.random.default_rng(3)
+    table = KeyTable([False, False])
+    for step in range(400):
+        keys = [draw.integers(-2, 3, 20), draw.integers(0, 3, 20)]
+        table.slots(keys)
+        if draw.random() < 0.3:
+            table.forget(draw.random(table.count) < draw.choice([0.0, 0.3, 0.9]))
+        if draw.random() < 0.3 or step == 399:
+            order, rank = table.order()
+            assert table.is_in_order
+            assert sorted(order) == list(range(table.count))
+            assert np.array_equal(rank[order], np.arange(table.count))
+            taken = order[table.is_taken[order]]
+            found = list(zip(*(table.values(c)[taken].tolist() for c in range(2)), strict=True))
+            assert found == sorted(found)
+            assert len(found) == len(table)
+            some = draw.permutation(taken)[: draw.integers(0, len(taken) + 1)].astype(np.int32)
+            expected = some[np.argsort(rank[some])]
+            assert table.sort(some)
+            assert np.array_equal(some, expected)
