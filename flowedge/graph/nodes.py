@@ -296,6 +296,8 @@ class Compress(Node):
     columns: tuple[str, ...]
     bounds: tuple[float, ...]
     every: int = 0
+    is_of_range: bool = False
+    """Bounds are parts of the range that a column of a key has had so far."""
 
     @property
     def is_at_once(self) -> bool:

@@ -145,3 +145,37 @@ def test_auto_takes_lines_where_they_cost_less_and_samples_where_not():
     assert noisy > 4000
     assert after < 5000
     assert np.all(kept["v"] % (0.25 * 0.25) == 0)
+
+
+@pytest.mark.parametrize("store", ["f64", "f32", "i64"])
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_bound_in_percent_is_of_the_range_so_far(name, store):
+    """No value errs by more than that part of what its key has reached when it comes, or when its piece is over."""
+    v = np.stack([signal(store, 2000, seed=4), signal(store, 2000, seed=5) // 8], 1).astype(
+        signal(store, 1).dtype
+    )
+    keys, at = np.tile([1, 2], 2000), np.repeat(np.arange(2000), 2)
+    again = run(f"compress {name}(2 percent) on v | expand", store, at, v=v.ravel(), k=keys)
+    kept = run(f"compress {name}(2 percent) on v", store, at, v=v.ravel(), k=keys)
+    assert len(kept["v"]) < 3600
+    for key in (1, 2):
+        mine, x = again["v"][again["k"] == key].astype(float), v[:, key - 1].astype(float)
+        reached = np.maximum.accumulate(x) - np.minimum.accumulate(x)
+        n = len(mine)
+        assert n > 1500
+        if name == "constant":
+            reached[:] = reached[-1]
+        assert np.all(np.abs(mine - x[:n]) <= 0.02 * reached[:n] * (1 + 1e-9) + 1e-12)
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_ranges_stay_over_gaps_and_beside_values_that_are_none(name):
+    v = np.concatenate([signal("f64", 400), [np.nan, np.inf, -np.inf], signal("f64", 400, seed=9)])
+    at = np.concatenate([np.arange(500), np.arange(600, 600 + len(v) - 500)])
+    again = run(f"compress {name}(1 percent) | expand", "f64", at, v=v)
+    got = dict(zip(again["at"].tolist(), again["v"].tolist(), strict=True))
+    finite = np.where(np.isfinite(v), v, np.nan)
+    reached = np.fmax.accumulate(finite) - np.fmin.accumulate(finite)
+    for place, x, r in zip(at.tolist(), v.tolist(), reached.tolist(), strict=True):
+        if np.isfinite(x) and place in got:
+            assert abs(got[place] - x) <= 0.01 * r * (1 + 1e-9) + 1e-12

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from flowedge.compile.emit.grid import on_grid
+from flowedge.compile.emit.grid import WIDE, Bounds
 from flowedge.compile.emit.kernel import Kernel
 from flowedge.compile.emit.values import Value
 from flowedge.graph.expressions import Apply, Expr, Read, Rolling, walk
@@ -184,14 +184,13 @@ class Chain:
         state = self.kernel.state
         tests, puts = [], []
         started = state.cell("kept_any", 0)
-        types = {c.name: c.type for c in node.out.columns}
-        for name, bound in zip(node.columns, node.bounds, strict=True):
-            cell = state.cell(f"kept_{name}", 0.0)
-            (x,) = (self.kernel.values.hold(v) for v in self.column(name, types[name]))
+        values, bounds = self._bounded(node)
+        for name in node.columns:
+            cell, (x,) = state.cell(f"kept_{name}", 0.0), values[name]
             old = state.get(cell)
             # Written so that a value that is missing, or was, counts as a change unless both are.
             tests.append(
-                f"(not (abs({x} - {old}) <= {bound!r}) and not ({x} != {x} and {old} != {old}))"
+                f"(not (abs({x} - {old}) <= {bounds.of(name)}) and not ({x} != {x} and {old} != {old}))"
             )
             puts.append((cell, x))
         self._filter(f"({state.get(started)} == 0 or {' or '.join(tests)})", end)
@@ -205,9 +204,9 @@ class Chain:
         started = state.cell("kept_any", 0)
         types = {c.name: c.type for c in node.out.columns}
         tests, puts = [], []
-        for name, bound in zip(node.columns, node.bounds, strict=True):
-            (x,) = self.column(name, types[name])
-            new = kernel.values.hold(on_grid(kernel, x, types[name], 2 * bound, bound), name)
+        values, bounds = self._bounded(node)
+        for name in node.columns:
+            new = kernel.values.hold(bounds.on_grid(name, values[name][0], WIDE), name)
             cell = state.cell(f"kept_{name}", 0.0 if types[name].is_float else -(2**63))
             old = state.get(cell)
             tests.append(f"({new} != {old} and not ({new} != {new} and {old} != {old}))")
@@ -218,6 +217,17 @@ class Chain:
             state.put(cell, new)
             kernel.values.bound[name] = (new,)
             self.alias.pop(name, None)
+
+    def _bounded(self, node: Compress) -> tuple[dict[str, Value], Bounds]:
+        """The columns that have a bound, and their bounds."""
+        types = {c.name: c.type for c in node.out.columns}
+        values: dict[str, Value] = {
+            name: (self.kernel.values.hold(self.column(name, types[name])[0]),)
+            for name in node.columns
+        }
+        bounds = Bounds(self.kernel, node, types)
+        bounds.look(values)
+        return values, bounds
 
     def write(self, columns: Sequence[Column], *, dense: bool) -> tuple[str, ...]:
         """Write the row to the output; returns the names that are the input's own arrays."""

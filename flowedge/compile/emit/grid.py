@@ -1,11 +1,14 @@
 """Values on a grid: what `compress quantize` and `compress auto` write, and how the latter chooses."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flowedge.compile.emit.values import Value
 from flowedge.compile.memory import f64, i64, set_f64, set_i64
+from flowedge.graph.nodes import Compress
 from flowedge.types.schema import Type
 
 if TYPE_CHECKING:
@@ -30,24 +33,88 @@ _EXACT = 4503599627370496.0
 """From 2^52 on all floats are whole."""
 
 
-def on_grid(kernel: "Kernel", x: str, type_: Type, step: float, bound: float) -> str:
-    """Text of the place of a number on a grid, which errs by the bound at most.
+class Bounds:
+    """The bound of each column, and the steps of its grids, as texts: numbers, or variables where it is a part of the range so far.
 
-    Parameters
-    ----------
-    step : of the grid; whole numbers go to the middle of as many of them as it has room for
+    A range is that of a key, of the values that are finite; it stays over gaps. Grids of a range that grows have steps of powers of
+    two, so that they seldom change. Whole numbers err by whole numbers.
     """
-    if not type_.is_float:
-        half = math.floor(min(step / 2, bound, 2.0**61))
+
+    def __init__(self, kernel: "Kernel", node: Compress, types: Mapping[str, Type]) -> None:
+        self._kernel, self._types = kernel, types
+        self._given = {
+            name: bound
+            if node.is_of_range or types[name].is_float
+            else float(math.floor(min(bound, 2.0**61)))
+            for name, bound in zip(node.columns, node.bounds, strict=True)
+        }
+        self._cells: dict[str, tuple[str, str, str, str]] = {}
+        if node.is_of_range:
+            for name in node.columns:
+                starts = {"low": math.inf, "high": -math.inf, "bound": 0.0, "step": 0.0}
+                made = [kernel.state.cell(f"{what}_{name}", x) for what, x in starts.items()]
+                kernel.state.keep(*made)
+                self._cells[name] = (made[0], made[1], made[2], made[3])
+
+    def look(self, values: Mapping[str, Value]) -> None:
+        """Write statements that widen the ranges by the row at hand."""
+        sheet, state = self._kernel.sheet, self._kernel.state
+        for name, (low, high, bound, step) in self._cells.items():
+            (x,) = values[name]
+            is_known = f"{x} - {x} == 0.0" if self._types[name].is_float else f"{x} != MISSING"
+            with sheet.block(
+                f"if {is_known} and ({x} < {state.get(low)} or {x} > {state.get(high)})"
+            ):
+                state.put(low, f"min({state.get(low)}, float({x}))")
+                state.put(high, f"max({state.get(high)}, float({x}))")
+                part = f"{self._given[name]!r} * ({state.get(high)} - {state.get(low)})"
+                state.put(bound, part if self._types[name].is_float else f"float(int({part}))")
+                power = self._kernel.names.function(power_below, "power_below")
+                state.put(step, f"{power}({WIDE!r} * {state.get(bound)})")
+
+    def of(self, name: str) -> str:
+        """The bound."""
         return (
-            x
-            if half == 0
-            else f"{kernel.names.function(nearest_whole, 'nearest_whole')}({x}, {half})"
+            self._kernel.state.get(self._cells[name][2]) if self._cells else repr(self._given[name])
         )
-    if step == 0.0:
-        return x
-    snap = nearest_f32 if type_.store == "f32" else nearest
-    return f"{kernel.names.function(snap, snap.__name__)}({x}, {step!r}, {bound!r})"
+
+    def step(self, name: str, part: float) -> str:
+        """A step of this part of the bound, or a little less."""
+        if self._cells:
+            return f"({part / WIDE!r} * {self._kernel.state.get(self._cells[name][3])})"
+        return repr(few_bits(part * self._given[name]))
+
+    def on_grid(self, name: str, x: str, part: float) -> str:
+        """Text of the place of a number on a grid, which errs by the bound at most.
+
+        Whole numbers go to the middle of as many of them as a step has room for. Where the grid is of twice a bound that
+        was given, as `quantize` has it, its points are the very multiples of that.
+        """
+        kernel, type_ = self._kernel, self._types[name]
+        step = (
+            repr(part * self._given[name])
+            if part == WIDE and not self._cells
+            else self.step(name, part)
+        )
+        if not type_.is_float:
+            if not self._cells:
+                half = math.floor(min(float(step) / 2, self._given[name]))
+                return (
+                    x
+                    if half == 0
+                    else f"{kernel.names.function(nearest_whole, 'nearest_whole')}({x}, {half})"
+                )
+            return f"{kernel.names.function(nearest_whole, 'nearest_whole')}({x}, int(min(0.5 * {step}, {2.0**61!r})))"
+        snap = nearest_f32 if type_.store == "f32" else nearest
+        return f"{kernel.names.function(snap, snap.__name__)}({x}, {step}, {self.of(name)})"
+
+
+def power_below(x: float) -> float:
+    """The greatest power of two that is not above a number; 0 of 0, and where there is none."""
+    if not 0.0 < x < LARGEST:
+        return 0.0
+    power = 2.0 ** float(math.floor(math.log2(x)))
+    return power if power <= x else 0.5 * power
 
 
 def few_bits(step: float) -> float:
@@ -58,6 +125,8 @@ def few_bits(step: float) -> float:
 
 def nearest(x: float, step: float, bound: float) -> float:
     """The nearest multiple of a step that does not err by more than the bound; the value itself where there is none."""
+    if not step > 0.0:
+        return x
     q = x / step + 0.5
     if not math.fabs(q) < _EXACT:
         return x

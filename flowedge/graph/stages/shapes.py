@@ -160,7 +160,7 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
     if stage.on is None and name != "decimate":
         columns = _that_fit(c, stage.op, place, columns)
     bounds: list[float] = []
-    every = 0
+    every, is_of_range = 0, False
     if name == "decimate":
         given = _only_argument(c, stage.op)
         found = None if given is None else k.whole(c, given, place, "how many rows become one")
@@ -174,12 +174,11 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
         if flow.type.shape == "signal" and flow.type.rate_hz:
             out = replace(flow.type, rate_hz=flow.type.rate_hz / every)
     else:
-        if _is_share(c, stage.op, place, columns):
-            c.not_yet(stage.op.span, "a bound in percent", "give it in the column's unit")
-            return replace(flow.to(out, -1), packed=Packed(name, (), (), flow.type))
+        is_of_range = _is_share(c, stage.op, place, columns)
         method = discover()["compress", name]
         for column in columns:
-            first = Read(column.name, column.type)
+            type_ = replace(column.type, unit=units.NUMBER) if is_of_range else column.type
+            first = Read(column.name, type_)
             resolved = parameters(c, method, stage.op, stage.op.arguments, place, first)
             if resolved is None:
                 return flow.to(out, -1)
@@ -209,6 +208,7 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
         columns=names,
         bounds=tuple(bounds),
         every=every,
+        is_of_range=is_of_range,
     )
     return replace(made, packed=Packed(name, names, tuple(bounds), flow.type))
 
@@ -228,13 +228,13 @@ def _that_fit(c: Checker, op: t.Call, place: Place, columns: list[Column]) -> li
 
 
 def _is_share(c: Checker, op: t.Call, place: Place, columns: list[Column]) -> bool:
-    """Whether a bound is a part of what the columns reach."""
+    """Whether a bound in percent is a part of the range of the columns, which are in something else."""
     c.quiet += 1
     found = infer(c, op.arguments[0].value, place) if op.arguments else None
     c.quiet -= 1
     told = unit_of(found) if found is not None else None
     return told == units.parse("percent") and all(
-        x.type.unit is not None and not x.type.unit.same_dimension(told) for x in columns
+        x.type.unit is None or not x.type.unit.same_dimension(told) for x in columns
     )
 
 

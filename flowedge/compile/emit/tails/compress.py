@@ -10,9 +10,8 @@ from flowedge.compile.emit.grid import (
     PERIOD,
     WIDE,
     WORDS,
-    few_bits,
+    Bounds,
     learn_row,
-    on_grid,
 )
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.state import State
@@ -47,6 +46,7 @@ class SwingTail(Tail):
             [state.cell(f"last_{c.name}", _start(c)) for _ in range(c.type.size)] for c in columns
         ]
         self.timers = Timers(kernel)
+        self.bounds = Bounds(kernel, node, {c.name: c.type for c in columns})
         state.keep(
             self.held, self.anchor_at, self.last_at, *(x for cells in self.last for x in cells)
         )
@@ -71,8 +71,12 @@ class SwingTail(Tail):
 
     def row(self, kernel: Kernel, chain: Chain) -> None:
         """Narrow the cones; where one closes, the row before is kept and becomes the anchor."""
-        sheet, state, node = kernel.sheet, kernel.state, self.node
         values = {c.name: chain.column(c.name, c.type) for c in self.columns}
+        self.bounds.look(values)
+        self._narrow(kernel, values)
+
+    def _narrow(self, kernel: Kernel, values: dict[str, Value]) -> None:
+        sheet, state, node = kernel.sheet, kernel.state, self.node
         ends = self._ends(kernel, values)
         start, breaks = sheet.fresh("starts"), sheet.fresh("breaks")
         gap = " or gap != 0" if kernel.gaps else ""
@@ -80,12 +84,12 @@ class SwingTail(Tail):
         sheet(f"{breaks} = False")
         slopes: dict[str, tuple[str, str]] = {}
         with sheet.block(f"if not {start}"):
-            for name, bound in zip(node.columns, node.bounds, strict=True):
-                (x,), (y,) = values[name], ends[name]
+            for name in node.columns:
+                (x,), (y,), bound = values[name], ends[name], self.bounds.of(name)
                 dt, low, high, mid = (sheet.fresh(s) for s in ("dt", "low", "high", "slope"))
                 sheet(f"{dt} = float(max(1, t - {state.get(self.anchor_at)}))")
-                sheet(f"{low} = ({x} - {bound!r} - {state.get(self.anchor[name])}) / {dt}")
-                sheet(f"{high} = ({x} + {bound!r} - {state.get(self.anchor[name])}) / {dt}")
+                sheet(f"{low} = ({x} - {bound} - {state.get(self.anchor[name])}) / {dt}")
+                sheet(f"{high} = ({x} + {bound} - {state.get(self.anchor[name])}) / {dt}")
                 sheet(f"{mid} = ({y} - {state.get(self.anchor[name])}) / {dt}")
                 slopes[name] = (low, high)
                 # A value that is missing or infinite, or follows one that is, always breaks the line.
@@ -100,13 +104,13 @@ class SwingTail(Tail):
                 self._write_last(kernel)
             self._anchor(kernel)
             self._take(kernel, ends)
-            for name, bound in zip(node.columns, node.bounds, strict=True):
-                (x,) = values[name]
+            for name in node.columns:
+                (x,), bound = values[name], self.bounds.of(name)
                 dt = sheet.fresh("dt")
                 sheet(f"{dt} = float(max(1, t - {state.get(self.anchor_at)}))")
                 old = state.get(self.anchor[name])
-                state.put(self.low[name], f"({x} - {bound!r} - {old}) / {dt}")
-                state.put(self.high[name], f"({x} + {bound!r} - {old}) / {dt}")
+                state.put(self.low[name], f"({x} - {bound} - {old}) / {dt}")
+                state.put(self.high[name], f"({x} + {bound} - {old}) / {dt}")
             state.put(self.held, "1")
         with sheet.block("else"):
             for name, (low, high) in slopes.items():
@@ -160,19 +164,19 @@ class AutoTail(SwingTail):
         self.samples, self.nth = state.cell("samples", 0), state.cell("nth", 0)
         state.within(0, self.samples, 1)
         state.within(0, self.nth, PERIOD - 1)
-        self.types = {c.name: c.type for c in columns}
         self.words = {name: _words(state)[0] for name in node.columns}
 
     def row(self, kernel: Kernel, chain: Chain) -> None:
         """Look which way costs less, then go it."""
-        sheet, state = kernel.sheet, kernel.state
+        sheet, state, bounds = kernel.sheet, kernel.state, self.bounds
         values = {c.name: chain.column(c.name, c.type) for c in self.columns}
+        bounds.look(values)
         nth, more = sheet.fresh("nth_now"), sheet.fresh("more")
         sheet(f"{nth} = {state.get(self.nth)} + 1")
         with sheet.block(f"if {nth} <= {LEARN}"):
             learn = kernel.names.function(learn_row, "learn_row")
             calls = [
-                f"{learn}({state.address(self.words[name])}, {nth}, t, float({values[name][0]}), {bound!r}, {few_bits(FINE * bound)!r}, {few_bits(WIDE * bound)!r})"
+                f"{learn}({state.address(self.words[name])}, {nth}, t, float({values[name][0]}), {bounds.of(name)}, {bounds.step(name, FINE)}, {bounds.step(name, WIDE)})"
                 for name, bound in zip(self.node.columns, self.node.bounds, strict=True)
                 if bound > 0
             ]
@@ -188,18 +192,18 @@ class AutoTail(SwingTail):
             self._anchor(kernel)
             self.timers.set_end()
         with sheet.block("else"):
-            super().row(kernel, chain)
+            self._narrow(kernel, values)
 
     def _ends(self, kernel: Kernel, values: dict[str, Value]) -> dict[str, Value]:
         """Points of the fine grid."""
         return self._on(kernel, values, FINE)
 
     def _on(self, kernel: Kernel, values: dict[str, Value], part: float) -> dict[str, Value]:
-        out = dict(values)
-        for name, bound in zip(self.node.columns, self.node.bounds, strict=True):
-            text = on_grid(kernel, values[name][0], self.types[name], few_bits(part * bound), bound)
-            out[name] = (kernel.values.hold(text, "end"),)
-        return out
+        ends = {
+            name: (kernel.values.hold(self.bounds.on_grid(name, values[name][0], part), "end"),)
+            for name in self.node.columns
+        }
+        return {**values, **ends}
 
 
 _NOTHING, _WHOLE, _TOLD = range(3)
@@ -228,6 +232,7 @@ class ConstantTail(Tail):
             if c.name not in self.low
         }
         self.timers = Timers(kernel)
+        self.bounds = Bounds(kernel, node, {c.name: c.type for c in columns})
         state.keep(self.held, self.first_at, self.last_at, *self.low.values(), *self.high.values())
         state.keep(*(x for cells in self.first.values() for x in cells))
         state.within(_NOTHING, self.held, _TOLD)
@@ -267,11 +272,12 @@ class ConstantTail(Tail):
         """Widen the ranges; where one would be too wide, the piece is written and the next begins."""
         sheet, state, node = kernel.sheet, kernel.state, self.node
         values = {c.name: chain.column(c.name, c.type) for c in self.columns}
+        self.bounds.look(values)
         stays = sheet.fresh("stays")
         sheet(f"{stays} = {state.get(self.held)} == {_WHOLE}")
         wider: dict[str, tuple[str, str]] = {}
-        for name, bound in zip(node.columns, node.bounds, strict=True):
-            (x,) = values[name]
+        for name in node.columns:
+            (x,), bound = values[name], self.bounds.of(name)
             low, high, mid = (sheet.fresh(s) for s in ("low", "high", "mid"))
             sheet(
                 f"{low} = min({state.get(self.low[name])}, float({x}))",
@@ -279,7 +285,7 @@ class ConstantTail(Tail):
                 f"{mid} = {low} + 0.5 * ({high} - {low})",
             )
             both = f"({x} != {x} and {state.get(self.low[name])} != {state.get(self.low[name])})"
-            near = f"{high} - {mid} <= {bound!r} and {mid} - {low} <= {bound!r} and {x} == {x}"
+            near = f"{high} - {mid} <= {bound} and {mid} - {low} <= {bound} and {x} == {x}"
             sheet(f"{stays} = {stays} and ({both} or {near})")
             wider[name] = (low, high)
         with sheet.block(f"if {stays}"):
