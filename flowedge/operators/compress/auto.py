@@ -20,7 +20,7 @@ class Auto(Stage):
 
     Parameters
     ----------
-    error : bound in the column's unit of differences, 0 or more
+    error : bound in the column's unit of differences, 0 or more, or in percent of the range that a key has had so far
 
     Stream
     ------

@@ -16,7 +16,7 @@ class Quantize(Stage):
 
     Parameters
     ----------
-    error : bound in the column's unit of differences, 0 or more; whole numbers go to the middle of as many
+    error : bound in the column's unit of differences, 0 or more, or in percent of the range that a key has had so far; whole numbers go to the middle of as many
         of them as fit
 
     Stream
