@@ -1,11 +1,14 @@
 """Samples that are missing: memory starts afresh behind them, or rows are put in their place."""
 
+import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from flowedge.compile.kernels import ingest as k
+from flowedge.compile.kernels import gaps as k
+from flowedge.compile.kernels.ingest import DUPLICATE, GAP
+from flowedge.compile.kernels.library import ready
 from flowedge.compile.program import FOREVER, NEVER, SourceSpec
 from flowedge.lang.errors import CheckpointError, RunError
 from flowedge.session.batch import (
@@ -19,10 +22,24 @@ from flowedge.session.batch import (
 )
 from flowedge.session.held import Held
 from flowedge.session.node import Mask
+from flowedge.session.words import address
 
 _NEW = "\0new"
 """A column beside rows that wait: 1 for rows that were put into a gap."""
 _MOST_FILLED = 50_000_000
+
+
+class Filled(NamedTuple):
+    """Rows of which those that were put in are marked where they have keys, and how many these are.
+
+    Attributes
+    ----------
+    marks : uint8, 1 for a row that was put in; None: there is none, or there are no keys
+    """
+
+    batch: Batch
+    marks: Array | None
+    put_in: int
 
 
 class Gaps:
@@ -49,8 +66,8 @@ class Gaps:
 
     def fill(
         self, batch: Batch, fate: Array, missed: Array, previous: Array, before: Array
-    ) -> tuple[Batch, Array | None]:
-        """Flag the rows behind gaps, or put rows into them.
+    ) -> Filled:
+        """Flag the rows behind gaps, or put rows into them; duplicates are left out.
 
         Parameters
         ----------
@@ -59,79 +76,99 @@ class Gaps:
         previous : number of the row before of the same key in this batch; negative: it came earlier
         before : the time of that row [ns]
 
-        Returns
-        -------
-        batch, is_new
-            all rows but duplicates, and which of them were put in; None: none
-
         Raises
         ------
         RunError
             more rows would be put in than memory takes
         """
         spec = self.spec
-        at = np.flatnonzero(fate & k.GAP)
-        fillable = np.zeros(len(at), bool)
-        if self.fills:
-            length = missed[at] * self._period_ns
-            fillable = (length <= spec.gaps_up_to_ns) if spec.gaps_up_to_ns >= 0 else length >= 0
         gap = np.zeros(batch.n, np.uint8) if batch.gap is None else batch.gap.copy()
-        gap[at[~fillable]] = 1
-        good = (fate & k.DUPLICATE) == 0
-        count = np.zeros(batch.n, np.int64)
-        count[at[fillable]] = missed[at[fillable]]
-        total = int(count.sum())
+        if not self.fills:
+            gap[fate & GAP != 0] = 1
+            flagged = Batch(batch.n, batch.time, batch.slot, gap, batch.columns)
+            good = fate & DUPLICATE == 0
+            return Filled(flagged if good.all() else flagged.keep(good), None, 0)
+        places = np.empty((2, np.count_nonzero(fate)), np.int64)
+        head = np.zeros(k.FIRST, np.int64)
+        head[k.ROWS], head[k.UP_TO] = batch.n, spec.gaps_up_to_ns
+        head[k.FATE], head[k.MISSED], head[k.FLAGS] = map(address, (fate, missed, gap))
+        head[k.AT], head[k.COUNT] = map(address, places)
+        head[k.BEFORE], head[k.PREVIOUS] = address(before), address(previous)
+        head.view(np.float64)[k.PERIOD] = self._period_ns
+        ready(k.find)(address(head))
+        total, n = int(head[k.PUT_IN]), int(head[k.KEPT] + head[k.PUT_IN])
         if total > _MOST_FILLED:
             raise RunError(
                 f"`{spec.name}`: gaps would be filled with {total} rows; bound them with `gaps {spec.gaps_policy} up to …`"
             )
-        flagged = Batch(batch.n, batch.time, batch.slot, gap, batch.columns)
-        if not total:
-            return (flagged if good.all() else flagged.keep(good)), None
-        # Each row, with the rows put in before it; the row itself is the last of its group.
-        size = count + good
-        index = np.repeat(np.arange(batch.n), size)
-        ends = np.cumsum(size)
-        nth = np.arange(len(index)) - np.repeat(ends - size, size)
-        is_new = nth < count[index]
-        out = flagged.take(index)
-        row, step = index[is_new], nth[is_new] + 1
-        start = before[row]
-        out.time[is_new] = start + np.rint(step * self._period_ns).astype(np.int64)
-        assert out.gap is not None
-        out.gap[is_new] = 0
-        whole = (out.time[is_new] - start) / (batch.time[row] - start)
-        slot = np.zeros(len(row), np.int64) if batch.slot is None else batch.slot[row]
-        for field in spec.fields:
-            column = out.columns[field.name]
-            if spec.gaps_policy == "nan":
-                column[is_new] = missing(field, len(row))
-                continue
-            here = previous[row]
-            left = batch.columns[field.name][np.maximum(here, 0)]
-            old = here < 0
-            if old.any():
-                left[old] = self._last[field.name][slot[old]]
-            if spec.gaps_policy == "linear" and field.store in ("f64", "f32"):
-                right = batch.columns[field.name][row]
-                share = whole.reshape(-1, *[1] * len(field.shape))
-                with np.errstate(all="ignore"):  # between infinities there is no number
-                    left = (left + (right.astype(np.float64) - left) * share).astype(left.dtype)
-            column[is_new] = left
-        return out, is_new
+        is_flagged = batch.gap is not None or head[k.FLAGGED] > 0
+        flagged = Batch(batch.n, batch.time, batch.slot, gap if is_flagged else None, batch.columns)
+        if not head[k.PLACES]:
+            return Filled(flagged, None, 0)
+        return self._written(head, flagged, n, total)
+
+    def _written(self, head: Array, batch: Batch, n: int, total: int) -> Filled:
+        """All rows that stay and those put in, where `head` tells of the places."""
+        words: list[int] = []
+        keeps = []  # arrays whose addresses are among the words
+
+        def column(kind: int, values: Array, given: Array | None = None) -> Array:
+            values = np.ascontiguousarray(values)
+            out = np.empty((n, *values.shape[1:]), values.dtype)
+            at = 0 if given is None else address(given)
+            words.extend([kind, k.width_of(values), address(values), address(out), at, math.prod(values.shape[1:])])  # fmt: skip
+            keeps.append((values, given))
+            return out
+
+        time, marks = np.empty(n, np.int64), None
+        old = np.ascontiguousarray(batch.time)
+        head[k.TIME], head[k.NEW_TIME] = address(old), address(time)
+        slot = gap = None
+        if batch.slot is not None:
+            slot, marks = column(k.SAME, batch.slot), np.zeros(n, np.uint8)
+            head[k.SLOT], head[k.MARKS] = address(keeps[0][0]), address(marks)
+        if batch.gap is not None:
+            gap = column(k.GIVEN, batch.gap, np.zeros(1, np.uint8))
+        columns = {}
+        fields = {field.name: field for field in self.spec.fields}
+        for name, values in batch.columns.items():
+            field = fields.get(name)
+            if field is None:
+                columns[name] = column(k.SAME, values)
+            elif self.spec.gaps_policy == "nan":
+                columns[name] = column(k.GIVEN, values, missing(field, 1))
+            else:
+                is_line = self.spec.gaps_policy == "linear" and field.store in ("f64", "f32")
+                columns[name] = column(
+                    k.LINEAR if is_line else k.HOLD, values, self._last.get(name)
+                )
+        head[k.COLUMNS] = len(words) // k.WORDS
+        context = np.concatenate([head, np.array(words, np.int64)])
+        ready(k.fill)(address(context))
+        return Filled(Batch(n, time, slot, gap, columns), marks, total)
 
     def remember(self, batch: Batch, fate: Array, keys: int) -> None:
         """Keep the last row of each of so many keys, for the gap that may follow it."""
-        good = fate != k.DUPLICATE
-        slot = np.zeros(batch.n, np.int64) if batch.slot is None else batch.slot
         for field in self.spec.fields:
             last = self._last.get(field.name)
             if last is None or len(last) < keys:
                 grown = missing(field, keys)
                 if last is not None:
                     grown[: len(last)] = last
-                self._last[field.name] = last = grown
-            last[slot[good]] = batch.columns[field.name][good]  # the last of a key stays
+                self._last[field.name] = grown
+        names = [field.name for field in self.spec.fields]
+        if batch.slot is None:  # one key
+            kept = np.flatnonzero(fate != DUPLICATE)
+            for name in names if len(kept) else ():
+                self._last[name][0] = batch.columns[name][kept[-1]]
+            return
+        slot = np.ascontiguousarray(batch.slot)
+        words = [batch.n, address(fate), address(slot), len(names)]
+        values = [np.ascontiguousarray(batch.columns[name]) for name in names]
+        for name, here in zip(names, values, strict=True):
+            words += [k.width_of(here), address(here), address(self._last[name])]
+        context = np.array(words, np.int64)
+        ready(k.remember)(address(context))
 
     def until(self, watermark: int, lasts: Array) -> int:
         """No row will be put into a gap before this time: one begins at a key's last row at the earliest.
@@ -150,7 +187,7 @@ class Gaps:
         return beyond
 
     def in_order(
-        self, batch: Batch | None, is_new: Array | None, watermark: int, lasts: Array
+        self, batch: Batch | None, marks: Array | None, watermark: int, lasts: Array
     ) -> tuple[Batch | None, int, int]:
         """Rows put into one key's gap stand before rows of others: all wait until that is done.
 
@@ -160,7 +197,7 @@ class Gaps:
             the rows whose turn it is, the time before which none will follow, and how many of them came from outside
         """
         if batch is not None and batch.n:
-            marks = np.zeros(batch.n, np.uint8) if is_new is None else is_new.view(np.uint8)
+            marks = np.zeros(batch.n, np.uint8) if marks is None else marks
             columns = {**batch.columns, _NEW: marks}
             self._held.add(Batch(batch.n, batch.time, batch.slot, batch.gap, columns))
             self.waiting += batch.n - int(marks.sum())

@@ -16,7 +16,7 @@ from flowedge.session.batch import (
     pack,
     unpack,
 )
-from flowedge.session.gaps import Gaps
+from flowedge.session.gaps import Filled, Gaps
 from flowedge.session.ledger import Counts
 from flowedge.session.lives import LATE, Life, Lives, longer
 from flowedge.session.node import Mask, Shared
@@ -128,14 +128,14 @@ class Settle:
         if self._keeps_last:
             self.known = None
             batch, watermark = self._last_ones(batch, watermark)
-        is_new: Array | None = None
+        marks: Array | None = None
+        filled = 0
         if batch is not None and batch.n and self._follows:
-            batch, is_new = self._follow(batch)
-        filled = 0 if is_new is None else int(is_new.sum())
+            batch, marks, filled = self._follow(batch)
         self.counts.filled += filled
         gaps = self._gaps
         if gaps.fills and self.is_keyed:
-            out, beyond, real = gaps.in_order(batch, is_new, watermark, self._last)
+            out, beyond, real = gaps.in_order(batch, marks, watermark, self._last)
             self.counts.used += real
             return out, beyond
         if batch is not None:
@@ -297,10 +297,10 @@ class Settle:
 
     # ---- key by key
 
-    def _follow(self, batch: Batch) -> tuple[Batch, Array | None]:
-        """Drop duplicates, flag or fill gaps, note silence; the rows, and which were put in."""
+    def _follow(self, batch: Batch) -> Filled:
+        """Drop duplicates, flag or fill gaps, note silence."""
         if self._is_signal and batch.slot is None and self._is_regular(batch):
-            return batch, None
+            return Filled(batch, None, 0)
         n = batch.n
         keys = self.shared.tables[self.spec.table].count if self.is_keyed else 1
         self._last = longer(self._last, keys, NEVER)
@@ -332,20 +332,22 @@ class Settle:
             away = np.flatnonzero(fate & k.AWAY)
             slot = np.zeros(len(away), np.int64) if batch.slot is None else batch.slot[away]
             self.silence.back(slot, before[away], batch.time[away])
-        is_new: Array | None = None
-        out = batch
+        out = Filled(batch, None, 0)
         if words[k.F_GAPS]:
-            out, is_new = self._gaps.fill(batch, fate, missed, previous, before)
+            out = self._gaps.fill(batch, fate, missed, previous, before)
         elif words[k.F_DUPLICATE]:
-            out = batch.keep(fate != k.DUPLICATE)
+            out = Filled(batch.keep(fate != k.DUPLICATE), None, 0)
         if self._gaps.remembers:
             self._gaps.remember(batch, fate, len(self._last))
-        return out, is_new
+        return out
 
     @property
     def may_be_direct(self) -> bool:
         """Whether rows that are the next ones pass as they are."""
-        if self._keeps_last or self._gaps.fills or self.silence is not None or self.notes_refused:
+        if self._keeps_last or self.silence is not None or self.notes_refused:
+            return False
+        gaps = self._gaps
+        if gaps.remembers or (gaps.fills and self.is_keyed):  # those of other keys wait, then
             return False
         return self._is_signal or not self._follows
 

@@ -113,6 +113,15 @@ def both(plan, pushes, models=None, partition="", *, texts_are_same=True):
     return taken
 
 
+def test_next_samples_go_the_short_way_where_gaps_are_filled_with_missing_values():
+    rng, at, pushes = np.random.default_rng(5), 0, []
+    for n, lost in ((300, 0), (1, 0), (40, 3), (7, 0), (60, 900), (1, 0), (80, 0)):
+        pushes.append(rows(n, rng, first=at + lost))
+        at += lost + n
+    text = TIMED.replace("from given()", "from given() gaps nan up to 1 s")
+    assert both(plan_of(text), pushes) == [True, True, False, True, False, True, True]
+
+
 @pytest.mark.parametrize("text", [COUNTED, TIMED])
 @pytest.mark.parametrize("holes", [False, True])
 def test_next_samples_go_the_short_way(text, holes):

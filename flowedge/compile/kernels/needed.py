@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from flowedge.compile.kernels import (
     columns,
     frames,
+    gaps,
     ingest,
     intern,
     meet,
@@ -45,6 +46,13 @@ def needed(
             yield order.merge_in
             if spec.is_signal:
                 yield ingest.follow
+        if spec.is_signal and spec.gaps_policy != "reset":
+            if spec.table < 0:
+                yield ingest.follow
+            yield gaps.find
+            yield gaps.fill
+            if spec.table >= 0 and spec.gaps_policy != "nan":
+                yield gaps.remember
         if spec.late_ns == 0:  # else no row takes the short way
             yield columns.locate
         has_text |= any(f.store in ("string", "binary") and f.name != spec.time for f in spec.raw)
