@@ -261,11 +261,12 @@ class Lowering:
             take.append(tuple(
                 (f.name, f.name if f.name in have else None, *scales.get(f.name, (1.0, 0.0))) for f in fields
             ))  # fmt: skip
+        branches = node.branches if any(f.name == "branch" for f in fields) else ()
         spec = p.MergeSpec(
             id=self._next_id(), inputs=tuple(q.id for q in places), fields=fields, table=places[0].table,
-            gaps=any(q.gaps for q in places), name=node.name, label=node.label, take=tuple(take), branches=node.branches,
+            gaps=any(q.gaps for q in places), name=node.name, label=node.label, take=tuple(take), branches=branches,
         )  # fmt: skip
-        for branch in node.branches:
+        for branch in branches:
             self.text_id(branch)
         self._put(node, spec)
 

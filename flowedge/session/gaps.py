@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flowedge.compile.kernels import gaps as k
+from flowedge.compile.kernels.columns import width_of
 from flowedge.compile.kernels.ingest import DUPLICATE, GAP
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.program import FOREVER, NEVER, SourceSpec
@@ -116,7 +117,7 @@ class Gaps:
             values = np.ascontiguousarray(values)
             out = np.empty((n, *values.shape[1:]), values.dtype)
             at = 0 if given is None else address(given)
-            words.extend([kind, k.width_of(values), address(values), address(out), at, math.prod(values.shape[1:])])  # fmt: skip
+            words.extend([kind, width_of(values), address(values), address(out), at, math.prod(values.shape[1:])])  # fmt: skip
             keeps.append((values, given))
             return out
 
@@ -166,7 +167,7 @@ class Gaps:
         words = [batch.n, address(fate), address(slot), len(names)]
         values = [np.ascontiguousarray(batch.columns[name]) for name in names]
         for name, here in zip(names, values, strict=True):
-            words += [k.width_of(here), address(here), address(self._last[name])]
+            words += [width_of(here), address(here), address(self._last[name])]
         context = np.array(words, np.int64)
         ready(k.remember)(address(context))
 

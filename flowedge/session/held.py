@@ -1,5 +1,6 @@
 """Rows that wait until a watermark passes them: in order of time, equal times in order of arrival."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,11 @@ class Held:
     def least(self, name: str) -> int | None:
         """The least value of a column of whole numbers; None if no row waits."""
         return min((int(run.columns[name].min()) for run in self._runs), default=None)
+
+    def drop(self, names: Collection[str]) -> None:
+        """Do without these columns."""
+        for run in self._runs:
+            run.columns = {n: values for n, values in run.columns.items() if n not in names}
 
     @property
     def nbytes(self) -> int:

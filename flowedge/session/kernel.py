@@ -371,7 +371,6 @@ class KernelNode(Node):
         is_keyed = self.spec.table >= 0 or any(self._map_words[:2])
         time, port, row, slot, gap = meeting.interleave(
             parts, has_slots=is_keyed or any(part.slot is not None for part in some), has_gaps=any(part.gap is not None for part in some),
-            is_kept=False,
         )  # fmt: skip
         ctx = self.runner.ctx
         ctx[p.PORT], ctx[p.SOURCE_ROW] = address(port), address(row)

@@ -1,6 +1,6 @@
 """Where inputs meet: rows taken in the order (time, place, sequence)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,13 +64,13 @@ class Meeting:
         *,
         has_slots: bool = False,
         has_gaps: bool = False,
-        is_kept: bool = True,
+        is_kept: bool = False,
     ) -> Met:
         """The common order of rows taken from several inputs, with their slots and gaps if they are wanted.
 
         Parameters
         ----------
-        is_kept : somebody may look at it after the next call
+        is_kept : somebody may look at times, slots and gaps after the next call; else at nothing
         """
         some = [(p, part) for p in self.order if (part := parts[p]) is not None]
         if len(some) == 1:
@@ -82,8 +82,7 @@ class Meeting:
                 part.time, np.full(n, place, np.uint8), np.arange(n, dtype=np.int64), slot, gap
             )
         rows = [Rows(p, part.time, part.slot, part.gap) for p, part in some]
-        space = None if is_kept else self._space
-        return met(rows, has_slots=has_slots, has_gaps=has_gaps, space=space)
+        return met(rows, has_slots=has_slots, has_gaps=has_gaps, space=self._space, is_kept=is_kept)
 
     def mark_slots(self, out: NDArray[np.bool_], place: int | None = None) -> None:
         """Mark the slots of the rows that wait, of one input or of all."""
@@ -99,6 +98,10 @@ class Meeting:
     def state(self) -> dict[str, Any]:
         """Rows and watermarks as plain data."""
         return {"held": [h.state() for h in self.held], "watermarks": self.watermarks}
+
+    def drop(self, place: int, names: Collection[str]) -> None:
+        """Do without these columns of the rows of an input that wait."""
+        self.held[place].drop(names)
 
     def load(self, state: dict[str, Any], expected: Sequence[Layout]) -> None:
         """Take them over from a snapshot, with the layout of each input's rows."""

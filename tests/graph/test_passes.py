@@ -120,6 +120,15 @@ def test_columns_that_nobody_reads_are_not_read():
     assert len(window.folds) == 1
 
 
+@pytest.mark.parametrize(
+    ("after", "names"), [("select v", {"v"}), ('where branch == "q" | select v', {"branch", "v"})]
+)
+def test_a_union_says_which_stream_it_was_only_where_somebody_asks(after, names):
+    text = R + f"stream q = r | where w > 0\nstream both = r, q\nsink both | {after} to console"
+    union = next(n for n in prune_columns(graph_of(text)).nodes if isinstance(n, g.Union))
+    assert {c.name for c in union.out.columns} == names
+
+
 def test_what_a_needed_binding_reads_is_kept():
     graph = prune_columns(
         graph_of(R + "sink r | derive a = v * 2, b = a + 1, c = w | select b to console")

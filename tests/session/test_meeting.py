@@ -78,6 +78,16 @@ def test_views_of_other_arrays_are_taken():
     np.testing.assert_array_equal(found.slot, slot)
 
 
+def test_what_is_kept_stays_as_it_is_when_the_room_is_used_again():
+    space = Space()
+    one, other = made([[1, 3], [2]], {0, 1}, {0}), made([[7, 9], [8]], {0, 1}, {0}, seed=1)
+    found = met(one, has_slots=True, has_gaps=True, space=space, is_kept=True)
+    met(other, has_slots=True, has_gaps=True, space=space)
+    time, _, _, slot, gap = wanted(one, has_slots=True, has_gaps=True)
+    for ours, theirs in ((found.time, time), (found.slot, slot), (found.gap, gap)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_room_grows_and_is_used_again():
     space = Space()
     sizes = []

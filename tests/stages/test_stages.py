@@ -226,6 +226,11 @@ def test_union_and_rekey(run):
         b=b,
     )["only"]
     assert out["n"] == [1, 4, 6, 10]
+    text = (
+        two
+        + "stream all = a, b\nsink all | key none | window 2 s | aggregate count() as n to expected()"
+    )
+    assert run(text, a=a, b=b)["only"]["n"] == [2, 2]  # of rows without any column
 
 
 def test_split_at_events_on_a_signal(run):

@@ -5,6 +5,7 @@ the unpacking at about 1 ns a row, which a kernel would not better by much; pick
 int32 index it does by first making an int64 one, so that long columns go through a kernel.
 """  # noqa: RUF002
 
+import math
 from typing import Any
 
 import numpy as np
@@ -115,13 +116,24 @@ def take(
         return values.take(index, axis=0, out=out, mode="raise" if out is None else "clip")
     if out is None:
         out = np.empty((len(index), *values.shape[1:]), values.dtype)
-    width = values.dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64))
     ctx = np.array(
-        [len(index), address(values), address(out), address(index), index.dtype.itemsize, width],
+        [
+            len(index),
+            address(values),
+            address(out),
+            address(index),
+            index.dtype.itemsize,
+            width_of(values),
+        ],
         np.int64,
     )
     ready(gather)(address(ctx))
     return out
+
+
+def width_of(values: NDArray[Any]) -> int:
+    """Bytes of a row of a column, shape ``(rows, …)``."""
+    return values.itemsize * math.prod(values.shape[1:])
 
 
 # Words of the context of `gather`.

@@ -4,11 +4,6 @@
 between these places; `remember` keeps what the next gap of a key may begin with.
 """
 
-import math
-from typing import Any
-
-from numpy.typing import NDArray
-
 from flowedge.compile.kernels.columns import copy_row
 from flowedge.compile.kernels.ingest import DUPLICATE, GAP
 from flowedge.compile.memory import (
@@ -70,11 +65,6 @@ HOLD = 2  # what the row before the gap has
 LINEAR = 3  # between both: float64 or float32, by its width
 
 _WHOLE = 4503599627370496.0  # 2**52: above it a float64 has no fraction
-
-
-def width_of(values: NDArray[Any]) -> int:
-    """Bytes of a row of a column, shape ``(rows, …)``."""
-    return values.itemsize * math.prod(values.shape[1:])
 
 
 def find(ctx: int) -> int:

@@ -78,7 +78,12 @@ def _arrays(n: int) -> Met:
 
 
 def met(
-    inputs: Sequence[Rows], *, has_slots: bool, has_gaps: bool, space: Space | None = None
+    inputs: Sequence[Rows],
+    *,
+    has_slots: bool,
+    has_gaps: bool,
+    space: Space | None = None,
+    is_kept: bool = False,
 ) -> Met:
     """The rows of all inputs in the order of time; of equal times those of an earlier input stand first.
 
@@ -87,6 +92,7 @@ def met(
     inputs : each sorted by time
     has_slots, has_gaps : whether these are wanted; an input without them has zeros
     space : where the result lies; in arrays of its own by default
+    is_kept : times, slots and gaps lie in arrays of their own all the same
 
     Examples
     --------
@@ -97,6 +103,8 @@ def met(
     """
     n = sum(len(one.time) for one in inputs)
     out = (Space() if space is None else space).of(n)
+    if is_kept:
+        out = out._replace(time=np.empty(n, np.int64), slot=np.empty(n, np.int32), gap=np.empty(n, np.uint8))  # fmt: skip
     out = out._replace(slot=out.slot if has_slots else None, gap=out.gap if has_gaps else None)
     ctx = [0 if array is None else address(array) for array in out]
     ctx.append(len(inputs))

@@ -12,9 +12,10 @@ from flowedge.compile.kernels import (
     network,
     order,
     slots,
+    weave,
 )
 from flowedge.compile.kernels.library import Run
-from flowedge.compile.program import ModelSpec, NodeSpec, SourceSpec
+from flowedge.compile.program import MergeSpec, ModelSpec, NodeSpec, SourceSpec
 
 _SMALL = 1
 """Words of a key table, as all are at first."""
@@ -38,6 +39,8 @@ def needed(
                 yield frames.labels
         if len(getattr(spec, "inputs", ())) > 1:
             yield meet.interleave
+        if isinstance(spec, MergeSpec):
+            yield weave.weave
         if not isinstance(spec, SourceSpec):
             continue
         yield ingest.steps if spec.time else ingest.count

@@ -149,9 +149,7 @@ def _pruned(
             ]
         case g.Union():
             scales = tuple(tuple(s for s in one if s[0] in wanted) for one in node.scales)
-            return replace(node, out=replace(only(node.out, wanted | {"branch"})), scales=scales), [
-                wanted & _has(i) for i in inputs
-            ]
+            return replace(node, out=out, scales=scales), [wanted & _has(i) for i in inputs]
         case g.Compress() | g.Expand():
             asks = wanted | frozenset(node.columns)
             return replace(node, out=only(node.out, asks)), [asks]
