@@ -30,6 +30,25 @@ _NEW = "\0new"
 _MOST_FILLED = 50_000_000
 
 
+class Followed(NamedTuple):
+    """What `flowedge.compile.kernels.ingest.follow` tells of the rows of a batch; `Gaps.fill` writes into it.
+
+    Attributes
+    ----------
+    fate : of each row
+    at : rows behind gaps and duplicates, in order; of those behind gaps there are, at the same places:
+    missed : how many samples lack before it
+    previous : number of the row before of the same key in this batch; negative: it came earlier
+    start : the time of that row [ns]
+    """
+
+    fate: Array
+    at: Array
+    missed: Array
+    previous: Array
+    start: Array
+
+
 class Filled(NamedTuple):
     """Rows of which those that were put in are marked where they have keys, and how many these are.
 
@@ -65,17 +84,8 @@ class Gaps:
         self._held = Held()
         self._last: dict[str, Array] = {}
 
-    def fill(
-        self, batch: Batch, fate: Array, missed: Array, previous: Array, before: Array
-    ) -> Filled:
+    def fill(self, batch: Batch, told: Followed) -> Filled:
         """Flag the rows behind gaps, or put rows into them; duplicates are left out.
-
-        Parameters
-        ----------
-        fate : of each row, as `flowedge.compile.kernels.ingest.follow` tells it
-        missed : how many samples lack before each row
-        previous : number of the row before of the same key in this batch; negative: it came earlier
-        before : the time of that row [ns]
 
         Raises
         ------
@@ -84,17 +94,17 @@ class Gaps:
         """
         spec = self.spec
         gap = np.zeros(batch.n, np.uint8) if batch.gap is None else batch.gap.copy()
+        fate, at = told.fate, told.at
         if not self.fills:
-            gap[fate & GAP != 0] = 1
+            gap[at] = fate[at] & GAP
             flagged = Batch(batch.n, batch.time, batch.slot, gap, batch.columns)
             good = fate & DUPLICATE == 0
             return Filled(flagged if good.all() else flagged.keep(good), None, 0)
-        places = np.empty((2, np.count_nonzero(fate)), np.int64)
         head = np.zeros(k.FIRST, np.int64)
         head[k.ROWS], head[k.UP_TO] = batch.n, spec.gaps_up_to_ns
-        head[k.FATE], head[k.MISSED], head[k.FLAGS] = map(address, (fate, missed, gap))
-        head[k.AT], head[k.COUNT] = map(address, places)
-        head[k.BEFORE], head[k.PREVIOUS] = address(before), address(previous)
+        head[k.FATE], head[k.FLAGS] = address(fate), address(gap)
+        head[k.AT], head[k.COUNT], head[k.PLACES] = address(at), address(told.missed), len(at)
+        head[k.START], head[k.PREVIOUS] = address(told.start), address(told.previous)
         head.view(np.float64)[k.PERIOD] = self._period_ns
         ready(k.find)(address(head))
         total, n = int(head[k.PUT_IN]), int(head[k.KEPT] + head[k.PUT_IN])

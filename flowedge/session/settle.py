@@ -16,7 +16,7 @@ from flowedge.session.batch import (
     pack,
     unpack,
 )
-from flowedge.session.gaps import Filled, Gaps
+from flowedge.session.gaps import Filled, Followed, Gaps
 from flowedge.session.ledger import Counts
 from flowedge.session.lives import LATE, Life, Lives, longer
 from flowedge.session.node import Mask, Shared
@@ -34,6 +34,8 @@ _ALWAYS = Life(-1, -1)
 """That of a key which does not expire."""
 _SURE = 10_000
 """After so many steps a wrong rate stops the run; fewer are judged at the end."""
+_TOLD = (k.F_AT, k.F_MISSED, k.F_PREVIOUS, k.F_START)
+"""What there is of gaps and duplicates, in the order of `flowedge.session.gaps.Followed`."""
 
 
 class Settle:
@@ -306,17 +308,18 @@ class Settle:
         self._last = longer(self._last, keys, NEVER)
         self._place = longer(self._place, keys, -1)
         fate = np.empty(n, np.uint8)
-        before = np.empty(n, np.int64)
-        missed = np.empty(n if self._is_signal else 0, np.int64)
-        previous = np.empty(n if self._is_signal else 0, np.int64)
+        # Of gaps and duplicates there are few, as a rule: where nothing is written, nothing is taken.
+        told = [np.empty(n, np.int64) for _ in range(4)]
+        before = np.empty(0 if self.silence is None else n, np.int64)
         ctx = self._context
         words = ctx.words
         words[k.F_ROWS], words[k.F_TIME] = n, address(batch.time)
         words[k.F_SLOT] = 0 if batch.slot is None else address(batch.slot)
         words[k.F_LAST], words[k.F_FATE] = address(self._last), address(fate)
-        words[k.F_MISSED], words[k.F_PREVIOUS] = address(missed), address(previous)
         words[k.F_PLACE], words[k.F_BASE] = address(self._place), self._base
         words[k.F_BEFORE] = address(before)
+        for word, values in zip(_TOLD, told, strict=True):
+            words[word] = address(values)
         ready(k.follow)(ctx.address)
         self._base += n
         counts = self.counts
@@ -334,7 +337,8 @@ class Settle:
             self.silence.back(slot, before[away], batch.time[away])
         out = Filled(batch, None, 0)
         if words[k.F_GAPS]:
-            out = self._gaps.fill(batch, fate, missed, previous, before)
+            count = int(words[k.F_GAPS] + words[k.F_DUPLICATE])
+            out = self._gaps.fill(batch, Followed(fate, *(values[:count] for values in told)))
         elif words[k.F_DUPLICATE]:
             out = Filled(batch.keep(fate != k.DUPLICATE), None, 0)
         if self._gaps.remembers:

@@ -26,7 +26,15 @@ PERIOD_NS = 1_000_003.5
 class Slow(Gaps):
     """The same by NumPy, row numbers first: each row with those put in before it."""
 
-    def fill(self, batch, fate, missed, previous, before):
+    def fill(self, batch, told):
+        fate = told.fate
+        missed, previous, before = (np.zeros(batch.n, np.int64) for _ in range(3))
+        for of_rows, of_places in (
+            (missed, told.missed),
+            (previous, told.previous),
+            (before, told.start),
+        ):
+            of_rows[told.at] = of_places
         spec = self.spec
         at = np.flatnonzero(fate & ingest.GAP)
         fillable = np.zeros(len(at), bool)

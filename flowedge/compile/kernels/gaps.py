@@ -1,11 +1,11 @@
 """Samples that are missing: rows are put in where they lack, each column in one pass.
 
-`find` goes over the rows and notes where anything is to be done; `fill` writes the columns, in stretches
+`find` looks at gaps and duplicates and notes what is to be done; `fill` writes the columns, in stretches
 between these places; `remember` keeps what the next gap of a key may begin with.
 """
 
 from flowedge.compile.kernels.columns import copy_row
-from flowedge.compile.kernels.ingest import DUPLICATE, GAP
+from flowedge.compile.kernels.ingest import DUPLICATE
 from flowedge.compile.memory import (
     copy,
     f32,
@@ -21,30 +21,27 @@ from flowedge.compile.memory import (
 )
 from flowedge.compile.program import DONE
 
-# ---- words of the context; `find` looks at those up to PUT_IN, `fill` at all
+# ---- words of the context; `find` looks at those up to START, `fill` at all
 
 ROWS = 0
 FATE = 1  # address of uint8: as `ingest.follow` tells it
-MISSED = 2  # address of int64: how many samples lack before a row, where its fate is GAP
-PERIOD = 3  # float64, ns
-UP_TO = 4  # a gap no longer than so many ns is filled; -1: any
-FLAGS = 5  # address of uint8: 1 is written before gaps that stay open
-AT = 6  # address of int64, out: rows with something to do, in order
-COUNT = (
-    7  # address of int64, out: how many rows to put in before each; DROPPED: it is left out itself
-)
-PLACES = 8  # out: how many these are
-FLAGGED = 9  # out: how many gaps stay open
-KEPT = 10  # out: how many of the rows stay
-PUT_IN = 11  # out: how many are put in, at most LIMIT
-TIME = 12  # address of int64
-BEFORE = 13  # address of int64: the time of the row before of the same key, where the fate is GAP
-PREVIOUS = 14  # address of int64: its number; -1: it came earlier
-SLOT = 15  # address of int32; 0: all are 0
-NEW_TIME = 16  # address of int64, out: with the rows put in
-MARKS = 17  # address of uint8, zeros: 1 is written for rows that are put in; 0: nobody asks
-COLUMNS = 18
-FIRST = 19
+PERIOD = 2  # float64, ns
+UP_TO = 3  # a gap no longer than so many ns is filled; -1: any
+FLAGS = 4  # address of uint8: 1 is written before gaps that stay open
+FLAGGED = 5  # out: how many these are
+KEPT = 6  # out: how many of the rows stay
+PUT_IN = 7  # out: how many are put in, at most LIMIT
+PLACES = 8  # how many rows are a GAP or a DUPLICATE; out: those of them with something to do
+AT = 9  # address of int64[PLACES]: which these are, in order
+COUNT = 10  # address of int64[PLACES]: how many samples lack before each; out: DROPPED where the row is left out
+PREVIOUS = 11  # address of int64[PLACES]: the number of the row before of the same key; -1: it came earlier
+START = 12  # address of int64[PLACES]: the time of that row
+TIME = 13  # address of int64
+SLOT = 14  # address of int32; 0: all are 0
+NEW_TIME = 15  # address of int64, out: with the rows put in
+MARKS = 16  # address of uint8, zeros: 1 is written for rows that are put in; 0: nobody asks
+COLUMNS = 17
+FIRST = 18
 
 DROPPED = -1
 LIMIT = 2**62
@@ -69,30 +66,29 @@ _WHOLE = 4503599627370496.0  # 2**52: above it a float64 has no fraction
 
 def find(ctx: int) -> int:
     """Note which gaps are filled with how many rows, which stay open, and which rows are left out."""
-    rows, fates, missed = i64(ctx, ROWS), i64(ctx, FATE), i64(ctx, MISSED)
-    period, up_to = f64(ctx, PERIOD), i64(ctx, UP_TO)
-    flags, at, counts = i64(ctx, FLAGS), i64(ctx, AT), i64(ctx, COUNT)
+    fates, period, up_to = i64(ctx, FATE), f64(ctx, PERIOD), i64(ctx, UP_TO)
+    at, counts = i64(ctx, AT), i64(ctx, COUNT)
+    previous, starts = i64(ctx, PREVIOUS), i64(ctx, START)
     places, flagged, dropped, total = 0, 0, 0, 0
-    for i in range(rows):
-        fate = u8(fates, i)
-        if fate & (GAP | DUPLICATE) == 0:
-            continue
-        if fate & DUPLICATE != 0:
+    for place in range(i64(ctx, PLACES)):
+        row, count = i64(at, place), i64(counts, place)
+        if u8(fates, row) & DUPLICATE != 0:
             count = DROPPED
             dropped += 1
+        elif up_to >= 0 and float(count) * period > float(up_to):
+            set_u8(i64(ctx, FLAGS), row, 1)
+            flagged += 1
+            continue
         else:
-            count = i64(missed, i)
-            if up_to >= 0 and float(count) * period > float(up_to):
-                set_u8(flags, i, 1)
-                flagged += 1
-                continue
             total = min(total + count, LIMIT)
-        set_i64(at, places, i)
+        set_i64(at, places, row)
         set_i64(counts, places, count)
+        set_i64(previous, places, i64(previous, place))
+        set_i64(starts, places, i64(starts, place))
         places += 1
     set_i64(ctx, PLACES, places)
     set_i64(ctx, FLAGGED, flagged)
-    set_i64(ctx, KEPT, rows - dropped)
+    set_i64(ctx, KEPT, i64(ctx, ROWS) - dropped)
     set_i64(ctx, PUT_IN, total)
     return DONE
 
@@ -107,7 +103,7 @@ def fill(ctx: int) -> int:
 
 def times(ctx: int) -> int:
     """The times: those put in stand whole samples behind the row before the gap."""
-    source, target, before = i64(ctx, TIME), i64(ctx, NEW_TIME), i64(ctx, BEFORE)
+    source, target, starts = i64(ctx, TIME), i64(ctx, NEW_TIME), i64(ctx, START)
     period, marks = f64(ctx, PERIOD), i64(ctx, MARKS)
     row, made = 0, 0
     for place in range(i64(ctx, PLACES) + 1):
@@ -118,7 +114,7 @@ def times(ctx: int) -> int:
         if count == DROPPED:
             row += 1
             continue
-        start = 0 if count == 0 else i64(before, stop)
+        start = 0 if count == 0 else i64(starts, place)
         for k in range(count):
             set_i64(target, made + k, start + nearest(float(k + 1) * period))
             if marks != 0:
@@ -163,9 +159,9 @@ def column(ctx: int, one: int) -> int:
             row += 1
         elif count > 0:
             if kind == LINEAR:
-                between(ctx, one, stop, made, count)
+                between(ctx, one, place, made, count)
             else:
-                repeat(target + width * made, given(ctx, one, stop), width, count)
+                repeat(target + width * made, given(ctx, one, place), width, count)
             made += count
     return 0
 
@@ -182,25 +178,25 @@ def repeat(target: int, source: int, width: int, count: int) -> int:
     return 0
 
 
-def given(ctx: int, one: int, row: int) -> int:
-    """Where the row lies that is repeated in the gap before a row."""
-    kind, width = i64(one, KIND), i64(one, WIDTH)
+def given(ctx: int, one: int, place: int) -> int:
+    """Where the row lies that is repeated in a gap."""
+    kind, width, row = i64(one, KIND), i64(one, WIDTH), i64(i64(ctx, AT), place)
     if kind == SAME:
         return i64(one, SOURCE) + row * width
     if kind == GIVEN:
         return i64(one, WITH)
-    number = i64(i64(ctx, PREVIOUS), row)
+    number = i64(i64(ctx, PREVIOUS), place)
     if number >= 0:
         return i64(one, SOURCE) + number * width
     slot = 0 if i64(ctx, SLOT) == 0 else i32(i64(ctx, SLOT), row)
     return i64(one, WITH) + slot * width
 
 
-def between(ctx: int, one: int, row: int, made: int, count: int) -> int:
+def between(ctx: int, one: int, place: int, made: int, count: int) -> int:
     """Put numbers on the line from the row before the gap to the one behind it."""
-    numbers, width = i64(one, NUMBERS), i64(one, WIDTH)
-    left, right = given(ctx, one, row), i64(one, SOURCE) + row * width
-    start = i64(i64(ctx, BEFORE), row)
+    numbers, width, row = i64(one, NUMBERS), i64(one, WIDTH), i64(i64(ctx, AT), place)
+    left, right = given(ctx, one, place), i64(one, SOURCE) + row * width
+    start = i64(i64(ctx, START), place)
     whole = float(i64(i64(ctx, TIME), row) - start)
     for k in range(made, made + count):
         share = float(i64(i64(ctx, NEW_TIME), k) - start) / whole

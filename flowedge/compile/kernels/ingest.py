@@ -83,8 +83,8 @@ F_JITTER = 7  # float64, samples
 F_LOW = 8  # steps from LOW to HIGH are one sample without jitter
 F_HIGH = 9
 F_DUPLICATES = 10  # 1: rows of a key's last time are duplicates
-F_MISSED = 11  # address of int64[ROWS], out: samples missing before a row whose fate is GAP
-F_PREVIOUS = 12  # address of int64[ROWS], out: row before a GAP; -1: of an earlier call
+F_MISSED = 11  # address of int64[ROWS], out: samples missing before a GAP, at its place in F_AT
+F_PREVIOUS = 12  # address of int64[ROWS], out: there as well, the row before; -1: an earlier call
 F_PLACE = 13  # address of int64 by slot, scratch: F_BASE + row of the key's last kept row
 F_BASE = 14  # number of row 0 of this call in F_PLACE; grows by F_ROWS from call to call
 F_GAPS = 15  # out, counts of this call
@@ -94,9 +94,11 @@ F_SUM = 18  # float64, out: sum of steps / samples [ns] over steps of 1 … 1000
 F_STEPS = 19  # out: how many these are
 F_FIRSTS = 20  # out: keys seen for the first time
 F_SILENCE = 21  # a key is silent after so many ns; -1: never
-F_BEFORE = 22  # address of int64[ROWS], out: time of the key's row before, where GAP or AWAY
+F_BEFORE = 22  # address of int64[ROWS], out: time of the key's row before, where AWAY
 F_AWAY = 23  # out: how many rows have been away
-FOLLOW_WORDS = 24
+F_AT = 24  # address of int64[ROWS], out: rows that are a GAP or a DUPLICATE, in order
+F_START = 25  # address of int64[ROWS], out: as F_PREVIOUS, the time of the row before
+FOLLOW_WORDS = 26
 
 NEXT = 0  # nothing to say
 GAP = 1  # samples are missing before it
@@ -123,6 +125,8 @@ def follow(ctx: int) -> int:
     base = i64(ctx, F_BASE)
     silence = i64(ctx, F_SILENCE)
     before = i64(ctx, F_BEFORE)
+    at = i64(ctx, F_AT)
+    starts = i64(ctx, F_START)
     gaps = 0
     jittered = 0
     dropped = 0
@@ -153,6 +157,7 @@ def follow(ctx: int) -> int:
                     exact = float(step) * rate
                     k = int(exact + 0.5) if exact < 9.0e15 else 9000000000000000
                     if k <= 0 and duplicates != 0:
+                        set_i64(at, gaps + dropped, i)
                         dropped += 1
                         set_u8(fates, i, DUPLICATE)
                         continue
@@ -162,13 +167,16 @@ def follow(ctx: int) -> int:
                         total += float(step) / float(k)
                         counted += 1
                     if k > 1:
-                        gaps += 1
                         fate |= GAP
-                        set_i64(before, i, last)
-                        set_i64(missed, i, k - 1)
                         place = i64(places, slot) - base
-                        set_i64(previous, i, place if place >= 0 else -1)
+                        found = gaps + dropped
+                        set_i64(at, found, i)
+                        set_i64(starts, found, last)
+                        set_i64(missed, found, k - 1)
+                        set_i64(previous, found, place if place >= 0 else -1)
+                        gaps += 1
             elif duplicates != 0 and step <= 0:
+                set_i64(at, gaps + dropped, i)
                 dropped += 1
                 set_u8(fates, i, DUPLICATE)
                 continue
