@@ -95,6 +95,7 @@ class Express:
         )
         if newest is None:
             return None
+        source.went_past(rows)
         if slots is not None:
             source.settle.lived_on(slots[1], at[0])
         for stop in route.stops:

@@ -375,20 +375,21 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """All state, as plain data; taken between any two calls."""
+        nodes = {
+            str(i): {
+                "watermark": node.watermark,
+                "counts": asdict(node.counts),
+                "state": node.state(),
+            }
+            for i, node in self.nodes.items()
+        }
         return {
             "program": self.program.digest,
             "shape": self._shape,
             "finished": self._is_finished,
-            "pool": self._shared.pool.state(),
+            "pool": self._shared.pool.state(),  # after the nodes: telling theirs may look at a text
             "tables": [t.state() for t in self.tables],
-            "nodes": {
-                str(i): {
-                    "watermark": node.watermark,
-                    "counts": asdict(node.counts),
-                    "state": node.state(),
-                }
-                for i, node in self.nodes.items()
-            },
+            "nodes": nodes,
         }
 
     @cached_property

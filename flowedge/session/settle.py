@@ -350,10 +350,19 @@ class Settle:
         """Whether rows that are the next ones pass as they are."""
         if self._keeps_last or self.silence is not None or self.notes_refused:
             return False
-        gaps = self._gaps
-        if gaps.remembers or (gaps.fills and self.is_keyed):  # those of other keys wait, then
+        if self._gaps.fills and self.is_keyed:  # rows of other keys wait until a gap is filled
             return False
         return self._is_signal or not self._follows
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a gap is filled with the row before it, of which is to be told (`went_past`)."""
+        return self._gaps.remembers
+
+    def went_past(self, columns: dict[str, Array]) -> None:
+        """Keep the last row of a signal without keys, of those that were next: columns of that row."""
+        time = self._last[:1]
+        self._gaps.remember(Batch(1, time, None, None, columns), np.zeros(1, np.uint8), 1)
 
     def are_next(
         self, first: int, newest: int, rows: int, time: int, slots: Array | None = None

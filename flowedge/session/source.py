@@ -36,6 +36,8 @@ from flowedge.session.valid import Validity
 ROWS = 65_536
 """A push is cut into blocks of so many rows, so that what lies between the nodes stays in the cache."""
 
+_FEW = 64
+"""So few rows of a push cost little memory where one of them is kept."""
 _MOST_NOTED = 100_000
 """A shell that never asks for rejected rows finds no more than about so many."""
 _ROW_NUMBER = "row"
@@ -110,6 +112,7 @@ class SourceNode(Node):
         self.span: tuple[int, int] | None = None
         self.watch: Callable[[Sequence[Device], Times], None] | None = None
         self.known: Known | None = None
+        self._unread: Any = None
 
     def _field_of_time(self, raw: dict[str, Field]) -> Field | None:
         spec = self.spec
@@ -237,6 +240,20 @@ class SourceNode(Node):
         self.went_through(rows, newest)
         return newest
 
+    def went_past(self, rows: Any) -> None:  # noqa: ANN401
+        """Take note of rows that went through: the last one is looked at where the next gap is filled with it."""
+        if self.settle.remembers:
+            self._unread = rows.slice(rows.num_rows - 1)
+            if rows.num_rows > _FEW:  # all of them would be kept along with it
+                self._read_last()
+
+    def _read_last(self) -> None:
+        """Look at the last row that took the short way."""
+        rows, self._unread = self._unread, None
+        if rows is not None:
+            raw = self._reader.read(rows)
+            self.settle.went_past({c: raw[s] for c, s, _ in self.columns})
+
     def slots_of(self, rows: Any) -> tuple[Array, list[Life]]:  # noqa: ANN401
         """The slots of the keys of rows that went through, int32, shape ``(rows,)``, and the lives that they are in."""
         raw = self._reader.read(rows)
@@ -254,6 +271,7 @@ class SourceNode(Node):
     def _block(self, block: Any, name: str, part: Partition, received_ns: int | None) -> None:  # noqa: ANN401
         n = block.num_rows
         first = part.rows
+        self._read_last()
         raw = self._reader.read(block)
         self.counts.rows_in += n
         part.rows += n
@@ -556,6 +574,7 @@ class SourceNode(Node):
 
     def state(self) -> dict[str, Any]:
         """Partitions and what is known of each key."""
+        self._read_last()
         return {
             "partitions": {name: p.state() for name, p in self.partitions.items()},
             "has_ended": self.has_ended,

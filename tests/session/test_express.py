@@ -113,13 +113,40 @@ def both(plan, pushes, models=None, partition="", *, texts_are_same=True):
     return taken
 
 
-def test_next_samples_go_the_short_way_where_gaps_are_filled_with_missing_values():
-    rng, at, pushes = np.random.default_rng(5), 0, []
-    for n, lost in ((300, 0), (1, 0), (40, 3), (7, 0), (60, 900), (1, 0), (80, 0)):
-        pushes.append(rows(n, rng, first=at + lost))
+@pytest.mark.parametrize("policy", ["nan", "hold", "linear", "nan up to 1 s", "hold up to 1 s"])
+@pytest.mark.parametrize("nulls", [False, True])
+def test_next_samples_go_the_short_way_where_gaps_are_filled(policy, nulls):
+    """Rows before a gap went the short way, few and many of them; those behind it go the usual one."""
+    rng, at, pushes, wanted = np.random.default_rng(5), 0, [], []
+    for n, lost in ((300, 0), (1, 0), (40, 3), (7, 0), (60, 900), (1, 0), (200, 0), (3, 1), (200, 0), (3, 2)):  # fmt: skip
+        pushes.append(rows(n, rng, first=at + lost, holes=nulls))
         at += lost + n
-    text = TIMED.replace("from given()", "from given() gaps nan up to 1 s")
-    assert both(plan_of(text), pushes) == [True, True, False, True, False, True, True]
+        wanted.append(lost == 0)
+    text = TIMED.replace("from given()", f"from given() gaps {policy}")
+    taken = both(plan_of(text), pushes)
+    assert taken == wanted
+
+
+@pytest.mark.parametrize("policy", ["hold", "linear"])
+@pytest.mark.parametrize("n", [20, 200])
+def test_a_session_goes_on_with_the_last_row_that_took_the_short_way(policy, n):
+    """Its texts as well, which nobody had looked at."""
+    text = f"source s (time, v: f64, note: string) at 100 Hz from given() gaps {policy}\nsink s to kept()"
+    plan = plan_of(text)
+
+    def push(session, n, first):
+        v = pa.array(np.arange(n, dtype=float))
+        time = pa.array((first + np.arange(n)) * PERIOD, pa.timestamp("ns", "UTC"))
+        notes = pa.array([f"{first + k}" for k in range(n)])
+        return session.push("s", pa.record_batch({"time": time, "v": v, "note": notes}))
+
+    session = plan.open()
+    assert session._express is not None
+    push(session, n, 0)
+    other = Session.restore(plan.program, session.snapshot())
+    (found,), (wanted,) = (push(s, 5, n + 4).values() for s in (other, session))
+    assert found.equals(wanted)
+    assert found["note"].to_pylist()[:5] == [*[f"{n - 1}"] * 4, f"{n + 4}"]
 
 
 @pytest.mark.parametrize("text", [COUNTED, TIMED])
@@ -218,7 +245,6 @@ def test_another_type_is_read_the_usual_way_and_a_missing_column_is_refused():
         "source s (time, v: f64, k: key) from given()\n duplicates last\nsink s to kept()",
         "source s (v: f64) at 1 Hz from given()\nsink s | derive p = psd(v) over 8 samples to kept()",
         "source s (v: f64) at 1 Hz from given()\nstream a = s | where v > 0\nstream u = s, a\nsink u to kept()",
-        "source s (v: f64) at 1 Hz from given()\n gaps hold\nsink s to kept()",
         "source s (time, v: f64) at 1 Hz from given()\n late 1 s\nsink s to kept()",
     ],
 )
