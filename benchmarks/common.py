@@ -1,7 +1,10 @@
 """What the benchmarks share: C by hand, rounds in turn, medians and ratios, the table of the README."""
 
+import contextlib
 import ctypes
 import importlib.util
+import json
+import math
 import os
 import platform
 import statistics
@@ -12,9 +15,10 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 C = Path(__file__).parent / "c"
+PEERS = Path(__file__).parent / "peers"
 
 
 def compiled(name: str) -> ctypes.CDLL:
@@ -74,6 +78,111 @@ def _serve(pipe: Connection, job: Callable[..., object], args: tuple[object, ...
         pipe.send(timed(job, *args))
 
 
+class PeerError(RuntimeError):
+    """A peer that was asked gave no answer."""
+
+
+class Peer:
+    """A script of `peers/` in a process that lasts, in an environment that FlowEdge is not in; asked by lines of JSON.
+
+    Parameters
+    ----------
+    script : what answers there
+    python : the interpreter of its environment; where there is none, the peer is absent
+    needs : a module that it must be able to import, for interpreters that were not made for the peer
+    """
+
+    def __init__(self, script: Path, python: Path, needs: str = "") -> None:
+        self._name, self._process = script.stem, None
+        if python.exists() and (not needs or _imports(python, needs)):
+            self._process = subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is installed."""
+        return self._process is not None
+
+    def ask(self, job: str, **about: Any) -> Any:  # noqa: ANN401
+        """A question, and its answer; raises `PeerError` where the process has ended or says what is no JSON."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # no line will come
+            self._process.stdin.write(json.dumps({"job": job, **about}) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            msg = f"{self._name} ended with status {self._process.wait()}"
+            raise PeerError(msg)
+        try:
+            return json.loads(line)
+        except json.JSONDecodeError as e:
+            msg = f"{self._name} answered {line[:40]!r}"
+            raise PeerError(msg) from e
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        self._process = None
+
+
+def peer(script: str, environment: str) -> Peer:
+    """The peer of ``peers/SCRIPT.py`` in the environment that ``peers/install.py`` made of ``ENVIRONMENT.txt``."""
+    return Peer(PEERS / f"{script}.py", PEERS / ".envs" / environment / "bin" / "python")
+
+
+def _imports(python: Path, module: str) -> bool:
+    """Whether an interpreter finds a module."""
+    command = [python, "-c", f"import {module}"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+class Asked:
+    """A job that a peer does when called, of which it says what it took and a checksum of what came of it.
+
+    Parameters
+    ----------
+    peer : who is asked
+    truth : the checksum that is right
+    tolerance : how far from it, relative to each of its numbers, still is
+    about : what the question says
+
+    `result` is ``equal``, ``DIFFERENT`` where it once was, or why there was no answer; the peer then is not asked again, and what it takes unknown.
+    """
+
+    def __init__(self, peer: Peer, truth: list[float], tolerance: float, **about: Any) -> None:  # noqa: ANN401
+        self._peer, self._truth, self._tolerance, self._about = peer, truth, tolerance, about
+        self.result, self._failed = "equal", False
+
+    def __call__(self) -> Spent:
+        """Ask once."""
+        if self._failed:
+            return Spent(math.nan, math.nan)
+        try:
+            answer = self._peer.ask("run", **self._about)
+            found, spent = answer["checksum"], Spent(answer["wall_s"], answer["cpu_s"])
+        except PeerError as e:
+            self.result, self._failed = str(e), True
+            return Spent(math.nan, math.nan)
+        if not alike(found, self._truth, self._tolerance):
+            self.result = "DIFFERENT"
+        return spent
+
+
+def alike(found: list[float], truth: list[float], tolerance: float) -> bool:
+    """Whether two checksums are of the same result."""
+    return len(found) == len(truth) and all(
+        math.isclose(a, b, rel_tol=tolerance) for a, b in zip(found, truth, strict=True)
+    )
+
+
 def rounds(
     runs: dict[str, Callable[[], object]], count: int
 ) -> dict[str, list[tuple[float, float]]]:
@@ -91,7 +200,7 @@ def rounds(
     for number in range(count):
         for name, run in list(runs.items())[:: -1 if number % 2 else 1]:
             os.sync()  # a file system writes the pages of others along with those of who asks for his own
-            found[name].append(run() if isinstance(run, Apart) else timed(run))
+            found[name].append(run() if isinstance(run, Apart | Asked) else timed(run))
     return found
 
 
@@ -152,6 +261,8 @@ def summary(results: str) -> list[str]:
             lines.append(f"| {work} | {beside} |")
         else:
             lines += [
-                f"| {row[0]} | {row[1]} |" for row in rows if len(row) == 2 and row[1] != "figure"
+                f"| {row[0]} | {row[1]} |"
+                for row in rows
+                if len(row) == 2 and row[1] not in {"figure", "absent"}
             ]
     return lines

@@ -9,18 +9,16 @@ Run:  python benchmarks/compress_series.py [--rows 10000000] [--rounds 5]
 
 import argparse
 import ctypes
-import json
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import C, compiled, machine, timed
+from common import PEERS, Peer, compiled, machine, timed
 
 import flowedge
 from flowedge.graph.catalog import PlainCatalog
@@ -38,8 +36,8 @@ PLAIN = PlainCatalog(
 )
 LINES = ("swing", "auto", "C: swing filter", "C: swinging door")
 """Ways whose rows are joined by lines; the others hold their values."""
+SCRIPT, PYTHON = PEERS / "number_codecs.py", PEERS / ".envs" / "number_codecs" / "bin" / "python"
 NAMES = ("auto", "swing", "constant", "quantize", "deadband")
-PEER = C.parent / "peers" / "number_codecs.py"
 
 
 class Kept(NamedTuple):
@@ -49,28 +47,8 @@ class Kept(NamedTuple):
     value: np.ndarray
 
 
-class Peer:
+class Codecs(Peer):
     """pcodec and ZFP in an environment of their own, where that was made."""
-
-    def __init__(self) -> None:
-        python = PEER.parent / ".envs" / "number_codecs" / "bin" / "python"
-        self._process = (
-            subprocess.Popen([python, PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) if python.exists() else None
-        )  # fmt: skip
-
-    @property
-    def is_there(self) -> bool:
-        """Whether it is installed."""
-        return self._process is not None
-
-    def ask(self, job: str, **about: Any) -> Any:  # noqa: ANN401
-        """A question, and its answer."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"job": job, **about}) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
 
     def size(self, folder: Path, kept: Kept) -> int:
         """Bytes that pcodec stores points in."""
@@ -157,7 +135,7 @@ def zstd(kept: Kept) -> int:
     return sum(codec.compress(plane.tobytes(), asbytes=True).__len__() for plane in planes)
 
 
-def lossy(title: str, x: np.ndarray, peer: Peer, rounds: int, folder: Path) -> list[str]:
+def lossy(title: str, x: np.ndarray, peer: Codecs, rounds: int, folder: Path) -> list[str]:
     """The table of one series."""
     error = SHARE * (float(x.max()) - float(x.min()))
     jobs = {name: by_us(name, x, error) for name in NAMES}
@@ -192,7 +170,7 @@ def lossy(title: str, x: np.ndarray, peer: Peer, rounds: int, folder: Path) -> l
     return [*lines, ""]
 
 
-def lossless(given: dict[str, tuple[np.ndarray, float]], peer: Peer, folder: Path) -> list[str]:
+def lossless(given: dict[str, tuple[np.ndarray, float]], peer: Codecs, folder: Path) -> list[str]:
     """What `to parquet(…)` stores, column by column, beside pcodec for the values."""
     lines = ["### Without loss, by `to parquet(…)`", "", "| series | time, bytes a row | values, ratio | pcodec, ratio |", "|---|---|---|---|"]  # fmt: skip
     for title, (x, rate) in given.items():
@@ -222,7 +200,7 @@ def main() -> list[str]:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     options, _ = parser.parse_known_args()
-    peer, given = Peer(), series(options.rows)
+    peer, given = Codecs(SCRIPT, PYTHON), series(options.rows)
     names = peer.ask("versions") if peer.is_there else {}
     lines = [
         f"W4, compression, {options.rows:,} samples, within {SHARE:.0%} of the range; {', '.join(f'{n} {v}' for n, v in names.items()) or 'pcodec and ZFP absent'}",

@@ -4,6 +4,7 @@ Run:  python benchmarks/ecg_chain.py [--rows 20000000] [--push 4096] [--rounds 5
 """
 
 import argparse
+import ctypes
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,31 @@ PLAIN = PlainCatalog(
 )
 
 
+def by_hand(
+    library: ctypes.CDLL, x: np.ndarray, block: np.ndarray, sos: np.ndarray, keep: np.ndarray | None = None
+) -> None:  # fmt: skip
+    """The C loop over pieces as long as `block`, which it writes; they are kept where there is room for them."""
+    state, chunk = np.zeros(256), len(block)
+    for a in range(0, len(x), chunk):
+        size = min(chunk, len(x) - a)
+        library.ecg_chain(_p(x, a), _p(block), ctypes.c_long(size), _p(state), _p(sos))
+        if keep is not None:
+            keep[a : a + size] = block[:size]
+
+
+def by_us(
+    plan: "flowedge.Plan", batches: list[pa.RecordBatch], keep: np.ndarray | None = None
+) -> None:
+    """A session that gets the batches; its means are kept where there is room for them."""
+    session, at = plan.open(), 0
+    for batch in batches:
+        for out in session.push("s", batch).values():
+            if keep is not None:
+                keep[at : at + out.num_rows] = out["p"].to_numpy()
+            at += out.num_rows
+    session.finish()
+
+
 def main(push: int = 4096) -> list[str]:
     """Print the table; returns its lines."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -50,21 +76,10 @@ def main(push: int = 4096) -> list[str]:
     block = np.zeros(chunk)
 
     def c(keep: np.ndarray | None = None) -> None:
-        state, run = np.zeros(256), library.ecg_chain
-        for a in range(0, n, chunk):
-            size = min(chunk, n - a)
-            run(_p(x, a), _p(block), _long(size), _p(state), _p(flat))
-            if keep is not None:
-                keep[a : a + size] = block[:size]
+        by_hand(library, x, block, flat, keep)
 
     def us(keep: np.ndarray | None = None) -> None:
-        session, at = plan.open(), 0
-        for batch in batches:
-            for out in session.push("s", batch).values():
-                if keep is not None:
-                    keep[at : at + out.num_rows] = out["p"].to_numpy()
-                at += out.num_rows
-        session.finish()
+        by_us(plan, batches, keep)
 
     def scipy() -> None:
         z, d, m, tail = np.zeros((4, 2)), np.zeros(4), np.zeros(53), np.ones(54) / 54
@@ -74,12 +89,12 @@ def main(push: int = 4096) -> list[str]:
             _, m = lfilter(tail, [1.0], s * s, zi=m)
 
     # All hand their results on in pieces; only here, outside the measurement, are they kept.
-    by_c, by_us = np.zeros(n), np.zeros(n)
-    c(by_c)
-    us(by_us)
+    theirs, ours = np.zeros(n), np.zeros(n)
+    c(theirs)
+    us(ours)
     found = rounds({"FlowEdge": us, "C by hand": c, "SciPy in chunks": scipy}, given.rounds)
     # The first 58 means differ by definition: ours leaves out the slopes that have no past yet.
-    error = np.nanmax(np.abs(by_us[64:] - by_c[64:]) / np.abs(by_c[64:]).max())
+    error = np.nanmax(np.abs(ours[64:] - theirs[64:]) / np.abs(theirs[64:]).max())
     lines = [
         f"W1, ECG chain, {n:,} samples in pushes of {chunk:,}; largest difference from C {error:.1e}",
         "",
@@ -89,16 +104,8 @@ def main(push: int = 4096) -> list[str]:
     return lines
 
 
-def _p(array: np.ndarray, at: int = 0) -> "object":
-    import ctypes
-
+def _p(array: np.ndarray, at: int = 0) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data + at * array.itemsize)
-
-
-def _long(value: int) -> "object":
-    import ctypes
-
-    return ctypes.c_long(value)
 
 
 if __name__ == "__main__":

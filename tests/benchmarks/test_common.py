@@ -24,7 +24,7 @@ def test_the_summary_has_each_work_whatever_its_letter(common):
         "# Results",
         *("", "## One", "", "W2, fleet, 10 rows; equal", "", *lines),
         *("", "## Two", "", "N5, NEXMark Q5: hot items, 10 bids; equal", "", *lines, "", "For scale: 3."),
-        *("", "## Three", "", "| | figure |", "|---|---|", "| first row | 2 s |"),
+        *("", "## Three", "", "| | figure |", "|---|---|", "| first row | 2 s |", "| ZFP | absent | | | | |"),
         *("", "# Models", "", "## Four", "", "W3, nets; equal", "", *lines),
     ])  # fmt: skip
     assert common.summary(results)[2:] == [
