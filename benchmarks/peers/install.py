@@ -1,6 +1,6 @@
 """Make the environments of the peers that do not go into ours: `python benchmarks/peers/install.py [NAME …]`.
 
-Each is a virtual environment under `.envs/`, of what `NAME.txt` lists; `NAME.py` beside it does the peer's part.
+Each is a virtual environment under `.envs/`, of what `NAME.txt` lists; the scripts whose names begin so do the peer's part.
 """
 
 import subprocess
