@@ -15,6 +15,7 @@ import nexmark
 import plots
 import roofline
 import start
+import streams_elsewhere
 import tilt
 import yahoo
 from common import machine, summary
@@ -48,6 +49,7 @@ def main() -> None:
         *((f"Auctions, {q.what}", partial(nexmark.main, n)) for n, q in nexmark.QUERIES.items()),
         ("Series made smaller", compress_series.main),
         ("Close to the machine", roofline.main),
+        ("Other stream processors", streams_elsewhere.main),
     ):
         parts += ["", f"## {title}", "", *run()]
     results = "\n".join(parts) + "\n"
