@@ -515,13 +515,22 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "interpreter": sys.version,
         "libc": " ".join(platform.libc_ver()),
+        "processor": _processor(),
     }
+
+
+def _processor() -> str:
+    """By which the C library chooses how it copies memory: maker, family and model."""
+    words = ("vendor_id", "cpu family", "model")
+    lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    found = {key.strip(): value.strip() for key, _, value in reversed(list(lines))}
+    return " ".join(found.get(word, "?") for word in words)
 
 
 # ---- comparing
 
 COMPILER = ("llvmlite", "numba", "numpy", "python", "valgrind")
-"""Where one of these is another, all figures are; of another build of the interpreter only those around the kernels."""
+"""Where one of these is another, all figures are; of another build of the interpreter, or another processor, only those around the kernels."""
 
 
 def differing(accepted: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
