@@ -148,6 +148,15 @@ def test_auto_takes_lines_where_they_cost_less_and_samples_where_not():
     assert np.all(kept["v"] % (0.25 * 0.25) == 0)
 
 
+def test_the_grid_of_auto_has_steps_of_few_bits():
+    """So that their multiples are exact in float32, too, and end in zeros."""
+    v = np.random.default_rng(2).normal(size=3000).astype(np.float32)
+    kept = run("compress auto(0.0171)", "f32", range(3000), v=v)["v"]
+    assert np.all(kept.view(np.uint32) & 0xFF == 0)
+    step = np.floor(np.frexp(2 * 0.0171)[0] * 256) / 256 * 2.0 ** np.frexp(2 * 0.0171)[1]
+    assert np.mean(kept / step == np.round(kept / step)) > 0.8
+
+
 @pytest.mark.parametrize(("name", "store"), list(zip(BOUNDED, WAYS, strict=False)))
 def test_a_bound_in_percent_is_of_the_range_so_far(name, store):
     """No value errs by more than that part of what its key has reached when it comes, or when its piece is over."""

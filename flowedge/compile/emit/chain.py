@@ -206,7 +206,9 @@ class Chain:
         tests, puts = [], []
         values, bounds = self._bounded(node)
         for name in node.columns:
-            new = kernel.values.hold(bounds.on_grid(name, values[name][0], WIDE), name)
+            new = kernel.values.hold(
+                bounds.on_grid(name, values[name][0], WIDE, exactly=True), name
+            )
             cell = state.cell(f"kept_{name}", 0.0 if types[name].is_float else -(2**63))
             old = state.get(cell)
             tests.append(f"({new} != {old} and not ({new} != {new} and {old} != {old}))")

@@ -86,18 +86,18 @@ class Bounds:
             return f"({part / WIDE!r} * {self._kernel.state.get(self._cells[name][3])})"
         return repr(few_bits(part * self._given[name]))
 
-    def on_grid(self, name: str, x: str, part: float) -> str:
+    def on_grid(self, name: str, x: str, part: float, *, exactly: bool = False) -> str:
         """Text of the place of a number on a grid, which errs by the bound at most.
 
-        Whole numbers go to the middle of as many of them as a step has room for. Where the grid is of twice a bound that
-        was given, as `quantize` has it, its points are the very multiples of that.
+        Whole numbers go to the middle of as many of them as a step has room for.
+
+        Parameters
+        ----------
+        exactly : the step is this part of the bound where that was given, and no less
         """
         kernel, type_ = self._kernel, self._types[name]
-        step = (
-            repr(part * self._given[name])
-            if part == WIDE and not self._cells
-            else self.step(name, part)
-        )
+        is_exact = exactly and not self._cells
+        step = repr(part * self._given[name]) if is_exact else self.step(name, part)
         if not type_.is_float:
             if not self._cells:
                 half = math.floor(min(float(step) / 2, self._given[name]))
