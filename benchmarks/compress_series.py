@@ -80,26 +80,35 @@ def series(rows: int) -> dict[str, tuple[np.ndarray, float]]:
     }
 
 
-def by_us(name: str, x: np.ndarray, error: float) -> Callable[[], Kept]:
-    """A run of a compression over the series; the points that it keeps."""
+def by_us(name: str, x: np.ndarray, error: float) -> Callable[..., Kept | None]:
+    """A run of a compression over the series, which lets go of what comes; asked for, the points that it keeps."""
     store = {"float64": "f64", "float32": "f32", "int16": "i16"}[str(x.dtype)]
     text = f"source s (v: {store}) at 1 Hz from given()\nsink s | compress {name}({error!r}) on v to expected()"
     plan = flowedge.compile(text=text, catalog=PLAIN)
     batches = pa.table({"v": x}).to_batches(max_chunksize=PUSH)
 
-    def run() -> Kept:
+    def run(*, keeps: bool = False) -> Kept | None:
         session, parts = plan.open(), []
         for batch in batches:
-            parts += session.push("s", batch).values()
+            out = session.push("s", batch)
+            if keeps:
+                parts += out.values()
         parts += session.finish().values()
-        table = pa.concat_tables([p if isinstance(p, pa.Table) else pa.Table.from_batches([p]) for p in parts if p.num_rows])  # fmt: skip
+        if not keeps:
+            return None
+        tables = [
+            p if isinstance(p, pa.Table) else pa.Table.from_batches([p])
+            for p in parts
+            if p.num_rows
+        ]
+        table = pa.concat_tables(tables)
         first = table["time"].cast(pa.int64()).to_numpy()
         return Kept(np.round((first - first[0]) / 1e9).astype(np.int64), table["v"].to_numpy())
 
     return run
 
 
-def by_hand(name: str, x: np.ndarray, error: float) -> Callable[[], Kept]:
+def by_hand(name: str, x: np.ndarray, error: float) -> Callable[..., Kept]:
     """The same in C, over the whole series, into memory that was touched."""
     run = getattr(LIBRARY, name)
     run.restype = ctypes.c_long
@@ -107,9 +116,10 @@ def by_hand(name: str, x: np.ndarray, error: float) -> Callable[[], Kept]:
     at, value = np.ones(len(x) + 2, np.int64), np.ones(len(x) + 2)
     p = ctypes.c_void_p
 
-    def go() -> Kept:
+    def go(*, keeps: bool = False) -> Kept:
         count = run(p(values.ctypes.data), ctypes.c_long(len(x)), ctypes.c_double(error), p(at.ctypes.data), p(value.ctypes.data))  # fmt: skip
-        return Kept(at[:count], value[:count])
+        points = Kept(at[:count], value[:count])
+        return Kept(*(array.copy() for array in points)) if keeps else points
 
     return go
 
@@ -142,13 +152,14 @@ def lossy(title: str, x: np.ndarray, peer: Codecs, rounds: int, folder: Path) ->
     hands = {"C: swing filter": "swing", "C: swinging door": "door", "C: constant pieces": "constant", "C: rounding": "quantize"}  # fmt: skip
     jobs |= {shown: by_hand(name, x, error) for shown, name in hands.items()}
     spent: dict[str, list[float]] = {name: [] for name in jobs}
-    kept = {name: Kept(*(a.copy() for a in job())) for name, job in jobs.items()}
+    kept = {name: job(keeps=True) for name, job in jobs.items()}
     for number in range(rounds):
         for name, job in list(jobs.items())[:: -1 if number % 2 else 1]:
             spent[name].append(timed(job).cpu)
     head = "| kept | M samples per CPU second | rows for one kept | pcodec | zstd | largest error / bound |"
     lines = [f"### {title}", "", head, "|---|---|---|---|---|---|"]
     for name, points in kept.items():
+        assert points is not None
         found = largest_error(name, x, points) / error
         assert found <= 1 + 1e-9, (name, found)
         stored = f"{x.nbytes / peer.size(folder, points):,.1f}" if peer.is_there else "absent"
