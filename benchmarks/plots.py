@@ -33,10 +33,14 @@ def bars(results: str) -> list[Bar]:
     """Out of the tables with ratios; the program by hand itself is the line at 1."""
     found = []
     for section in results.partition("\n# Models\n")[0].split("\n## ")[1:]:
-        title = next((line for line in section.splitlines()[1:] if line and line[0] != "|"), "")
-        for name, ratio in re.findall(r"^\| ([^|]+) \| [\d.,]+ \| [\d.,]+ \| ([\d.]+) \| [\d.]+ – [\d.]+ \|$", section, re.MULTILINE):  # fmt: skip
-            if " by hand" not in name and not re.match(r"C\b", name):
-                found.append(Bar(title.split(";")[0].split(",")[0], name.strip(), float(ratio)))
+        rows = re.findall(
+            r"^\| ([^|]+) \| [\d.,]+ \| [\d.,]+ \| ([\d.]+) \| [\d.]+ – [\d.]+ \|$",
+            section,
+            re.MULTILINE,
+        )
+        if any(name == "C by hand" for name, _ in rows):
+            title = section.partition("\n")[0]
+            found += [Bar(title, name, float(ratio)) for name, ratio in rows if name != "C by hand"]
     return found
 
 
