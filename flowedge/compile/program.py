@@ -39,7 +39,7 @@ import msgpack
 from flowedge.types.connectors import Limit
 
 NEEDS_ORDER = -1
-ASKS_FOR_ORDER = "need = -1 - "
+ASKS_FOR_ORDER = f"need = {NEEDS_ORDER} - "
 """What stands in a kernel that asks for order, and can be called without."""
 IN_ORDER = 1
 """In `ORDER` for the address of one: what is touched stands in order; the kernel takes it away when it has made use of it."""

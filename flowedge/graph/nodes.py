@@ -288,6 +288,10 @@ class Cut(Node):
     kept: "tuple[Node, ...]" = ()
 
 
+AT_ONCE = ("deadband", "quantize", "decimate")
+"""Compressions whose rows leave when they come."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compress(Node):
     """Fewer rows: deadband, swing, decimate …; `bounds` per column in its unit."""
@@ -302,7 +306,7 @@ class Compress(Node):
     @property
     def is_at_once(self) -> bool:
         """Whether a row that is kept leaves when it comes."""
-        return self.method in ("deadband", "quantize", "decimate")
+        return self.method in AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

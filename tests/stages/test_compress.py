@@ -188,3 +188,15 @@ def test_ranges_stay_over_gaps_and_beside_values_that_are_none(name):
     for place, x, r in zip(at.tolist(), v.tolist(), reached.tolist(), strict=True):
         if np.isfinite(x) and place in got:
             assert abs(got[place] - x) <= 0.01 * r * (1 + 1e-9) + 1e-12
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_column_may_be_called_as_what_kernels_call(name):
+    at = np.arange(50) * 10**8
+    table = pa.table(
+        {"time": pa.array(at).cast(pa.timestamp("ns", "UTC")), "f64": np.sin(at / 1e9)}
+    )
+    text = f"source s (time, f64: f64) at 10 Hz from given() time time\nsink s | compress {name}(0.1) to expected()"
+    (found,) = compile_flow(text=text, catalog=CATALOG).run({"s": table}).values()
+    expected = run(f"compress {name}(0.1)", "f64", range(50), v=np.sin(at / 1e9))
+    assert np.array_equal(found["f64"].to_numpy(), expected["v"])

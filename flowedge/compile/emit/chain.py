@@ -206,9 +206,8 @@ class Chain:
         tests, puts = [], []
         values, bounds = self._bounded(node)
         for name in node.columns:
-            new = kernel.values.hold(
-                bounds.on_grid(name, values[name][0], WIDE, exactly=True), name
-            )
+            text = bounds.on_grid(name, values[name][0], WIDE, exactly=True)
+            new = kernel.values.hold(text, "point")
             cell = state.cell(f"kept_{name}", 0.0 if types[name].is_float else -(2**63))
             old = state.get(cell)
             tests.append(f"({new} != {old} and not ({new} != {new} and {old} != {old}))")

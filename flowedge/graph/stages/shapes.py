@@ -45,7 +45,6 @@ class NothingToExpand(Rule):
 METHODS = ("nearest", "hold", "linear", "sinc")
 COMPRESSIONS = ("deadband", "constant", "swing", "pla", "quantize", "auto", "decimate", "lttb")
 RUNS = ("deadband", "constant", "swing", "quantize", "auto", "decimate")
-AT_ONCE = ("deadband", "quantize", "decimate")
 EXPANDS = ("deadband", "constant", "swing", "quantize", "auto")
 
 
@@ -192,7 +191,7 @@ def compress(c: Checker, flow: Flow, stage: t.Compress, scope: Scope) -> Flow:
                 return flow.to(out, -1)
             bounds.append(float(value))
     names = tuple(x.name for x in columns)
-    is_at_once = name in AT_ONCE
+    is_at_once = name in g.AT_ONCE
     out = replace(
         out,
         wait_s=flow.type.wait_s if is_at_once else None,
