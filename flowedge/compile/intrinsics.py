@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from flowedge.compile import memory
+from flowedge.compile import abreast, memory
 from flowedge.compile.lanes import cascade
 from flowedge.compile.tiles import from_points, largest, panel, to_points, total
 
@@ -226,6 +226,7 @@ NAMES: dict[str, Any] = {
     "from_points": from_points,
     "total": total,
     "largest": largest,
+    **abreast.NAMES,
 }
 """The intrinsics by the names of their twins in `flowedge.compile.memory`."""
 

@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from flowedge.compile import program as p
+from flowedge.compile.emit.abreast import kernel_abreast
+from flowedge.compile.emit.abreast import words as words_abreast
 from flowedge.compile.emit.chain import FILTERS, Chain, has_long_memory, is_fusable
 from flowedge.compile.emit.frames import aggregate_frames, derive_frames
 from flowedge.compile.emit.kernel import Kernel, field_of
@@ -376,6 +378,10 @@ class Lowering:
         source = kernel.finish(body, dense=dense, stages=[n.label or n.name for n in nodes])
         key = self.build(source, kernel.names.table)
         state = kernel.state
+        abreast, scratch = "", kernel.scratch_words
+        if dense and chain and kernel.keyed:
+            abreast, words = self._abreast(kernel, chain, place)
+            scratch = max(scratch, words)
         written = {f.name for f in kernel.writes}
         fields = tuple(f for f in _fields(last.out) if f.name in written or f.name in passed)
         fields = (*fields, *(f for f in kernel.writes if f.name not in {x.name for x in fields}))
@@ -392,7 +398,7 @@ class Lowering:
             table=place.table, gaps=out_gaps, name=last.name, label=last.label, object=key, reads=tuple(kernel.reads),
             writes=tuple(f.name for f in kernel.writes), passed=passed, is_dense=dense,
             is_filter=tail is None and not dense, record=state.record.size,
-            record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(), scratch=kernel.scratch_words,
+            record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(), scratch=scratch,
             has_arena=state.uses_arena, has_touched=kernel.uses_touched, join=join, ranks_right=kernel.ranks_right,
             ends_at=-1 if ends is None else ends[0],
             busy=tuple(state.offset(x) for x in state.busy), stays=tuple(state.offset(x) for x in state.stays),
@@ -402,12 +408,32 @@ class Lowering:
                 (*map(state.offset, cells), words, word, places[side].table)
                 for cells, words, word, side in state.ring_slots
             ),
-            room=1.0 if tail is None else tail.rows_per_row, source=source, stages=tuple(n.label or n.name for n in nodes),
+            room=1.0 if tail is None else tail.rows_per_row, source=source, stages=tuple(n.label or n.name for n in nodes), abreast=abreast,
         )  # fmt: skip
         self.nodes.append(spec)
         self._done.update(n.id for n in nodes)
         for n in nodes:
             self.places[n.id] = Place(spec.id, spec.table, spec.gaps, last.out, spec.fields)
+
+    def _abreast(self, kernel: Kernel, chain: Sequence[g.Node], place: Place) -> tuple[str, int]:
+        """The same chain for eight keys at a time: its object key and the scratch words that it needs; "" where it has no such form."""
+        twin = Kernel(keyed=False, gaps=kernel.gaps, text_id=self.text_id)
+        twin.state.strips = True
+        rows = Chain(twin, alias={f.name: f.name for f in place.fields})
+
+        def body() -> None:
+            with ExitStack() as end:
+                rows.run(chain, end)
+                rows.write(_columns_out(chain[-1].out, place.fields), dense=True)
+
+        source = kernel_abreast(twin, twin.lines_of(body))
+        same = (twin.reads, twin.writes, twin.state.record.initial(), twin.state.block) == (
+            kernel.reads, kernel.writes, kernel.state.record.initial(), kernel.state.block,
+        )  # fmt: skip
+        if source is None or not same:
+            return "", 0
+        size = (kernel.state.record.size, kernel.state.block)
+        return self.build(source, twin.names.table), words_abreast(source, *size)
 
     def _goes_by_strips(self, chain: Sequence[g.Node], tail: g.Node) -> bool:
         """Whether a chain is faster by itself: in passes over strips, which the loop of a tail is not.

@@ -309,12 +309,82 @@ def _floats(address: int, length: int) -> NDArray[np.float32]:
     return np.ctypeslib.as_array((ctypes.c_float * length).from_address(address))
 
 
+ABREAST = 8
+"""Keys whose numbers stand side by side in a variable."""
+
+
+def f64_row(address: int, index: int) -> NDArray[np.float64]:
+    """`ABREAST` numbers side by side, from one on."""
+    return array_f64(address + 8 * index, ABREAST).copy()
+
+
+def f32_row(address: int, index: int) -> NDArray[np.float64]:
+    """`ABREAST` float32 side by side, as float64."""
+    return _floats(address + 4 * index, ABREAST).astype(np.float64)
+
+
+def i64_row(address: int, index: int) -> NDArray[np.int64]:
+    """`ABREAST` whole numbers side by side."""
+    return array_i64(address + 8 * index, ABREAST).copy()
+
+
+def set_f64_row(address: int, index: int, values: NDArray[np.float64] | float) -> None:
+    """Write `ABREAST` numbers side by side."""
+    array_f64(address + 8 * index, ABREAST)[:] = values
+
+
+def set_f32_row(address: int, index: int, values: NDArray[np.float64] | float) -> None:
+    """Write `ABREAST` numbers side by side, rounded to float32."""
+    _floats(address + 4 * index, ABREAST)[:] = values
+
+
+def f64_each(addresses: NDArray[np.int64], index: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    """One number from each of `ABREAST` addresses."""
+    return np.array([f64(int(a), 0) for a in addresses + 8 * np.asarray(index)])
+
+
+def i64_each(addresses: NDArray[np.int64], index: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """One whole number from each of `ABREAST` addresses."""
+    return np.array([i64(int(a), 0) for a in addresses + 8 * np.asarray(index)])
+
+
+def set_f64_each(
+    addresses: NDArray[np.int64], index: NDArray[np.int64] | int, values: NDArray[np.float64] | float
+) -> None:  # fmt: skip
+    """Write one number to each of `ABREAST` addresses, in their order."""
+    for at, value in zip(
+        addresses + 8 * np.asarray(index), np.broadcast_to(values, ABREAST), strict=True
+    ):
+        set_f64(int(at), 0, float(value))
+
+
+def set_i64_each(
+    addresses: NDArray[np.int64], index: NDArray[np.int64] | int, values: NDArray[np.int64] | int
+) -> None:
+    """Write one whole number to each of `ABREAST` addresses, in their order."""
+    for at, value in zip(
+        addresses + 8 * np.asarray(index), np.broadcast_to(values, ABREAST), strict=True
+    ):
+        set_i64(int(at), 0, int(value))
+
+
+def all_true() -> NDArray[np.bool_]:
+    """`ABREAST` marks that are true."""
+    return np.ones(ABREAST, np.bool_)
+
+
+def are_all(marks: NDArray[np.bool_]) -> int:
+    """1 where all are true, else 0."""
+    return int(marks.all())
+
+
 LOADS = ("f64", "f32", "i64", "u64", "i32", "i16", "i8", "u32", "u16", "u8")
 NAMES: dict[str, Callable[..., Any]] = {
     name: globals()[name]
     for name in (
         *LOADS, *(f"set_{x}" for x in LOADS), "word", "set_word", "half", "swap", "fold", "high", "wrap", "zeros", "bits", "real", "prefetch",
         "array_f64", "array_i64", "copy", "cascade", "panel", "to_points", "from_points", "total", "largest",
+        "f64_row", "f32_row", "i64_row", "set_f64_row", "set_f32_row", "f64_each", "i64_each", "set_f64_each", "set_i64_each", "all_true", "are_all",
     )
 }  # fmt: skip
 """The functions by the names that generated source uses."""

@@ -75,6 +75,9 @@ COUNTERS = 24  # address of int64[8]: see `COUNTER_NAMES`
 MAPS = 25  # address of int64 words: tables that a join needs (right slot -> left slot, …)
 FINISH = 26  # 1 in the last call of all: nothing more will ever come
 LASTS = 27  # address of int64[KEYS]: the time of each slot's last row at the source, where keys end
+AROUND = (
+    28  # after how many rows the same keys come again: told by a kernel for eight keys at a time
+)
 COLUMNS = 32  # addresses of the input columns, then of the output columns
 
 DONE, FULL, GROW = 0, 1, 2
@@ -153,6 +156,8 @@ class KernelSpec(NodeSpec):
     ring_slots : (places of a ring's offset, room, head and length in a record, words of an element, the one that is
         a slot, key table) of rings in the arena
     ranks_right : MAPS has a third word, the address of int32 ranks of the right table's slots
+    abreast : object key of a kernel that does the same for eight keys at a time where rows go round the keys, over the
+        same memory (`flowedge.compile.emit.abreast`); "": there is none
     ends_at : id of the source whose keys it sees end (LASTS); -1: it waits for the end of the input
     """
 
@@ -182,6 +187,7 @@ class KernelSpec(NodeSpec):
     room: float = 1.0
     source: str = ""
     stages: tuple[str, ...] = ()
+    abreast: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

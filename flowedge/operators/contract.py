@@ -126,6 +126,8 @@ class Step:
     needs_time : the row's time [int64 ns] is handed in after the state (and the ring)
     skips_missing : never called with NaN or an infinity: the compiler passes them by and leaves the
         state alone, with one branch for the whole cascade instead of a choice in each recurrence
+    sound : does the same as `run`, without a branch, where the first input is finite and no number of the state is NaN; None
+        where there is no such form, or `run` has no branch itself
     """
 
     run: "Callable[..., Any]"
@@ -135,6 +137,7 @@ class Step:
     constants: tuple[float | int, ...] = ()
     needs_time: bool = False
     skips_missing: bool = False
+    sound: "Callable[..., Any] | None" = None
 
 
 class Operator:
@@ -204,6 +207,7 @@ class Aggregate(Operator):
     needs_time : its `lift` looks at the time of the row (slope)
     counts_last : the last number of its fold is the count of values, which a rolling extent of fixed
         length then keeps by itself, exactly and for nothing while no value is missing
+    sound : its `lift` and `result` for values none of which is missing, without a branch; None where there are none
     moments : its state is the count, the mean, and so many central moments less one, times the count; a frame that can be
         read twice makes it of powers of distances from the mean. 0: it is something else
     needs_all : a rolling one is missing until its extent is full, because the length of its result
@@ -216,6 +220,7 @@ class Aggregate(Operator):
     needs_rate: ClassVar[bool] = False
     needs_time: ClassVar[bool] = False
     counts_last: ClassVar[bool] = False
+    sound: "ClassVar[tuple[Callable[..., Any], Callable[..., Any]] | None]" = None
     needs_all: ClassVar[bool] = False
     moments: ClassVar[int] = 0
 

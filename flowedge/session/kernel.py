@@ -9,6 +9,7 @@ import numpy as np
 from flowedge.compile import program as p
 from flowedge.compile.native import load
 from flowedge.lang.errors import InternalError
+from flowedge.session.abreast import Abreast
 from flowedge.session.batch import (
     DTYPES,
     Array,
@@ -53,6 +54,11 @@ class Runner:
         self._first_out = p.COLUMNS + len(spec.reads)
         self.ctx = array("q", [0] * (self._first_out + len(spec.writes)))
         self._run = self.kernel.bound(self.ctx.buffer_info()[0])
+        self._abreast = (
+            Abreast(load(objects[spec.abreast], spec.entry).bound(self.ctx.buffer_info()[0]))
+            if spec.abreast
+            else None
+        )
         self.memory = Memory(spec)
         self._kept: list[Any] = []
         self.table: KeyTable | None = None
@@ -118,9 +124,31 @@ class Runner:
             ctx[at] = address(values)
             at += 1
         ctx[p.OUT], ctx[p.OUT_ROOM] = 0, n
+        if self._abreast is not None:
+            self._abreast.run(self, out)
+        self.until(n)
+        return out
+
+    def until(self, row: int) -> None:
+        """Run a dense kernel over the rows at hand that come before a row."""
+        n, self.ctx[p.ROWS] = self.ctx[p.ROWS], row
         while self._run() == p.GROW:
             self._grow()
-        return out
+        self.ctx[p.ROWS] = n
+
+    def some(self, places: Array, made: dict[str, Array]) -> None:
+        """Run over the rows at some places alone, each of whose values goes to its place in `made`."""
+        time, slot, gap, columns = self._kept
+        kept = self.ctx[:]
+        of_key = None if gap is None else gap[places]
+        some = [column[places] for column in columns]
+        self.rows(len(places), time[places], slot[places], of_key, some, self.ctx[p.WATERMARK])
+        abreast, self._abreast = self._abreast, None
+        for name, values in self.dense(len(places)).items():
+            made[name][places] = values
+        self._abreast = abreast
+        self.ctx[:] = kept
+        self._kept = [time, slot, gap, columns]
 
     def call(self) -> int:
         """Run until rows must be taken out or all are used up; returns FULL or DONE."""

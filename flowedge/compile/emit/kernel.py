@@ -222,10 +222,10 @@ class Kernel:
             if dense:
                 sheet("m = i")
             self._row_start()
-            sheet(*branchless.rows(self._lines_of(body)))
+            sheet(*branchless.rows(self.lines_of(body)))
         sheet("i = n")
 
-    def _lines_of(self, body: Callable[[], None]) -> list[str]:
+    def lines_of(self, body: Callable[[], None]) -> list[str]:
         """What happens to a row, taken off the sheet again."""
         sheet = self.sheet
         start, depth = len(sheet.lines), sheet.depth
@@ -242,7 +242,7 @@ class Kernel:
                 with sheet.block("if gaps != 0 and u8(gaps, i) != 0"):
                     sheet("RESTART", "GAPPED")
             sheet("CLEAR")
-            lines = self._lines_of(body)
+            lines = self.lines_of(body)
             cells = [c.name for c in self.state.registers]
             is_plain = dense and not self.state.timed and not self.state.uses_arena
             parts = (

@@ -53,6 +53,9 @@ def _fold_counted(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Va
     lift = state.names.function(agg.lift, f"{name}_lift")
     merge = state.names.function(agg.merge, f"{name}_merge")
     result = state.names.function(agg.result, f"{name}_result")
+    if agg.sound is not None and state.strips:
+        for own, sound in zip((lift, result), agg.sound, strict=True):
+            values.sound[own] = state.names.function(sound, f"{own}_sound")
     zero = [literal(float(z)) for z in agg.zero[:k]]
     rest = ["0.0"] if agg.counts_last else []
     unused = [sheet.fresh("unused")] if agg.counts_last else []

@@ -27,6 +27,16 @@ def mean_result(a: tuple[float, float]) -> float:
     return a[0] / a[1] if a[1] > 0.0 else math.nan
 
 
+def mean_lift_sound(t: int, x: float) -> tuple[float, float]:
+    """One row, with a value."""
+    return (x, 1.0)
+
+
+def mean_result_sound(a: tuple[float, float]) -> float:
+    """The answer where there is a value."""
+    return a[0] / a[1]
+
+
 @operator("aggregate", "mean")
 @dataclass(frozen=True)
 class Mean(Aggregate):
@@ -50,6 +60,7 @@ class Mean(Aggregate):
     lift = staticmethod(mean_lift)
     merge = staticmethod(mean_merge)
     result = staticmethod(mean_result)
+    sound = (mean_lift_sound, mean_result_sound)
 
     def out(self, args: Sequence[Type], context: Context) -> Type:
         """The unit stays; of a condition a plain share."""

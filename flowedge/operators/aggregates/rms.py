@@ -27,6 +27,16 @@ def rms_result(a: tuple[float, float]) -> float:
     return math.sqrt(a[0] / a[1]) if a[1] > 0.0 else math.nan
 
 
+def rms_lift_sound(t: int, x: float) -> tuple[float, float]:
+    """One row, with a value."""
+    return (x * x, 1.0)
+
+
+def rms_result_sound(a: tuple[float, float]) -> float:
+    """The answer where there is a value."""
+    return math.sqrt(a[0] / a[1])
+
+
 @operator("aggregate", "rms")
 @dataclass(frozen=True)
 class Rms(Aggregate):
@@ -50,6 +60,7 @@ class Rms(Aggregate):
     lift = staticmethod(rms_lift)
     merge = staticmethod(rms_merge)
     result = staticmethod(rms_result)
+    sound = (rms_lift_sound, rms_result_sound)
 
     def out(self, args: Sequence[Type], context: Context) -> Type:
         """An amount; its unit stays."""

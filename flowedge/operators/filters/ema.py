@@ -32,6 +32,12 @@ def ema_regular(state: tuple[float], x: float, alpha: float) -> tuple[tuple[floa
     return (mean,), mean
 
 
+def ema_regular_sound(state: tuple[float], x: float, alpha: float) -> tuple[tuple[float], float]:
+    """The same, where there is a mean and the sample is finite."""
+    mean = state[0] + alpha * (x - state[0])
+    return (mean,), mean
+
+
 def ema_rows(
     state: tuple[float, int], t: int, x: float, tau: float
 ) -> tuple[tuple[float, int], float]:
@@ -110,6 +116,7 @@ class Ema(Function):
                 ema_regular,
                 (math.nan,),
                 constants=(-math.expm1(-1 / (context.rate_hz * self.tau)),),
+                sound=ema_regular_sound,
             ),
         )
 
