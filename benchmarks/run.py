@@ -37,6 +37,8 @@ BEGIN, END = "<!-- written by benchmarks/run.py -->\n", "<!-- until here -->"
 WORKS: dict[str, Callable[[], list[str]]] = {
     "Samples in memory, small pushes": ecg_chain.main,
     "Samples in memory, large pushes": lambda: ecg_chain.main(65_536),
+    "Samples of eight signals": ecg_chain.eight,
+    "Samples from file to file": ecg_chain.files,
     "From file to file": fleet.main,
     "Streams that meet": asof.main,
     "Start and memory": start.main,

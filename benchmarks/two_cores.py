@@ -17,20 +17,19 @@ import models as har
 import numpy as np
 import pyarrow as pa
 from common import machine, rounds
+from ecg_chain import KEYS, of_keys, times
 from ecg_chain import TEXT as CHAIN
 
 import flowedge
 from flowedge.runtime.run import Run
 
-KEYS = 8
-
 
 def samples(path: Path, rows: int) -> None:
     """Eight signals at 360 Hz, a sample of each in turn."""
-    x = np.random.default_rng(7).normal(size=rows)
-    time = np.repeat(np.round(np.arange(rows // KEYS) * 1e9 / 360).astype(np.int64), KEYS)
+    x = np.random.default_rng(7).normal(size=rows // KEYS * KEYS)
     table = pa.table({
-        "time": pa.array(time).cast(pa.timestamp("ns", "UTC")), "lead": np.tile(np.arange(KEYS, dtype=np.int32), rows // KEYS), "v": x[: len(time)],
+        "time": pa.array(np.repeat(times(rows // KEYS), KEYS)).cast(pa.timestamp("ns", "UTC")),
+        "lead": np.tile(np.arange(KEYS, dtype=np.int32), rows // KEYS), "v": x,
     })  # fmt: skip
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=65_536)
@@ -43,8 +42,7 @@ def plans(rows: int, folder: Path) -> dict[str, tuple[str, Path, int]]:
     fleet.generate(folder / "fleet.arrow", rows)
     har.generate(folder / "har.arrow", rows // 8)
     model = har.export(har.network(), (har.floats(har.CHANNELS, har.LENGTH),), folder / "net.pt2")
-    source = CHAIN.replace("s (v: f64 [mV])", "s (time, lead: key i32, v: f64 [mV])")
-    chain = source.replace("from given()", f'from arrow("{ecg}")').replace("to expected()", f'to arrow("{out["w1"]}")')  # fmt: skip
+    chain = of_keys(CHAIN).replace("from given()", f'from arrow("{ecg}")').replace("to expected()", f'to arrow("{out["w1"]}")')  # fmt: skip
     return {
         f"W1, {KEYS} keys": (chain, out["w1"], rows),
         "W2": (fleet.TEXT.format(path=folder / "fleet.arrow", out=out["w2"]), out["w2"], rows),

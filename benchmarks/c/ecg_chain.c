@@ -40,3 +40,42 @@ void ecg_chain(const double *restrict x, double *restrict y, long n, State *s, c
     s->lag[0] = a; s->lag[1] = b; s->lag[2] = c; s->lag[3] = d;
     s->run = run; s->place = p;
 }
+
+/* The same for KEYS signals whose samples come in turn, one beside the other in the lanes of vectors. */
+
+#define KEYS 8
+typedef struct { double z[8][KEYS], lag[4][KEYS], ring[N + 1][KEYS], run[KEYS]; long place; } States;
+
+void ecg_chains(const double *restrict x, double *restrict y, long rounds, States *restrict s, const double *restrict sos) {
+    long p = s->place;
+    for (long i = 0; i < rounds; i++) {
+        const double *restrict in = x + KEYS * i;
+        double *restrict out = y + KEYS * i;
+        double *restrict raw = s->ring[p], *restrict old = s->ring[p + 1];
+        for (int j = 0; j < KEYS; j++) {
+            double v = in[j];
+            for (int k = 0; k < 4; k++) {
+                double o = sos[6 * k] * v + s->z[2 * k][j];
+                s->z[2 * k][j] = sos[6 * k + 1] * v - sos[6 * k + 4] * o + s->z[2 * k + 1][j];
+                s->z[2 * k + 1][j] = sos[6 * k + 2] * v - sos[6 * k + 5] * o;
+                v = o;
+            }
+            double slope = 45.0 * (v + 2 * s->lag[0][j] - 2 * s->lag[2][j] - s->lag[3][j]);
+            s->lag[3][j] = s->lag[2][j];
+            s->lag[2][j] = s->lag[1][j];
+            s->lag[1][j] = s->lag[0][j];
+            s->lag[0][j] = v;
+            slope *= slope;
+            s->run[j] += slope;
+            raw[j] = slope;
+            out[j] = (old[j] + s->run[j]) / N;
+        }
+        if (++p == N) {
+            for (long q = N - 2; q >= 0; q--)
+                for (int j = 0; j < KEYS; j++) s->ring[q][j] += s->ring[q + 1][j];
+            for (int j = 0; j < KEYS; j++) s->run[j] = 0;
+            p = 0;
+        }
+    }
+    s->place = p;
+}
