@@ -199,3 +199,37 @@ def test_a_signal_without_a_time_is_counted_from_its_rate(plan, h):
     got = np.array(out.table()["time"].cast(pa.int64()).to_pylist())
     exact = [5 * h.SECOND + round(i * h.SECOND / 360) for i in range(1000)]
     assert got.tolist() == exact
+
+
+@pytest.mark.parametrize(
+    "odd", ["nothing", "a gap", "a duplicate", "jitter", "another order", "a leap", "a new key"]
+)
+def test_keys_in_turn_are_told_what_they_are_told_one_by_one(plan, h, odd):
+    """Long pushes are looked at as a whole; what is odd anywhere in one is found as in short ones."""
+    keys, rounds = 5, 60
+    time = np.repeat(np.arange(rounds) * 0.1, keys)
+    k = np.tile([3, 1, 4, 0, 9], rounds)
+    place = 40 * keys + 2
+    if odd == "a gap":
+        time, k = np.delete(time, place), np.delete(k, place)
+    elif odd == "a duplicate":
+        time, k = np.insert(time, place, time[place]), np.insert(k, place, k[place])
+    elif odd == "jitter":
+        time[place] += 0.03
+        time[place + 1 : 41 * keys] = time[place]
+    elif odd == "another order":
+        k[50 * keys :] = np.tile([9, 0, 3, 4, 1], 10)
+    elif odd == "a leap":
+        time[30 * keys :] += 5.0
+    elif odd == "a new key":
+        time, k = np.append(time, time[-1]), np.append(k, 7)
+    batch = h.rows(time, k0=k)
+    told = []
+    plan.sink(signal(plan, keys=("i64",), jitter=0.1))
+    for size in (keys * 31, 7):
+        session = plan.session()
+        cuts = [batch.slice(a, size) for a in range(0, batch.num_rows, size)]
+        values = h.whole(session, [("s", c) for c in cuts], "v")
+        told.append((values, session.ledger()["s"]))
+    assert told[0] == told[1]
+    assert (told[0][1]["gaps"] > 0) == (odd in ("a gap", "a leap"))

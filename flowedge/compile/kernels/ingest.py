@@ -5,6 +5,7 @@ neighbours tell whether it is in order, and whether a signal is regular, at a fr
 nanosecond a row. `follow` is the slow way, key by key, for rows where that is not enough.
 """
 
+from flowedge.compile.kernels.rounds import FEWEST, FEWEST_KEYS, round_of, turns_until
 from flowedge.compile.memory import f64, i32, i64, set_f64, set_i64, set_u8
 from flowedge.compile.program import DONE
 
@@ -134,7 +135,20 @@ def follow(ctx: int) -> int:
     counted = 0
     firsts = 0
     away = 0
-    for i in range(rows):
+    seen = 0
+    around = 0
+    if slots != 0 and is_signal != 0 and (silence < 0 or silence >= high):
+        around = in_turn(rows, time, slots, lasts, low, high)
+    if around > 0:
+        for i in range(rows):
+            set_u8(fates, i, NEXT)
+        for i in range(rows - around, rows):
+            slot = i32(slots, i)
+            total += float(i64(time, i) - i64(lasts, slot))
+            set_i64(lasts, slot, i64(time, i))
+            set_i64(places, slot, base + i)
+        counted = seen = rows
+    for i in range(seen, rows):
         t = i64(time, i)
         slot = 0 if slots == 0 else i32(slots, i)
         last = i64(lasts, slot)
@@ -191,6 +205,29 @@ def follow(ctx: int) -> int:
     set_i64(ctx, F_FIRSTS, firsts)
     set_i64(ctx, F_AWAY, away)
     return DONE
+
+
+def in_turn(rows: int, time: int, slots: int, lasts: int, low: int, high: int) -> int:
+    """Rows of a round where keys come in turn and each row is its key's next sample without jitter; else 0.
+
+    Parameters
+    ----------
+    time, slots, lasts, low, high : as words of the context
+    """
+    if rows < FEWEST * FEWEST_KEYS:
+        return 0
+    around = round_of(slots, 0, rows)
+    if around == 0 or turns_until(slots, 0, rows, around) < rows:
+        return 0
+    odd = 0
+    for i in range(around):
+        last = i64(lasts, i32(slots, i))
+        step = i64(time, i) - last
+        odd += 0 if last != NEVER and step >= low and step <= high else 1
+    for i in range(around, rows):
+        step = i64(time, i) - i64(time, i - around)
+        odd += 0 if step >= low and step <= high else 1
+    return around if odd == 0 else 0
 
 
 # ---- the last of several
