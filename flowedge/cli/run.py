@@ -54,7 +54,8 @@ def run(
     threads: Annotated[
         int,
         typer.Option(
-            help="2: read ahead on a thread; 3: also write behind on one. Same rows.", min=1
+            help="2: read ahead on a thread; 3: also write behind on one, and share heavy work. Same rows.",
+            min=1,
         ),
     ] = 1,
     max_memory: Annotated[

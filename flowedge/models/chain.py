@@ -4,11 +4,13 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowedge.compile.hands import HANDS, cuts
 from flowedge.compile.kernels import convolution as c
 from flowedge.compile.kernels import network as k
 from flowedge.compile.kernels.library import ready
@@ -18,6 +20,8 @@ Shape = tuple[int, int]
 """Channels of samples."""
 Floats = NDArray[np.float32]
 
+_WORTH_A_THREAD = 4_000_000
+"""Products, below which a thread takes longer to wake than to make them."""
 _LINE = 16
 """Numbers of a line of the cache, where memory starts that vectors are read from."""
 
@@ -53,21 +57,42 @@ class Chain:
         self._shape = tuple(layers[-1].makes if shape is None else shape)
         self._free: list[_Memory] = []
         self._kernel = ready(k.infer)
+        self._work = max(1, sum(_work(layer) for layer in layers))
 
     def __call__(self, x: Any) -> Any:  # noqa: ANN401
         """The output of a tensor, as a new one; from any thread."""
         x = x.contiguous()
         frames = len(x)
         y = x.new_empty((frames, *self._shape))
+        parts = min(HANDS.count, frames * self._work // _WORTH_A_THREAD)
+        if parts < 2:
+            self._infer(x.data_ptr(), y.data_ptr(), frames)
+            return y
+        frame, result = (t.element_size() * (t.numel() // frames) for t in (x, y))
+        HANDS.share([
+            partial(self._infer, x.data_ptr() + frame * a, y.data_ptr() + result * a, b - a)
+            for a, b in cuts(frames, parts)
+        ])  # fmt: skip
+        return y
+
+    def _infer(self, x: int, y: int, frames: int) -> None:
+        """Frames at an address, to results at another."""
         try:
             memory = self._free.pop()
         except IndexError:  # the first call, or one beside others
             memory = _Memory(self._layers)
         words = memory.words
-        words[k.INPUT], words[k.OUTPUT], words[k.FRAMES] = x.data_ptr(), y.data_ptr(), frames
+        words[k.INPUT], words[k.OUTPUT], words[k.FRAMES] = x, y, frames
         self._kernel(words.buffer_info()[0])
         self._free.append(memory)
-        return y
+
+
+def _work(layer: Layer) -> int:
+    """About how many products a layer makes of a frame."""
+    (channels, _), (results, samples) = layer.takes, layer.makes
+    if layer.kind == k.CONVOLUTION:
+        return results * samples * channels * layer.words[c.TAPS]
+    return results * samples * (channels if layer.kind == k.DENSE else 1)
 
 
 class _Memory:

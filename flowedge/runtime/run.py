@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from flowedge.compile import program as p
+from flowedge.compile.hands import HANDS
 from flowedge.lang.errors import FlowEdgeError, RunError, SinkError
 from flowedge.runtime.accounts import count_values, where_rows_went
 from flowedge.runtime.changing import Changed, Changing
@@ -67,7 +68,8 @@ class Run:
     trusted : what models may do
     progress : called with the report as it stands, a few times a second
     speed : a multiple of real time, None for as fast as possible
-    threads : 1: all in turn; 2: sources are read ahead; 3 or more: sinks are also written behind.
+    threads : 1: all in turn; 2: sources are read ahead; 3 or more: sinks are also written behind, and heavy work that falls
+        into parts (frames of a model, keys of a kernel) is done by all but one of them at once
         The rows do not depend on it.
     checkpoint : directory of the state, from which a killed run goes on; None: no checkpoints
     every_s : seconds between checkpoints
@@ -126,6 +128,7 @@ class Run:
         self.report.plan_from_cache = self.plan.from_cache
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.real_time.granted())
+            stack.enter_context(HANDS.taken(self.threads - 1))
             stop = stack.enter_context(stop_signals(reloads=self._reloads, turn=self.monitor.turn))
             stack.callback(self.monitor.stopping)
             if self.as_recorded is not None:

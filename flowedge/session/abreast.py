@@ -70,7 +70,7 @@ class Abreast:
         done, rounds, left, around = ctx[p.ROW], ctx[p.NEED], ctx[p.OUT], ctx[p.AROUND]
         if 0 < left < around:
             places = done + np.arange(rounds)[:, None] * around + np.arange(left)
-            runner.some(places.ravel(), made)
+            runner.some(places.ravel(), made, abreast=False)
             ctx[p.ROW] = done + rounds * around
             return places.size
         if n - done >= _FEWEST_ROWS:

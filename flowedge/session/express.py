@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 
 from flowedge.compile import program as p
-from flowedge.lang.errors import InternalError
 from flowedge.session.arrow import UTC
 from flowedge.session.exits import Ending
 from flowedge.session.known import MOST_ROWS, Known, fits
@@ -109,10 +108,7 @@ class Express:
             for word, register, width in stop.writes:
                 kept[register] = buffer = _ALLOCATE(n * width)
                 ctx[word] = at[register] = buffer.address
-            if runner.call() != p.DONE:
-                raise InternalError(
-                    f"kernel `{runner.spec.entry}` stands still", expected="DONE", seen="FULL"
-                )
+            runner.pass_through(n)
         for node in route.nodes:
             node.went_through(n, newest)
         for cut in route.cuts:

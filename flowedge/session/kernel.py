@@ -1,12 +1,15 @@
 """A node that is a generated kernel: it owns the kernel's memory and speaks its protocol."""
 
 from array import array
+from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowedge.compile import program as p
+from flowedge.compile.hands import HANDS
 from flowedge.compile.native import load
 from flowedge.lang.errors import InternalError
 from flowedge.session.abreast import Abreast
@@ -24,6 +27,7 @@ from flowedge.session.forget import held_in
 from flowedge.session.meeting import Meeting
 from flowedge.session.memory import Memory
 from flowedge.session.node import Mask, Node, Shared
+from flowedge.session.shards import Shards
 from flowedge.session.snapshot import whole
 from flowedge.session.words import address
 
@@ -42,8 +46,10 @@ _MOST_ROOM = 65_536
 class Runner:
     """A kernel with its context and memory: rows in, rows out."""
 
-    def __init__(self, spec: p.KernelSpec, objects: dict[str, bytes]) -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: p.KernelSpec, objects: dict[str, bytes], memory: Memory | None = None
+    ) -> None:
+        self.spec, self._objects = spec, objects
         self.kernel = load(objects[spec.object], spec.entry)
         fields = {f.name: f for f in spec.fields}
         self._outs = [
@@ -59,7 +65,9 @@ class Runner:
             if spec.abreast
             else None
         )
-        self.memory = Memory(spec)
+        self.memory = Memory(spec) if memory is None else memory
+        self._scratch = None if memory is None else np.zeros(max(1, spec.scratch), np.int64)
+        self._shards = Shards(self) if memory is None and Shards.may_be(spec) else None
         self._kept: list[Any] = []
         self.table: KeyTable | None = None
         """The keys, for a kernel that asks for their order when it needs one."""
@@ -89,7 +97,8 @@ class Runner:
         """Write the addresses of the memory into the context."""
         ctx, memory = self.ctx, self.memory
         ctx[p.RECORDS], ctx[p.BLOCKS] = address(memory.records), address(memory.blocks)
-        ctx[p.TOUCHED], ctx[p.GLOBALS] = address(memory.touched), memory.globals_at
+        ctx[p.TOUCHED] = address(memory.touched)
+        ctx[p.GLOBALS] = memory.globals_at if self._scratch is None else address(self._scratch)
         ctx[p.ARENA], ctx[p.ARENA_WORDS] = address(memory.arena), len(memory.arena)
         ctx[p.COUNTERS] = address(memory.counters)
 
@@ -124,10 +133,27 @@ class Runner:
             ctx[at] = address(values)
             at += 1
         ctx[p.OUT], ctx[p.OUT_ROOM] = 0, n
+        self._shared(n, out, partial(self._fill, n, out))
+        return out
+
+    def pass_through(self, n: int) -> None:
+        """Run a dense kernel over so many rows, whose addresses and those of the output stand in the context."""
+        self._shared(n, None, partial(self.until, n))
+
+    def _shared(self, n: int, out: dict[str, Array] | None, alone: Callable[[], None]) -> None:
+        """Do all rows at hand, on several threads where that pays."""
+        shards = self._shards
+        if shards is None or HANDS.count < 2:
+            alone()
+        elif shards.are_worth_it(n, by_key=out is not None):
+            shards.run(n, out or {})
+        else:
+            shards.note(n, HANDS.alone(alone))
+
+    def _fill(self, n: int, out: dict[str, Array]) -> None:
         if self._abreast is not None:
             self._abreast.run(self, out)
         self.until(n)
-        return out
 
     def until(self, row: int) -> None:
         """Run a dense kernel over the rows at hand that come before a row."""
@@ -136,19 +162,47 @@ class Runner:
             self._grow()
         self.ctx[p.ROWS] = n
 
-    def some(self, places: Array, made: dict[str, Array]) -> None:
-        """Run over the rows at some places alone, each of whose values goes to its place in `made`."""
-        time, slot, gap, columns = self._kept
+    def some(self, places: Array, made: dict[str, Array], *, abreast: bool) -> None:
+        """Run a dense kernel over the rows at some places alone, each of whose values goes to its place in `made`.
+
+        `abreast`: eight keys at a time, where they come in turn.
+        """
+        when, slot, gap, columns = self._kept
         kept = self.ctx[:]
         of_key = None if gap is None else gap[places]
         some = [column[places] for column in columns]
-        self.rows(len(places), time[places], slot[places], of_key, some, self.ctx[p.WATERMARK])
-        abreast, self._abreast = self._abreast, None
+        self.rows(len(places), when[places], slot[places], of_key, some, self.ctx[p.WATERMARK])
+        shards, self._shards = self._shards, None
+        eight = self._abreast
+        if not abreast:
+            self._abreast = None
         for name, values in self.dense(len(places)).items():
             made[name][places] = values
-        self._abreast = abreast
+        self._shards, self._abreast = shards, eight
         self.ctx[:] = kept
-        self._kept = [time, slot, gap, columns]
+        self._kept = [when, slot, gap, columns]
+
+    # ---- several at once
+
+    @property
+    def slots(self) -> Array:
+        """Of the rows at hand."""
+        return self._kept[1]
+
+    def beside(self) -> "Runner":
+        """Another one over the same memory of keys, for another thread."""
+        return Runner(self.spec, self._objects, self.memory)
+
+    def lend(self, runner: "Runner") -> None:
+        """Have the rows of another one at hand, which are left as they are, and the places to write to."""
+        self.ctx[:] = runner.ctx
+        self._kept = runner._kept  # noqa: SLF001  # of our own kind
+        self.bind()
+
+    def between(self, first: int, stop: int) -> None:
+        """Run a dense kernel without memory over some of the rows at hand."""
+        self.ctx[p.ROW] = first
+        self.until(stop)
 
     def call(self) -> int:
         """Run until rows must be taken out or all are used up; returns FULL or DONE."""
