@@ -24,6 +24,10 @@ Build = Callable[[str, dict[str, object]], str]
 """Compiles the source of a kernel with its names; returns the key of the object code."""
 
 
+_MANY_CELLS = 6
+"""Of two biquads: a chain of so much memory takes longer than rows do from one kernel to the next."""
+
+
 @dataclass
 class Place:
     """Where a graph node's stream comes out in the program."""
@@ -310,7 +314,9 @@ class Lowering:
                 type(readers[0]) in TAILS and TAILS[type(readers[0])][0].follows_chain
             ):
                 break
-            if not is_fusable(readers[0]) and self._goes_by_strips(nodes, readers[0]):
+            if not is_fusable(readers[0]) and (
+                self._goes_by_strips(nodes, readers[0]) or self._goes_abreast(nodes)
+            ):
                 break
             nodes.append(readers[0])
         last = nodes[-1]
@@ -417,7 +423,20 @@ class Lowering:
 
     def _abreast(self, kernel: Kernel, chain: Sequence[g.Node], place: Place) -> tuple[str, int]:
         """The same chain for eight keys at a time: its object key and the scratch words that it needs; "" where it has no such form."""
-        twin = Kernel(keyed=False, gaps=kernel.gaps, text_id=self.text_id)
+        twin, source = self._source_abreast(chain, place, gaps=kernel.gaps)
+        same = (twin.reads, twin.writes, twin.state.record.initial(), twin.state.block) == (
+            kernel.reads, kernel.writes, kernel.state.record.initial(), kernel.state.block,
+        )  # fmt: skip
+        if source is None or not same:
+            return "", 0
+        size = (kernel.state.record.size, kernel.state.block)
+        return self.build(source, twin.names.table), words_abreast(source, *size)
+
+    def _source_abreast(
+        self, chain: Sequence[g.Node], place: Place, *, gaps: bool
+    ) -> tuple[Kernel, str | None]:
+        """A chain as for a stream without keys, and its source for eight keys at a time."""
+        twin = Kernel(keyed=False, gaps=gaps, text_id=self.text_id)
         twin.state.strips = True
         rows = Chain(twin, alias={f.name: f.name for f in place.fields})
 
@@ -426,14 +445,15 @@ class Lowering:
                 rows.run(chain, end)
                 rows.write(_columns_out(chain[-1].out, place.fields), dense=True)
 
-        source = kernel_abreast(twin, twin.lines_of(body))
-        same = (twin.reads, twin.writes, twin.state.record.initial(), twin.state.block) == (
-            kernel.reads, kernel.writes, kernel.state.record.initial(), kernel.state.block,
-        )  # fmt: skip
-        if source is None or not same:
-            return "", 0
-        size = (kernel.state.record.size, kernel.state.block)
-        return self.build(source, twin.names.table), words_abreast(source, *size)
+        return twin, kernel_abreast(twin, twin.lines_of(body))
+
+    def _goes_abreast(self, chain: Sequence[g.Node]) -> bool:
+        """Whether a chain over keys is faster by itself: much of it goes eight keys at a time, which the loop of a tail does not."""
+        place = self.places[chain[0].inputs[0]]
+        if place.table < 0 or any(isinstance(n, FILTERS) or not is_fusable(n) for n in chain):
+            return False
+        twin, source = self._source_abreast(chain, place, gaps=place.gaps)
+        return source is not None and len(twin.state.registers) >= _MANY_CELLS
 
     def _goes_by_strips(self, chain: Sequence[g.Node], tail: g.Node) -> bool:
         """Whether a chain is faster by itself: in passes over strips, which the loop of a tail is not.
