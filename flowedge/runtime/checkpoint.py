@@ -34,7 +34,9 @@ from flowedge.sinks import disk
 from flowedge.sinks.atomic import explained, replace, sync_directory
 from flowedge.types.encryption import Cipher
 
-FORMAT = 3
+FORMAT = 4
+"""3: files of outputs are told by SHA-256."""
+_KNOWN = (3, FORMAT)
 KEPT = 3
 """Checkpoints that are kept."""
 _NAME = re.compile(r"checkpoint-(\d{8})\.flowstate\Z")
@@ -278,7 +280,7 @@ def read_checkpoint(path: Path, key: bytes | None = None) -> Saved:
     """
     try:
         kept = unseal(path.read_bytes(), magic=CHECKPOINT, key=key)
-        if kept.pop("format", None) != FORMAT:
+        if kept.pop("format", None) not in _KNOWN:
             raise CheckpointError("it was made by another version of FlowEdge")
         saved = Saved(**kept)
         if not all(isinstance(getattr(saved, name), kind) for name, kind in _KINDS.items()):

@@ -1,7 +1,7 @@
 """One output of a run whose files are shown at once or with the checkpoints."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -114,7 +114,7 @@ class Outlet:
         state = None if self.is_late else self.sink.state()
         first = 0 if state is None else state["from"]
         told: dict[str, Any] = {"log": mark, "committed": committed, "print": self.print}
-        told["ready"] = [asdict(r) for r in ready]
+        told["ready"] = [one.state() for one in ready]
         return {**told, "state": state, "from": first}
 
     def commit(self) -> None:
@@ -134,5 +134,5 @@ class Outlet:
 
 
 def _resumed(kept: dict[str, Any], rows: Any = ()) -> Resumed:  # noqa: ANN401
-    ready = tuple(Ready(**one) for one in kept["ready"])
+    ready = tuple(Ready.of(one) for one in kept["ready"])
     return Resumed(kept["committed"], ready, kept["state"], rows)

@@ -1,6 +1,5 @@
 """Whether stored files are as they were written: the lists in ``_manifest/``, checked without the run."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any
 
 from flowedge.lang.errors import RunError
 from flowedge.runtime.keys import SUFFIX, PublicKey, check_signed
+from flowedge.sinks.digests import Digest, of_file
 from flowedge.sinks.manifest import FOLDER, Listed, listed, read, signed_text
 
 
@@ -114,7 +114,7 @@ def _one(path: Path, key: PublicKey | None, only: Path | None) -> Verdict:
     verdict.is_complete = bool(told.get("complete"))
     _signature(verdict, told, files, key)
     _chain(verdict, files)
-    by_digest = {one.sha256: one.path for one in files}
+    by_digest = {one.digest: one.path for one in files}
     newest = {one.path: one for one in (*earlier, *files)}
     for one in newest.values():
         if only is None or (base / one.path).absolute() == only.absolute():
@@ -163,12 +163,20 @@ def _chain(verdict: Verdict, files: list[Listed]) -> None:
 
 
 def _file(
-    base: Path, one: Listed, by_digest: dict[str, str], told: dict[str, Any], earlier: list[Listed]
+    base: Path,
+    one: Listed,
+    by_digest: dict[Digest, str],
+    told: dict[str, Any],
+    earlier: list[Listed],
 ) -> Iterator[str]:
+    """What is wrong with a file; one that is not as listed is read again for each algorithm that another one may be told by."""
     path = base / one.path
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if of_file(path, one.digest.algorithm) == one.digest:
+            return
+        before = {e.digest for e in earlier if e.path == one.path}
+        asked = {digest.algorithm for digest in (*before, *by_digest)}
+        found = {of_file(path, algorithm) for algorithm in asked}
     except FileNotFoundError:
         # A list tells of files a moment before they are shown.
         unfinished = "" if told.get("complete") else " (or the run was killed before it was shown)"
@@ -177,11 +185,9 @@ def _file(
     except OSError as error:
         yield f"UNREAD   {one.path}: {error.strerror}"
         return
-    if digest == one.sha256:
-        return
-    if not told.get("complete") and any(e.path == one.path and e.sha256 == digest for e in earlier):
+    if not told.get("complete") and before & found:
         return  # of the run before, about to be replaced
-    other = by_digest.get(digest)
+    other = next((by_digest[digest] for digest in found if digest in by_digest), None)
     yield (
         f"EXCHANGE {one.path} holds what {other} should hold"
         if other

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 
 from flowedge.lang.errors import SinkError
+from flowedge.sinks.digests import Digest
 from flowedge.types.connectors import OptionError, Signature
 from flowedge.types.folder import Folder
 
@@ -30,7 +31,18 @@ class Ready:
     path: str
     rows: int
     size_bytes: int
-    sha256: str
+    digest: Digest
+
+    def state(self) -> dict[str, Any]:
+        """As a checkpoint keeps it."""
+        told = {"path": self.path, "rows": self.rows, "size_bytes": self.size_bytes}
+        return {**told, **self.digest.entry}
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> "Ready":
+        """The inverse of `state`; raises TypeError for anything else."""
+        digest, rest = Digest.taken(state)
+        return cls(digest=digest, **rest)
 
 
 @dataclass(frozen=True, slots=True)

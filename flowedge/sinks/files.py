@@ -330,7 +330,7 @@ class FileSink(Sink):
                 sync_directory(folder)
         for part in self._done:
             assert part.file is not None
-            digest = part.file.sha256
+            digest = part.file.digest
             self._ready.append(Ready(str(part.path), part.rows, part.file.size_bytes, digest))
         self._done = []
         return list(self._ready)
@@ -347,7 +347,7 @@ class FileSink(Sink):
         return shown
 
     def _announce(self, ready: Iterable[Ready]) -> None:
-        told = [(Path(r.path), r.size_bytes, r.rows, r.sha256) for r in ready]
+        told = [(Path(r.path), r.size_bytes, r.rows, r.digest) for r in ready]
         self.manifest.announce(told)
 
     def _show(self, ready: Iterable[Ready]) -> None:

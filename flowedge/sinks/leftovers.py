@@ -1,7 +1,6 @@
 """What runs before have left in the folders of a sink: unfinished files, and finished ones that wait to be shown."""
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from flowedge.sinks import disk
 from flowedge.sinks.atomic import AtomicFile, explained, final_of
 from flowedge.sinks.contract import Ready
+from flowedge.sinks.digests import of_file
 
 
 def sweep(base: Path, depth: int, owns: Callable[[Path], bool]) -> None:
@@ -34,8 +34,7 @@ def is_whole(path: Path, one: Ready) -> bool:
     """Whether a file has the bytes that it had when it was complete."""
     if not path.is_file() or path.stat().st_size != one.size_bytes:
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == one.sha256
+    return of_file(path, one.digest.algorithm) == one.digest
 
 
 def _is_held(path: Path) -> bool:

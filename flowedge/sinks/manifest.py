@@ -6,27 +6,33 @@ file is either on the list with its digest or belongs to somebody else. Files of
 `earlier` until a new run has replaced them; parts of a directory that it did not replace are removed when
 it is complete.
 
-Each file carries a *link*: sha256 over the link before it and its own line. So the last link stands for
+A digest stands under the name of its algorithm: `blake3`, or `sha256` in lines of versions before.
+
+Each file carries a *link*: SHA-256 over the link before it and its own line. So the last link stands for
 the whole list in its order, and is what a signature signs (a hash chain: Haber and Stornetta, "How to
 time-stamp a digital document", Journal of Cryptology 3, 1991).
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flowedge.lang.errors import SinkError
 from flowedge.sinks import disk
 from flowedge.sinks.atomic import explained, replace, sync_directory
+from flowedge.sinks.digests import Digest
 
 FOLDER = "_manifest"
 ASIDE = "_quarantine"
 """Where files go that a run wrote after the checkpoint it had to go back to."""
-FORMAT = 1
+FORMAT = 2
+"""1: all digests are by SHA-256."""
+_KNOWN = (1, FORMAT)
 _LONGEST = 180
 
 Sign = Callable[[bytes], dict[str, str]]
@@ -40,14 +46,27 @@ class Listed:
     path: str
     size_bytes: int
     rows: int
-    sha256: str
+    digest: Digest
     link: str = ""
 
     def after(self, link: str) -> "Listed":
         """The same with its link, behind that of the file before."""
-        told = json.dumps([self.path, self.size_bytes, self.rows, self.sha256])
-        digest = hashlib.sha256(f"{link}\n{told}".encode()).hexdigest()
-        return Listed(self.path, self.size_bytes, self.rows, self.sha256, digest)
+        told = json.dumps([self.path, self.size_bytes, self.rows, self.digest.text])
+        return dataclasses.replace(
+            self, link=hashlib.sha256(f"{link}\n{told}".encode()).hexdigest()
+        )
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """As the list has it."""
+        told = {"path": self.path, "size_bytes": self.size_bytes, "rows": self.rows}
+        return {**told, **self.digest.entry, "link": self.link}
+
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> "Listed":
+        """The inverse of `line`; raises TypeError for anything else."""
+        digest, rest = Digest.taken(line)
+        return cls(digest=digest, **rest)
 
 
 class Manifest:
@@ -103,16 +122,16 @@ class Manifest:
         self.earlier = _listed(before, "earlier")
         return later
 
-    def announce(self, new: Sequence[tuple[Path, int, int, str]]) -> None:
-        """Files that are about to become visible: (path, bytes, rows, sha256).
+    def announce(self, new: Sequence[tuple[Path, int, int, Digest]]) -> None:
+        """Files that are about to become visible: (path, bytes, rows, digest).
 
         Raises
         ------
         SinkError : the list cannot be written
         """
         link = self.files[-1].link if self.files else ""
-        for path, size, rows, sha256 in new:
-            one = Listed(self.relative(path), size, rows, sha256).after(link)
+        for path, size, rows, digest in new:
+            one = Listed(self.relative(path), size, rows, digest).after(link)
             self.files.append(one)
             link = one.link
         self.write(is_complete=False)
@@ -155,7 +174,7 @@ class Manifest:
             told["signature"] = self._sign(signed_text(told, self.files, self.earlier))
         lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in told.items()]
         for key, files in (("files", self.files), ("earlier", self.earlier)):
-            rows = ",\n".join(f"    {json.dumps(asdict(one))}" for one in files)
+            rows = ",\n".join(f"    {json.dumps(one.line)}" for one in files)
             lines.append(f'  "{key}": [{f"{chr(10)}{rows}{chr(10)}  " if rows else ""}],')
         text = "{\n" + "\n".join(lines).rstrip(",") + "\n}\n"
         replace(self.path, text.encode("utf-8", "surrogateescape"))
@@ -169,7 +188,7 @@ def signed_text(told: dict[str, Any], files: Sequence[Listed], earlier: Sequence
     """What a signature signs: the header without the signature, the number of files, the last link."""
     header = {k: v for k, v in told.items() if k not in ("signature", "files", "earlier")}
     last = files[-1].link if files else ""
-    before = [[one.path, one.sha256] for one in earlier]
+    before = [[one.path, one.digest.text] for one in earlier]
     whole = ["flowedge manifest", header, len(files), last, before]
     return json.dumps(whole, sort_keys=True).encode()
 
@@ -180,7 +199,7 @@ def read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
+    return found if isinstance(found, dict) and found.get("format") in _KNOWN else {}
 
 
 def _listed(found: dict[str, Any], key: str) -> list[Listed]:
@@ -188,7 +207,7 @@ def _listed(found: dict[str, Any], key: str) -> list[Listed]:
     out = []
     for one in found.get(key) or ():
         try:
-            listed = Listed(**one)
+            listed = Listed.of(one)
             parts = Path(listed.path).parts
         except TypeError:
             continue

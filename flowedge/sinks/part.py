@@ -101,7 +101,7 @@ class Part:
         if self.file is not None:
             file = self.file
             self._guard(file.sync)
-            kept = [file.kept.size_bytes, file.kept.sha256]
+            kept = file.kept.state()
         waiting = self.blocks.state()
         return {"first": self.first, "used": self.used, "rows": self.rows, "kept": kept, "waiting": waiting}  # fmt: skip
 
@@ -110,7 +110,7 @@ class Part:
         self.used, self.rows = state["used"], state["rows"]
         self.blocks.load(state["waiting"])
         if state["kept"] is not None:
-            self.file = AtomicFile(self.path, kept=Kept(*state["kept"]))
+            self.file = AtomicFile(self.path, kept=Kept.of(state["kept"]))
 
     def _catch_up(self) -> None:
         """Let the format see again what the file holds, so that it can write what comes behind."""
