@@ -14,6 +14,8 @@ from flowedge.types.metadata import LABELS
 
 _FAN = 32
 """Parts of rows that become one."""
+_WHOLE = 512
+"""So many values of any width, from a bit on, fill whole runs of 64 bytes, which is as far as Arrow aligns."""
 
 
 class Blocks:
@@ -90,9 +92,8 @@ class Blocks:
         arrays, waiting = [], self._pending.parts()
         for i, field in enumerate(self.schema):
             parts = [part[i] for part in waiting]
-            # Even a single part is copied if it is a view: bits before it would be written, too.
             kind = pa.int32() if i in self._texts else field.type
-            whole = pa.concat_arrays(parts) if parts else pa.array([], kind)
+            whole = _joined(parts) if parts else pa.array([], kind)
             if i in self._texts:
                 whole = pa.DictionaryArray.from_arrays(whole, self._texts[i].dictionary(field.type))
             arrays.append(whole)
@@ -167,6 +168,16 @@ class _Texts:
             if kind.value_type == pa.string()
             else pa.array(texts, kind.value_type)
         )
+
+
+def _joined(parts: list[pa.Array]) -> pa.Array:
+    """One array of them all. It is a copy, unless no byte of what stands beside a single part could come along.
+
+    Arrow's writer fills the last 8 bytes of a column with what lies behind a view.
+    """
+    only = parts[0]
+    is_alone = len(parts) == 1 and pa.types.is_primitive(only.type) and len(only) % _WHOLE == 0
+    return only if is_alone else pa.concat_arrays(parts)
 
 
 def _own(kind: pa.DataType) -> pa.DataType:
