@@ -11,11 +11,16 @@ from flowedge.compile.kernels.library import ready
 from flowedge.compile.kernels.order import sorted_slots
 from flowedge.compile.program import GROW
 from flowedge.lang.errors import CheckpointError
+from flowedge.session.dense import window_of
 from flowedge.session.strings import StringPool
 from flowedge.session.words import address
 
 _FORMAT = 2
 _FIRST_WORDS = 1024
+_FIRST_KEYS = 16
+"""From so many keys on it is looked at again how they lie, each time that they have doubled."""
+_FEW_HASHED = 8
+"""While one key of so many is hashed, the window is good enough."""
 
 
 class KeyTable:
@@ -58,14 +63,14 @@ class KeyTable:
         self._pool = pool
         self._limit = 2**31 - 1 if limit is None else limit
         self._table = np.zeros(_FIRST_WORDS, np.int64)
-        self._near = np.zeros(_FIRST_WORDS, np.int32)
+        self._places = np.zeros(_FIRST_WORDS, np.int32)
+        self._seen = 0  # keys when it was looked at how they lie
         self._values = [np.empty(_FIRST_WORDS // 2, np.int64) for _ in is_text]
         self._hashes = np.empty(k.BLOCK, np.int64)
         self._order = np.empty(0, np.int32)
         self._rank = np.empty(0, np.int32)
         self._known = 0  # so many of the slots in the order had a key
         self._free = np.empty(0, np.int32)
-        self._old = self._table[:0]
         self._kept = 0
         n = len(is_text)
         self._ctx = np.zeros(k.FIRST + 2 * n, np.int64)
@@ -103,7 +108,7 @@ class KeyTable:
     def nbytes(self) -> int:
         """Memory that the table takes [bytes]."""
         parts: list[NDArray[Any]] = [
-            self._table, self._near, *self._values, self._order, self._rank, self._free, self._old,
+            self._table, self._places, *self._values, self._order, self._rank, self._free,
         ]  # fmt: skip
         return sum(part.nbytes for part in parts)
 
@@ -128,9 +133,12 @@ class KeyTable:
         ctx[k.ROW], ctx[k.ROWS], ctx[k.OUT] = 0, rows, address(out)
         for c, column in enumerate(held):
             ctx[k.FIRST + c] = address(column)
-        while self._kernel(self._context) == GROW:
-            self._grow(2 * len(self._table))
-        self._old = self._table[:0]
+        if not self._seen and rows:
+            self._look(held[0])
+        while ready(self._kernel)(self._context) == GROW:
+            self._grow()
+        if self._is_due and ctx[k.HASHED] * _FEW_HASHED > len(self):
+            self._look()
         return out
 
     def forget(self, gone: NDArray[np.bool_]) -> None:
@@ -141,13 +149,6 @@ class KeyTable:
         gone : by slot, shape ``(count,)``; slots without a key stay so
         """
         taken = self.is_taken
-        entries = np.concatenate([self._old, self._table[self._table != 0]])
-        # Word by word of the table, so that no key is hashed again.
-        self._old = entries[~gone[(entries & 0xFFFFFFFF) - 1]]
-        words = len(self._table)
-        self._table = np.zeros(words, np.int64)
-        self._near[:] = 0
-        self._ctx[k.OLD], self._ctx[k.OLD_WORDS] = address(self._old), len(self._old)
         here = self._order[: self._known]
         self._order = here[~gone[here]]
         self._known = len(self._order)
@@ -157,7 +158,8 @@ class KeyTable:
         free = self._free[: int(self._ctx[k.FREE_COUNT])]
         self._free = np.concatenate([free, fresh[::-1]])
         self._ctx[k.FREE_COUNT] = len(self._free)
-        self._bind()
+        if not self._look():
+            self._enter()
         self._kept = len(self)
 
     def values(self, column: int) -> NDArray[np.int64]:
@@ -259,44 +261,72 @@ class KeyTable:
                 raise CheckpointError("the snapshot's keys are damaged: a text is not there")
         if len(free) and not 0 <= free.min() <= free.max() < count:
             raise CheckpointError("the snapshot's keys are damaged: numbers do not fit")
-        taken = np.ones(count, np.bool_)
-        taken[free] = False
-        live = np.flatnonzero(taken).astype(np.int32)
-        words = _FIRST_WORDS
-        while words // 2 < count:
-            words *= 2
-        table._grow(words)
-        # Each key takes the slot that it had: they are given again in this order.
-        ctx = table._ctx
-        ctx[k.COUNT], table._free, ctx[k.FREE_COUNT] = count, live[::-1].copy(), len(live)
+        room = len(table._values[0])
+        while room < count:
+            room *= 2
+        table._values = [_enlarged(v, room) for v in table._values]
         for values, column in zip(table._values, columns, strict=True):
             values[:count] = column
+        ctx = table._ctx
+        ctx[k.COUNT], table._free, ctx[k.FREE_COUNT] = count, free, len(free)
+        ctx[k.REFUSED] = refused
         table._bind()
-        table.slots([np.ascontiguousarray(c[live]) for c in columns])
-        if ctx[k.FREE_COUNT] or len(live) + len(free) != count:
+        table._look()
+        if len(np.unique(free)) != len(free) or table._enter():
             raise CheckpointError("the snapshot's keys are damaged: one is there twice")
-        table._free, ctx[k.FREE_COUNT], ctx[k.REFUSED] = free, len(free), refused
-        table._bind()
         return table
 
-    def _grow(self, words: int) -> None:
-        """Another table of so many words, and room for half as many keys."""
-        old, self._table = self._table, np.zeros(words, np.int64)
-        if self._ctx[k.OLD]:  # entries that the kernel has not taken over yet
-            old = np.concatenate([self._old, old])
-        self._old = old  # until the kernel has taken it over
-        self._ctx[k.OLD], self._ctx[k.OLD_WORDS] = address(old), len(old)
-        is_looked_at = len(self._values) == 1 and words <= k.CACHED
-        self._near = np.zeros(words if is_looked_at else 0, np.int32)
-        self._values = [_enlarged(v, words // 2) for v in self._values]
+    @property
+    def _is_due(self) -> bool:
+        """Whether there are so many more keys that another window may be better."""
+        return len(self) >= 2 * self._seen and len(self._values) == 1
+
+    def _grow(self) -> None:
+        """Room for twice as many keys, or in the hash table."""
+        if self._ctx[k.HASHED] <= self._ctx[k.MASK] >> 1:
+            self._values = [_enlarged(v, 2 * len(v)) for v in self._values]
+            self._bind()
+        elif not self._is_due or not self._look():
+            self._enter(2 * len(self._table))
+
+    def _look(self, sample: NDArray[np.int64] | None = None) -> bool:
+        """See how the keys lie, or a sample of them; whether they got another window."""
+        self._seen = max(_FIRST_KEYS, len(self))
+        if len(self._values) > 1:
+            return False
+        ctx = self._ctx
+        keys = self._values[0][: self.count][self.is_taken] if sample is None else sample
+        window = window_of(keys, max(len(self._values[0]), len(keys)))
+        if window == (ctx[k.LOW], ctx[k.SPAN]):
+            return False
+        ctx[k.LOW], ctx[k.SPAN] = window
+        self._enter()
+        return True
+
+    def _enter(self, words: int = _FIRST_WORDS) -> int:
+        """Enter all keys anew, with a hash table of so many words or more; returns how many are there twice."""
+        ctx = self._ctx
+        live = np.flatnonzero(self.is_taken).astype(np.int32)
+        span, hashed = int(ctx[k.SPAN]), len(live)
+        if span:
+            # Where the difference goes round, it is below zero or beyond the window all the same.
+            away = self._values[0][live] - ctx[k.LOW]
+            hashed -= int(((away >= 0) & (away < span)).sum())
+        while words < 2 * hashed:
+            words *= 2
+        is_one, self._table = len(self._values) == 1, np.zeros(words, np.int64)
+        near = words if is_one and words <= k.CACHED else 0
+        self._places = np.zeros(span + 1 if span else near, np.int32)
+        ctx[k.HASHED], ctx[k.LIVE], ctx[k.LIVE_COUNT] = 0, address(live), len(live)
         self._bind()
+        return ready(k.fill)(self._context) if len(live) else 0
 
     def _bind(self) -> None:
         ctx = self._ctx
-        self._kernel = ready(k.choose(len(self._values), len(self._table)))
+        self._kernel = k.choose(len(self._values), len(self._table), int(ctx[k.SPAN]))
         ctx[k.TABLE], ctx[k.MASK] = address(self._table), len(self._table) - 1
         ctx[k.ROOM], ctx[k.FREE] = len(self._values[0]), address(self._free)
-        ctx[k.NEAR] = address(self._near)
+        ctx[k.PLACES] = address(self._places)
         first = k.FIRST + len(self._values)
         ctx[first:] = [address(v) for v in self._values]
 

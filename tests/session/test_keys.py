@@ -83,6 +83,9 @@ def test_many_keys_grow_the_table_and_keep_their_slots(pattern):
     )
     np.testing.assert_array_equal(slots, np.arange(len(values)))
     np.testing.assert_array_equal(table.slots([values[::-1]]), np.arange(len(values))[::-1])
+    if pattern in ("sequence", "negative"):
+        assert table._ctx[k.HASHED] == 0
+        return
     full = np.flatnonzero(table._table)
     distance = (full - (table._table[full] >> 32)) & (len(table._table) - 1)
     assert distance.mean() < 2
@@ -116,8 +119,32 @@ def test_the_kernels_do_the_same_in_plain_python(monkeypatch, columns):
     np.testing.assert_array_equal(slow._table, fast._table)
 
 
+def test_the_kernels_of_a_window_do_the_same_in_plain_python(monkeypatch):
+    rng = np.random.default_rng(3)
+    parts = [
+        rng.integers(0, 900, 500),
+        rng.integers(-5000, 5000, 2000),
+        rng.integers(0, 40, 300) * 2**40,
+    ]
+
+    def run():
+        table = KeyTable([False], seed=3)
+        out = [table.slots([part]) for part in parts]
+        table.forget(np.arange(table.count) % 3 == 0)
+        out += [table.slots([part[::-1].copy()]) for part in parts]
+        return table, np.concatenate(out).tolist()
+
+    fast, expected = run()
+    monkeypatch.setattr(keys, "ready", lambda run: run)
+    slow, found = run()
+    assert found == expected
+    assert fast._ctx[k.SPAN] > 0
+    for name in ("_table", "_places"):
+        np.testing.assert_array_equal(getattr(slow, name), getattr(fast, name))
+
+
 def test_the_kernel_for_large_tables_does_the_same_as_that_for_small_ones(monkeypatch):
-    values = np.random.default_rng(2).integers(0, 3000, 30_000)
+    values = np.random.default_rng(2).integers(0, 3000, 30_000) * 2**33
     near = KeyTable([False]).slots([values])
     monkeypatch.setattr(k, "CACHED", 0)
     np.testing.assert_array_equal(KeyTable([False]).slots([values]), near)
@@ -189,3 +216,77 @@ def test_order_that_is_asked_for_seldom_is_that_of_all_keys():
             expected = some[np.argsort(rank[some])]
             assert table.sort(some)
             assert np.array_equal(some, expected)
+
+
+class Slow:
+    """A table of one column by a dict, with its free slots."""
+
+    def __init__(self):
+        self.slot, self.free, self.count = {}, [], 0
+
+    def slots(self, column):
+        for key in column.tolist():
+            if key not in self.slot:
+                self.count += not self.free
+                self.slot[key] = self.free.pop() if self.free else self.count - 1
+        return [self.slot[key] for key in column.tolist()]
+
+    def forget(self, gone):
+        fresh = sorted(s for s in self.slot.values() if gone[s])
+        self.slot = {key: s for key, s in self.slot.items() if not gone[s]}
+        self.free += fresh[::-1]
+
+
+LEAST = -(2**63)
+SHAPES = {
+    "ids": lambda draw, step, n: draw.integers(0, 50 * (step + 1), n),
+    "ids and missing": lambda draw, step, n: np.where(draw.random(n) < 0.1, LEAST, draw.integers(1, 300, n)),
+    "ever new": lambda draw, step, n: 10**12 + step * n + np.arange(n) - draw.integers(0, 5, n),
+    "falling": lambda draw, step, n: -step * n - np.arange(n),
+    "some far out": lambda draw, step, n: np.where(draw.random(n) < 0.05, draw.integers(LEAST, 2**63 - 1, n), draw.integers(0, 4000, n)),
+    "both ends": lambda draw, step, n: draw.choice([LEAST, LEAST + 1, -1, 0, 2**63 - 1, 2**63 - 2], n) + 0,
+    "wider and wider": lambda draw, step, n: draw.integers(0, 4 ** (step % 28) + 1, n),
+    "one, then others": lambda draw, step, n: draw.integers(5000, 5001 if step == 0 else 9000, n),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_keys_have_the_slots_of_a_dict_however_they_lie(shape, seed):
+    """Windows of keys come, move and go; some keys are forgotten, and snapshots go on as the table does."""
+    draw = np.random.default_rng(seed)
+    table, slow = KeyTable([False]), Slow()
+    for step in range(60):
+        column = SHAPES[shape](draw, step, int(draw.integers(1, 400))).astype(np.int64)
+        assert table.slots([column]).tolist() == slow.slots(column)
+        if draw.random() < 0.1:
+            gone = draw.random(table.count) < draw.choice([0.1, 0.5, 1.0])
+            table.forget(gone)
+            slow.forget(gone)
+        if draw.random() < 0.1:
+            table = KeyTable.restore(table.state(), [False], seed=step)
+        assert len(table) == len(slow.slot)
+
+
+def test_keys_that_lie_close_together_are_not_hashed():
+    draw = np.random.default_rng(4)
+    for low in (0, 10**12, -(2**63) + 1, 2**63 - 10_000):
+        table = KeyTable([False])
+        for _ in range(20):
+            table.slots([low + draw.integers(0, 10_000, 300)])
+        assert table._ctx[k.HASHED] * 8 <= len(table)
+        assert table._ctx[k.SPAN] <= 2**17
+    table = KeyTable([False])
+    for step in range(200):  # and those that grow for ever are looked at seldom
+        table.slots([np.arange(step * 1000, step * 1000 + 1000)])
+    assert table._ctx[k.HASHED] < 1000
+    assert table.nbytes < 40 * 200_000
+
+
+def test_a_key_that_is_one_too_many_has_no_place_in_the_window():
+    table = KeyTable([False], limit=2)
+    for _ in range(3):
+        assert table.slots([np.array([5, 6, 7, 5])]).tolist() == [0, 1, -1, 0]
+    assert table.refused == 3
+    table.forget(np.array([True, False]))
+    assert table.slots([np.array([7, 5, 6])]).tolist() == [0, -1, 1]

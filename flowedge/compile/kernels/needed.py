@@ -17,9 +17,6 @@ from flowedge.compile.kernels import (
 from flowedge.compile.kernels.library import Run
 from flowedge.compile.program import MergeSpec, ModelSpec, NodeSpec, SourceSpec
 
-_SMALL = 1
-"""Words of a key table, as all are at first."""
-
 
 def needed(
     nodes: Iterable[NodeSpec], *, has_literals: bool, is_exact: bool = True
@@ -45,7 +42,8 @@ def needed(
             continue
         yield ingest.steps if spec.time else ingest.count
         if spec.table >= 0:
-            yield slots.choose(len(spec.keys), _SMALL)
+            is_text = [field.store in ("string", "binary") for field, _ in spec.keys]
+            yield from slots.usual(is_text)
             yield order.merge_in
             if spec.is_signal:
                 yield ingest.follow

@@ -1,15 +1,14 @@
 """Keys to slots: each distinct key of k int64 columns gets a free number, or the next one.
 
-The same table as in `intern`: a word holds 32 bits of the hash and the slot + 1; the values of a
-slot stand in one array per column. With one column the comparison is written out, since every row
-of every keyed source passes here, and a small table remembers by the low bits of a key where it was last:
-numbers of devices and texts lie close together, so that few rows are hashed.
+Numbers of devices and texts lie close together. So a key of one column that lies in a window of whole numbers
+(`flowedge.session.dense`) has a place of its own, which holds its slot + 1: one look, and no hash. All other
+keys stand in a hash table, the same as in `intern`: a word holds 32 bits of the hash and the slot + 1; the
+values of a slot stand in one array per column. A key stands in one of the two, as the window says.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flowedge.compile.kernels.hashing import hash_word
-from flowedge.compile.kernels.intern import take_over
 from flowedge.compile.memory import i32, i64, prefetch, set_i32, set_i64
 from flowedge.compile.program import DONE, GROW
 
@@ -21,66 +20,103 @@ OUT = 3  # address of int32[ROWS]
 TABLE = 4
 MASK = 5
 COUNT = 6  # slots given, those free again among them
-ROOM = 7  # slots that the table may hold
+ROOM = 7  # slots that the values have room for
 SEED = 8
 LIMIT = 9  # keys that there may be; a further one gets -1
-OLD = 10
-OLD_WORDS = 11
+HASHED = 10  # keys in the hash table, which holds at most half as many as it has words
+REFUSED = 11  # rows that got -1
 HASHES = 12  # address of int64[BLOCK], scratch
-REFUSED = 13  # rows that got -1
-FREE = 14  # address of int32[FREE_COUNT]: slots to give again, the last one first
-FREE_COUNT = 15
-NEAR = 16  # address of int32[MASK + 1]: the slot + 1 of the key last seen with these low bits
-FIRST = 17  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
+FREE = 13  # address of int32[FREE_COUNT]: slots to give again, the last one first
+FREE_COUNT = 14
+PLACES = (
+    15  # address of int32[SPAN + 1]: the slot + 1 of each key of the window, and behind them 0;
+)
+# where it spans none, of a small table int32[MASK + 1]: the slot + 1 of the key last seen with these low bits
+LOW = 16  # the first key of the window
+SPAN = 17
+LIVE = 18  # address of int32[LIVE_COUNT]: slots that have a key, for `fill`
+LIVE_COUNT = 19
+FIRST = 20  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
 
 BLOCK = 64
 CACHED = 2**15
 """Tables up to this many words lie in the near caches; asking for their lines early costs more."""
 
 
-def choose(columns: int, words: int) -> Callable[[int], int]:
-    """The kernel for so many key columns and words of table: each is compiled only where needed."""
+def choose(columns: int, words: int, span: int) -> Callable[[int], int]:
+    """The kernel for so many key columns, words of table, and keys of the window: each is compiled only where needed."""
     if columns > 1:
         return many_columns
+    if span:
+        return one_column_dense
     return one_column if words <= CACHED else one_column_far
 
 
+def usual(is_text: Sequence[bool]) -> tuple[Callable[[int], int], ...]:
+    """The kernels that almost any table of such key columns calls: ids of texts lie close together, numbers may not."""
+    if len(is_text) > 1:
+        return many_columns, fill
+    return (one_column_dense, fill) if is_text[0] else (one_column_dense, one_column, fill)
+
+
+def one_column_dense(ctx: int) -> int:
+    """Give every row the slot of its key of one column, most of them from the window."""
+    row = i64(ctx, ROW)
+    rows = i64(ctx, ROWS)
+    keys = i64(ctx, FIRST)
+    out = i64(ctx, OUT)
+    places = i64(ctx, PLACES)
+    low = i64(ctx, LOW)
+    span = i64(ctx, SPAN)
+    while row < rows:
+        stop = min(row + BLOCK, rows)
+        least = 0
+        for q in range(row, stop):
+            place = i64(keys, q) - low
+            place = place if 0 <= place < span else span
+            slot = i32(places, place) - 1
+            set_i32(out, q, slot)
+            least = min(least, slot)
+        if least < 0:  # a new key, or one beside the window
+            for q in range(row, stop):
+                key = i64(keys, q)
+                place = key - low
+                if 0 <= place < span:
+                    slot = i32(places, place) - 1
+                    if slot < 0:
+                        slot = fresh(ctx)
+                        if slot >= 0:
+                            set_i32(places, place, slot + 1)
+                            set_i64(i64(ctx, FIRST + 1), slot, key)
+                else:
+                    slot = hashed(ctx, key)
+                if slot == FULL:
+                    set_i64(ctx, ROW, q)
+                    return GROW
+                set_i32(out, q, slot)
+        row = stop
+    set_i64(ctx, ROW, row)
+    return DONE
+
+
 def one_column(ctx: int) -> int:
-    """Give every row the slot of its key of one column, the table in the near caches."""
-    take_over_old(ctx)
+    """The same without a window, the table in the near caches: the low bits of a key say where it was last."""
     row = i64(ctx, ROW)
     rows = i64(ctx, ROWS)
     keys = i64(ctx, FIRST)
     values = i64(ctx, FIRST + 1)
     out = i64(ctx, OUT)
-    table = i64(ctx, TABLE)
+    near = i64(ctx, PLACES)
     mask = i64(ctx, MASK)
-    seed = i64(ctx, SEED)
-    near = i64(ctx, NEAR)
     while row < rows:
         key = i64(keys, row)
         slot = i32(near, key & mask) - 1
-        if slot >= 0 and i64(values, slot) == key:
-            set_i32(out, row, slot)
-            row += 1
-            continue
-        mixed = hash_word(key, seed) >> 32
-        place = mixed & mask
-        entry = i64(table, place)
-        while entry != 0:
-            slot = (entry & 0xFFFFFFFF) - 1
-            if i64(values, slot) == key:
-                break
-            place = (place + 1) & mask
-            entry = i64(table, place)
-        if entry == 0:
-            slot = add(ctx, place, mixed)
+        if slot < 0 or i64(values, slot) != key:
+            slot = hashed(ctx, key)
             if slot == FULL:
                 set_i64(ctx, ROW, row)
                 return GROW
-            if slot >= 0:
-                set_i64(values, slot, key)
-        set_i32(near, key & mask, slot + 1)
+            set_i32(near, key & mask, slot + 1)
         set_i32(out, row, slot)
         row += 1
     set_i64(ctx, ROW, row)
@@ -89,7 +125,6 @@ def one_column(ctx: int) -> int:
 
 def one_column_far(ctx: int) -> int:
     """The same for a large table: a block's cache lines are asked for together."""
-    take_over_old(ctx)
     row = i64(ctx, ROW)
     rows = i64(ctx, ROWS)
     keys = i64(ctx, FIRST)
@@ -120,7 +155,7 @@ def one_column_far(ctx: int) -> int:
                 place = (place + 1) & mask
                 entry = i64(table, place)
             if entry == 0:
-                slot = add(ctx, place, mixed)
+                slot = entered(ctx, place, mixed)
                 if slot == FULL:
                     set_i64(ctx, ROW, q)
                     return GROW
@@ -134,7 +169,6 @@ def one_column_far(ctx: int) -> int:
 
 def many_columns(ctx: int) -> int:
     """Give every row the slot of its key of several columns."""
-    take_over_old(ctx)
     row = i64(ctx, ROW)
     rows = i64(ctx, ROWS)
     columns = i64(ctx, COLUMNS)
@@ -151,12 +185,12 @@ def many_columns(ctx: int) -> int:
         entry = i64(table, place)
         while entry != 0:
             slot = (entry & 0xFFFFFFFF) - 1
-            if entry >> 32 == mixed and is_key(ctx, columns, row, slot):
+            if entry >> 32 == mixed and is_key(ctx, columns, FIRST, row, slot):
                 break
             place = (place + 1) & mask
             entry = i64(table, place)
         if entry == 0:
-            slot = add(ctx, place, mixed)
+            slot = entered(ctx, place, mixed)
             if slot == FULL:
                 set_i64(ctx, ROW, row)
                 return GROW
@@ -170,39 +204,92 @@ def many_columns(ctx: int) -> int:
     return DONE
 
 
+def fill(ctx: int) -> int:
+    """Enter the keys of all live slots into an empty window and table with room for them; returns how many are there twice."""
+    columns = i64(ctx, COLUMNS)
+    first = FIRST + columns
+    table = i64(ctx, TABLE)
+    mask = i64(ctx, MASK)
+    places = i64(ctx, PLACES)
+    low = i64(ctx, LOW)
+    span = i64(ctx, SPAN)
+    twice = 0
+    for q in range(i64(ctx, LIVE_COUNT)):
+        slot = i32(i64(ctx, LIVE), q)
+        place = i64(i64(ctx, first), slot) - low
+        if 0 <= place < span:
+            twice += i32(places, place) != 0
+            set_i32(places, place, slot + 1)
+            continue
+        mixed = i64(ctx, SEED)
+        for c in range(columns):
+            mixed = hash_word(i64(i64(ctx, first + c), slot), mixed)
+        mixed = mixed >> 32
+        place = mixed & mask
+        entry = i64(table, place)
+        while entry != 0:
+            if entry >> 32 == mixed:
+                twice += is_key(ctx, columns, first, slot, (entry & 0xFFFFFFFF) - 1)
+            place = (place + 1) & mask
+            entry = i64(table, place)
+        set_i64(table, place, (mixed << 32) | (slot + 1))
+        set_i64(ctx, HASHED, i64(ctx, HASHED) + 1)
+    return twice
+
+
 FULL = -2
 
 
-def take_over_old(ctx: int) -> int:
-    """Bring over the entries of the table before this one, if there is one."""
-    if i64(ctx, OLD) != 0:
-        take_over(i64(ctx, OLD), i64(ctx, OLD_WORDS), i64(ctx, TABLE), i64(ctx, MASK))
-        set_i64(ctx, OLD, 0)
-    return 0
+def hashed(ctx: int, key: int) -> int:
+    """The slot of a key of one column in the hash table, entered where it is new."""
+    table = i64(ctx, TABLE)
+    mask = i64(ctx, MASK)
+    values = i64(ctx, FIRST + 1)
+    mixed = hash_word(key, i64(ctx, SEED)) >> 32
+    place = mixed & mask
+    entry = i64(table, place)
+    while entry != 0:
+        slot = (entry & 0xFFFFFFFF) - 1
+        if i64(values, slot) == key:
+            return slot
+        place = (place + 1) & mask
+        entry = i64(table, place)
+    slot = entered(ctx, place, mixed)
+    if slot >= 0:
+        set_i64(values, slot, key)
+    return slot
 
 
-def add(ctx: int, place: int, mixed: int) -> int:
-    """The next slot, entered at an empty place; -1 beyond the limit, `FULL` without room."""
+def entered(ctx: int, place: int, mixed: int) -> int:
+    """A slot for a new key, entered at an empty place of the table; -1 beyond the limit, `FULL` without room."""
+    if i64(ctx, HASHED) > i64(ctx, MASK) >> 1:
+        return FULL
+    slot = fresh(ctx)
+    if slot >= 0:
+        set_i64(i64(ctx, TABLE), place, (mixed << 32) | (slot + 1))
+        set_i64(ctx, HASHED, i64(ctx, HASHED) + 1)
+    return slot
+
+
+def fresh(ctx: int) -> int:
+    """A free slot, or the next one; -1 beyond the limit, `FULL` where the values have no room."""
     count = i64(ctx, COUNT)
     free = i64(ctx, FREE_COUNT)
     if count - free >= i64(ctx, LIMIT):
         set_i64(ctx, REFUSED, i64(ctx, REFUSED) + 1)
         return -1
     if free > 0:
-        slot = i32(i64(ctx, FREE), free - 1)
         set_i64(ctx, FREE_COUNT, free - 1)
-        set_i64(i64(ctx, TABLE), place, (mixed << 32) | (slot + 1))
-        return slot
+        return i32(i64(ctx, FREE), free - 1)
     if count >= i64(ctx, ROOM):
         return FULL
-    set_i64(i64(ctx, TABLE), place, (mixed << 32) | (count + 1))
     set_i64(ctx, COUNT, count + 1)
     return count
 
 
-def is_key(ctx: int, columns: int, row: int, slot: int) -> bool:
-    """Whether the key of a row is that of a slot."""
+def is_key(ctx: int, columns: int, first: int, row: int, slot: int) -> bool:
+    """Whether the key of a slot stands in a row of the columns whose addresses begin at word `first`."""
     for c in range(columns):
-        if i64(i64(ctx, FIRST + c), row) != i64(i64(ctx, FIRST + columns + c), slot):
+        if i64(i64(ctx, first + c), row) != i64(i64(ctx, FIRST + columns + c), slot):
             return False
     return True
