@@ -108,6 +108,7 @@ class Reader:
         self.misfits: dict[str, Misfits] = {}
         self._schema: Any = None
         self._places: list[int] = []
+        self._by_entry: set[int] = set()
 
     def read(self, batch: Any) -> dict[str, Any]:  # noqa: ANN401
         """The columns by name.
@@ -118,13 +119,43 @@ class Reader:
             a column is missing, damaged, or of a type that does not go into the declared one
         """
         try:
-            batch.validate(full=True)
+            self._validate(batch)
         except (pa.ArrowInvalid, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise SourceError(f"`{self.source}`: rows that came are damaged ({reason})") from None
+            raise self._damaged(error) from None
+        try:
+            return self._read(batch)
+        except pa.ArrowInvalid as error:  # in an entry of a dictionary
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> SourceError:
+        reason = str(error).splitlines()[0]
+        return SourceError(f"`{self.source}`: rows that came are damaged ({reason})")
+
+    def _read_by_entry(self, schema: Any) -> set[int]:  # noqa: ANN401
+        """Places of dictionaries of texts that are read, and judged, entry by entry."""
+        return {
+            place
+            for field, place in zip(self.fields, self._places, strict=True)
+            if field.store in ("string", "binary")
+            and not field.shape
+            and field.name not in self.texts
+            and pa.types.is_dictionary(schema.field(place).type)
+        }
+
+    def _validate(self, batch: Any) -> None:  # noqa: ANN401
+        """Raise ArrowInvalid where something is damaged, but for dictionaries that are read entry by entry."""
+        batch.validate()
         if self._schema is None or not self._schema.equals(batch.schema):
             self._places = [self._place(batch.schema, f.name) for f in self.fields]
-            self._schema = batch.schema
+            self._schema, self._by_entry = batch.schema, self._read_by_entry(batch.schema)
+        if not self._by_entry:
+            batch.validate(full=True)
+            return
+        for place, column in enumerate(batch.columns):
+            if place not in self._by_entry:
+                column.validate(full=True)
+
+    def _read(self, batch: Any) -> dict[str, Any]:  # noqa: ANN401
         out: dict[str, Any] = {}
         self.misfits = {}
         for field, place in zip(self.fields, self._places, strict=True):

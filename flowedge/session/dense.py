@@ -16,7 +16,7 @@ _TAIL = 8
 
 
 def window_of(keys: NDArray[np.int64], room: int) -> tuple[int, int]:
-    """The first number of the window, and how many it spans; 0 and 0 where the keys lie too far apart.
+    """The first number of the window, and how many it spans, a power of two; 0 and 0 where the keys lie too far apart.
 
     Numbers stand in the middle of the window, since nobody knows whether greater or smaller ones will come.
 
@@ -33,7 +33,7 @@ def window_of(keys: NDArray[np.int64], room: int) -> tuple[int, int]:
     (0, 0)
     """
     keys = keys[keys != _NO_KEY]
-    most = max(_SMALL, _EACH * room)
+    most = max(_SMALL, 1 << (_EACH * room).bit_length() - 1)
     for cut in (0, len(keys) // _TAIL):
         if not len(keys):
             break

@@ -316,7 +316,7 @@ class KeyTable:
             words *= 2
         is_one, self._table = len(self._values) == 1, np.zeros(words, np.int64)
         near = words if is_one and words <= k.CACHED else 0
-        self._places = np.zeros(span + 1 if span else near, np.int32)
+        self._places = np.zeros(span or near, np.int32)
         ctx[k.HASHED], ctx[k.LIVE], ctx[k.LIVE_COUNT] = 0, address(live), len(live)
         self._bind()
         return ready(k.fill)(self._context) if len(live) else 0

@@ -8,10 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from flowedge.compile.kernels import intern as k
-from flowedge.compile.kernels.columns import valid
 from flowedge.compile.kernels.library import ready
 from flowedge.compile.program import GROW
 from flowedge.lang.errors import CheckpointError
+from flowedge.session.dictionaries import Dictionaries
 from flowedge.session.words import address
 from flowedge.types.arrays import bytes_array, nullable
 
@@ -66,6 +66,7 @@ class StringPool:
             if self.count != len(literals):
                 raise ValueError("a literal is there twice")
         self._pinned = set(range(self.count))
+        self._dictionaries = Dictionaries(self.intern)
 
     def __len__(self) -> int:
         """How many distinct texts there are."""
@@ -75,7 +76,7 @@ class StringPool:
     def nbytes(self) -> int:
         """Memory that the pool takes [bytes]."""
         parts = (self._table, self._heap, self._spans, self._free)
-        return sum(part.nbytes for part in parts)
+        return sum(part.nbytes for part in parts) + self._dictionaries.nbytes
 
     # ---- texts to ids
 
@@ -85,7 +86,7 @@ class StringPool:
         Parameters
         ----------
         values : array or chunked array of (large) string, (large, fixed) binary, string view, or a
-            dictionary of them; a dictionary costs one look-up per entry
+            dictionary of them, of which each entry that occurs is looked up once (`flowedge.session.dictionaries`)
 
         Returns
         -------
@@ -97,7 +98,7 @@ class StringPool:
             return np.concatenate(parts) if parts else np.empty(0, np.int64)
         kind = values.type
         if pa.types.is_dictionary(kind):
-            return self._intern_dictionary(values)
+            return self._dictionaries.ids(values)
         is_wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
         if not is_wide and not pa.types.is_string(kind) and not pa.types.is_binary(kind):
             if pa.types.is_null(kind):
@@ -116,18 +117,6 @@ class StringPool:
         ctx[k.VALID] = 0 if validity is None or not values.null_count else validity.address
         self._run(ctx)
         return out
-
-    def _intern_dictionary(self, values: Any) -> NDArray[np.int64]:  # noqa: ANN401
-        ids = np.append(self.intern(values.dictionary), -1)
-        indices = values.indices
-        validity, data = indices.buffers()
-        kind = np.dtype(indices.type.to_pandas_dtype())
-        rows, first = len(indices), indices.offset
-        places = np.frombuffer(data, kind, first + rows)[first:] if rows else np.empty(0, kind)
-        if validity is None or not indices.null_count:
-            return ids[places]
-        is_there = valid(np.frombuffer(validity, np.uint8), rows, first)
-        return ids[np.where(is_there, places, len(ids) - 1)]
 
     def pin(self, values: Any) -> NDArray[np.int64]:  # noqa: ANN401
         """Ids of texts that are never forgotten: those that something outside the state holds."""
@@ -181,6 +170,7 @@ class StringPool:
         held = held.copy()
         held[list(self._pinned)] = True
         held[self._free] = False
+        self._dictionaries.forget()
         live = np.flatnonzero(held)
         # Word by word of the table, so that no text is hashed again.
         entries = np.concatenate([self._old, self._table[self._table != 0]])

@@ -12,7 +12,7 @@ import flowedge
 from flowedge.cache import Cache
 from flowedge.compile import native
 from flowedge.compile.builds import Builds, Helper, serve
-from flowedge.compile.kernels import columns, ingest, intern, library, order, slots
+from flowedge.compile.kernels import columns, entries, ingest, intern, library, order, slots
 from flowedge.compile.kernels.needed import needed
 from flowedge.graph.catalog import PlainCatalog
 from flowedge.lang.errors import InternalError
@@ -137,7 +137,7 @@ def test_a_plan_brings_the_library_kernels_that_its_rows_need(store, monkeypatch
     )
     asked = set(needed(plan.program.nodes, has_literals=False))
     assert asked == {
-        ingest.steps, slots.one_column_dense, slots.fill, order.merge_in, intern.intern, intern.spell, columns.locate,
+        ingest.steps, slots.one_column_dense, slots.fill, order.merge_in, entries.ids, intern.intern, intern.spell, columns.locate,
     }  # fmt: skip
     time = pa.array([0, 10**9], pa.timestamp("ns", "UTC"))
     session = plan.open()

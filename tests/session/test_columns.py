@@ -199,6 +199,29 @@ def test_damaged_rows_are_refused(plan, h):
         plan.session().push("s", batch)
 
 
+@pytest.mark.parametrize("is_read", [True, False])
+@pytest.mark.parametrize("wrong", ["index", "entry"])
+def test_damaged_dictionaries_are_refused(plan, h, wrong, is_read):
+    """Those that are read entry by entry where a damaged one occurs, all others as a whole."""
+    texts = pa.array([b"a", b"\xff" if wrong == "entry" else b"b", b"c"]).view(pa.string())
+    plan.sink(plan.source(fields=(p.Field("v", "string"),)))
+    session = plan.session()
+
+    def push(time, places):
+        column = pa.DictionaryArray.from_arrays(pa.array(places, pa.int8()), texts, safe=False)
+        other = pa.array(["x"] * len(places)).dictionary_encode()
+        columns = (column, other) if is_read else (other, column)
+        times = pa.array([time] * len(places), h.UTC)
+        return session.push("s", pa.RecordBatch.from_arrays([times, *columns], ["time", "v", "w"]))
+
+    if is_read:
+        push(0, [0, 2, None])
+    with pytest.raises(SourceError, match="rows that came are damaged"):
+        push(1, [0, 3] if wrong == "index" else [0, 1])
+    if is_read:
+        assert push(2, [2])["out"]["v"].to_pylist() == ["c"]
+
+
 def test_labels_leave_as_a_dictionary(plan, h):
     field = p.Field("v", "string", labels=("cold", "ok"))
     plan.literals = ("ok",)

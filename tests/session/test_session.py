@@ -10,6 +10,7 @@ import pytest
 from flowedge.compile import program as p
 from flowedge.compile.kernels import library
 from flowedge.lang.errors import ModelError, SourceError
+from flowedge.session.session import Session
 
 
 def test_rows_go_through_a_kernel_to_a_sink(plan, h):
@@ -70,7 +71,9 @@ def test_a_session_imports_neither_the_compiler_nor_the_language(plan, h, tmp_pa
     monkeypatch.setattr(library, "_READY", {})
     plan.sink(plan.double(plan.source(keys=("string",))))
     batch = h.rows([0, 1], [1.0, 2.0], k0=["a", "b"])
-    h.whole(plan.session(), [("s", batch)], "v")  # compiles what is not in the cache
+    session = plan.session()
+    h.whole(session, [("s", batch)], "v")  # compiles what is not in the cache
+    Session.restore(session.program, session.snapshot())
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write(batch)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from flowedge.compile.kernels import (
     columns,
+    entries,
     frames,
     gaps,
     ingest,
@@ -56,7 +57,9 @@ def needed(
                 yield gaps.remember
         if spec.late_ns == 0:  # else no row takes the short way
             yield columns.locate
-        has_text |= any(f.store in ("string", "binary") and f.name != spec.time for f in spec.raw)
+        if any(f.store in ("string", "binary") and f.name != spec.time for f in spec.raw):
+            has_text = True
+            yield entries.ids
     if has_text:
         yield intern.intern
         yield intern.spell

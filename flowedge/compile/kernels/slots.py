@@ -28,12 +28,10 @@ REFUSED = 11  # rows that got -1
 HASHES = 12  # address of int64[BLOCK], scratch
 FREE = 13  # address of int32[FREE_COUNT]: slots to give again, the last one first
 FREE_COUNT = 14
-PLACES = (
-    15  # address of int32[SPAN + 1]: the slot + 1 of each key of the window, and behind them 0;
-)
-# where it spans none, of a small table int32[MASK + 1]: the slot + 1 of the key last seen with these low bits
+PLACES = 15  # address of int32[SPAN]: the slot + 1 of each key of the window, 0 for none
+# Where it spans none, of a small table int32[MASK + 1]: the slot + 1 of the key last seen with these low bits.
 LOW = 16  # the first key of the window
-SPAN = 17
+SPAN = 17  # how many keys the window spans, a power of two; 0 for none
 LIVE = 18  # address of int32[LIVE_COUNT]: slots that have a key, for `fill`
 LIVE_COUNT = 19
 FIRST = 20  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
@@ -68,16 +66,18 @@ def one_column_dense(ctx: int) -> int:
     places = i64(ctx, PLACES)
     low = i64(ctx, LOW)
     span = i64(ctx, SPAN)
+    mask = span - 1
     while row < rows:
         stop = min(row + BLOCK, rows)
-        least = 0
+        beside = 0
+        signs = 0
         for q in range(row, stop):
             place = i64(keys, q) - low
-            place = place if 0 <= place < span else span
-            slot = i32(places, place) - 1
+            beside |= place & ~mask
+            slot = i32(places, place & mask) - 1
+            signs |= slot
             set_i32(out, q, slot)
-            least = min(least, slot)
-        if least < 0:  # a new key, or one beside the window
+        if beside != 0 or signs < 0:  # a key beside the window, or a new one
             for q in range(row, stop):
                 key = i64(keys, q)
                 place = key - low
