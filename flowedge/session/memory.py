@@ -14,6 +14,10 @@ from flowedge.session.snapshot import tally, whole
 from flowedge.session.words import address
 
 _FIRST_KEYS = 16
+_AHEAD = 4
+"""A quarter more keys than there were is made ready at a time."""
+_FACTOR = 4
+"""And four times the room, most of which is never touched: keys are copied a third of a time each."""
 _FIRST_WORDS = 1024
 _LINE = 64
 _BLOCK = 65_536
@@ -39,6 +43,8 @@ class Memory:
         self.records = np.empty(0, np.uint8)
         self.blocks = np.empty(0, np.uint8)
         self.touched = np.empty(0, np.int32)
+        self._room = 0
+        self._whole: dict[str, Array] = {}
         # Scratch words lie behind the cells, and are no state.
         self._own = np.frombuffer(
             spec.globals_init + bytes(8 * max(1, spec.scratch)), np.uint8
@@ -50,26 +56,34 @@ class Memory:
         self.counters = np.zeros(8, np.int64)
 
     def make_room(self, keys: int) -> bool:
-        """Have memory for so many keys; True if its addresses have changed."""
+        """Have memory for so many keys; True if its addresses have changed.
+
+        A page of memory that is touched for the first time costs more than what is written there. So room is made for
+        many keys, and made ready for few more than there are.
+        """
         if keys <= self.keys:
             return False
         spec, old = self.spec, self.keys
-        self.keys = max(keys, 2 * old, _FIRST_KEYS)
+        self.keys = max(keys, old + old // _AHEAD, _FIRST_KEYS)
+        has_moved = self.keys > self._room
+        if has_moved:
+            self._room = max(self.keys, _FACTOR * old)
+            self._whole = {
+                name: _enlarged(whole, self._room * width, old * width)
+                for name, whole, width in (
+                    ("records", self.records, spec.record), ("blocks", self.blocks, spec.block),
+                    ("touched", self.touched.view(np.uint8), 4 * spec.has_touched),
+                )
+            }  # fmt: skip
+        self.records = self._whole["records"][: self.keys * spec.record]
+        self.blocks = self._whole["blocks"][: self.keys * spec.block]
+        self.touched = self._whole["touched"].view(np.int32)[: self.keys * spec.has_touched]
         if spec.record:
-            records = _aligned(self.keys * spec.record)
-            records[: old * spec.record] = self.records
-            fresh = records[old * spec.record :].reshape(-1, spec.record)
-            fresh[:] = np.frombuffer(spec.record_init.ljust(spec.record, b"\0"), np.uint8)
-            self.records = records
-        if spec.block:
-            blocks = _aligned(self.keys * spec.block)
-            blocks[: old * spec.block] = self.blocks
-            self.blocks = blocks
-        if spec.has_touched:
-            touched = np.zeros(self.keys, np.int32)
-            touched[:old] = self.touched
-            self.touched = touched
-        return True
+            fresh = self.records[old * spec.record :].view(np.int64).reshape(-1, spec.record // 8)
+            words = np.frombuffer(spec.record_init.ljust(spec.record, b"\0"), np.int64)
+            for place in np.flatnonzero(words).tolist():  # the others are zero already
+                fresh[:, place] = words[place]
+        return has_moved
 
     def grow_arena(self, need: int) -> None:
         """An arena with room for `need` more words, with the same content."""
@@ -248,3 +262,10 @@ def _aligned(size: int) -> Array:
     raw = np.zeros(size + _LINE, np.uint8)
     start = -address(raw) % _LINE
     return raw[start : start + size]
+
+
+def _enlarged(values: Array, size: int, used: int) -> Array:
+    """Zeros behind the bytes used of an array."""
+    out = _aligned(size)
+    out[:used] = values[:used]
+    return out
