@@ -24,6 +24,7 @@ from flowedge.session.batch import (
     restored,
 )
 from flowedge.session.forget import held_in
+from flowedge.session.lives import longer
 from flowedge.session.meeting import Meeting
 from flowedge.session.memory import Memory
 from flowedge.session.node import Mask, Node, Shared
@@ -293,6 +294,7 @@ class KernelNode(Node):
         # Memory is counted by the slots of this table.
         self._state_table = spec.join[2] if spec.join is not None else self._tables[0]
         self._maps = [np.empty(0, np.int32) for _ in spec.inputs]
+        self._mapped = [0 for _ in spec.inputs]  # so many slots are in the map
         self._has_gaps = [False for _ in spec.inputs]  # slots of keys that were forgotten
         self._map_words = np.zeros(3, np.int64)
         self._checks_texts = False
@@ -467,20 +469,21 @@ class KernelNode(Node):
             if source in (target, -1):
                 self._map_words[side] = 0  # the map is the identity
                 continue
-            known, count = len(self._maps[side]), tables[source].count
-            if count > known and target < 0:  # no key is shared: all rows meet in slot 0
-                self._maps[side] = np.zeros(2 * count, np.int32)
-            elif target >= 0 and (count > known or self._has_gaps[side]):
-                more = np.full(max(0, count - known), -1, np.int32)
-                self._maps[side] = known_map = np.concatenate([self._maps[side], more])
-                lacks = tables[source].is_taken & (known_map < 0)
-                fresh = np.flatnonzero(lacks)
+            known, count = self._mapped[side], tables[source].count
+            if target < 0:  # no key is shared: all rows meet in slot 0
+                self._maps[side] = longer(self._maps[side], count, 0)
+            elif count > known or self._has_gaps[side]:
+                self._maps[side] = known_map = longer(self._maps[side], count, -1)
+                self._mapped[side] = count
+                first = 0 if self._has_gaps[side] else known
+                lacks = tables[source].is_taken[first:] & (known_map[first:count] < 0)
+                fresh = first + np.flatnonzero(lacks)
                 columns = [
                     tables[source].values(self.shared.key_column(source, f.name))[fresh]
                     for f in self.shared.program.tables[target].fields
                 ]
                 known_map[fresh] = tables[target].slots(columns)
-                self._has_gaps[side] = bool((known_map < 0).any())
+                self._has_gaps[side] = bool((known_map[first:count] < 0).any())
             self._map_words[side] = address(self._maps[side]) if count else 0
         if self.spec.ranks_right:
             self._right_rank = tables[join[1]].order()[1]
@@ -541,7 +544,8 @@ class KernelNode(Node):
             if number == table and self.spec.join is not None and len(self._maps[side]):
                 if self.spec.join[2] < 0 or number == self.spec.join[2]:
                     continue
-                self._maps[side][gone[: len(self._maps[side])]] = -1
+                known = self._maps[side][: len(gone)]
+                known[gone[: len(known)]] = -1
                 self._has_gaps[side] = True
 
     def state(self) -> dict[str, Any]:

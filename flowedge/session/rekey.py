@@ -4,6 +4,7 @@ import numpy as np
 
 from flowedge.compile.program import RekeySpec
 from flowedge.session.batch import DTYPES, Array, Batch
+from flowedge.session.lives import longer
 from flowedge.session.node import Mask, Node, Shared
 
 
@@ -48,9 +49,7 @@ class RekeyNode(Node):
                 [_whole(self._values(n, batch), self._stores.get(n)) for n in spec.keys]
             )
         old = tables[self._table]
-        known = len(self._map)
-        if old.count > known:
-            self._map = np.concatenate([self._map, np.full(old.count - known, -1, np.int32)])
+        self._map = longer(self._map, old.count, -1)
         assert batch.slot is not None
         out = self._map[batch.slot]
         if len(out) and out.min() < 0:
@@ -63,7 +62,8 @@ class RekeyNode(Node):
     def forget_slots(self, table: int, gone: Mask) -> None:
         """Slots that are given to other keys are looked up again."""
         if table == self._table:
-            self._map[gone[: len(self._map)]] = -1
+            known = self._map[: len(gone)]
+            known[gone[: len(known)]] = -1
 
     @property
     def nbytes(self) -> int:

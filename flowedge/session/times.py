@@ -101,7 +101,10 @@ def from_numbers(values: Array, scale_ns: float, *, is_float: bool) -> Times:
         return whole
     if scale_ns == int(scale_ns):
         factor = int(scale_ns)
-        good = (whole < LATEST // factor) & (whole > -LATEST // factor)
+        most = LATEST // factor
+        if len(whole) and -most < int(whole.min()) and int(whole.max()) < most:
+            return whole * factor
+        good = (whole < most) & (whole > -most)
         return np.where(good, np.where(good, whole, 0) * factor, MISSING)
     return from_numbers(np.where(whole == MISSING, np.nan, whole), scale_ns, is_float=True)
 
