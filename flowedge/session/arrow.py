@@ -89,6 +89,7 @@ class Reader:
     fields : columns to take
     texts : names of columns handed out as Arrow arrays of text instead of ids (a time to parse)
     fitting : fields whose values need not fit: what does not is told in `misfits`
+    narrow : names of i32 columns handed out as int32 where no value is missing, and as int64 elsewhere
 
     Attributes
     ----------
@@ -102,9 +103,10 @@ class Reader:
         pool: StringPool,
         texts: frozenset[str],
         fitting: frozenset[str] = frozenset(),
+        narrow: frozenset[str] = frozenset(),
     ) -> None:
         self.source, self.fields, self.pool, self.texts = source, tuple(fields), pool, texts
-        self.fitting = fitting
+        self.fitting, self.narrow = fitting, narrow
         self.misfits: dict[str, Misfits] = {}
         self._schema: Any = None
         self._places: list[int] = []
@@ -233,8 +235,9 @@ class Reader:
     def _column(self, field: Field, column: Any) -> Array:  # noqa: ANN401
         kind = column.type
         if not field.shape:
-            if kind == _KINDS[field.store] and not column.null_count and field.store in _PLAIN:
-                dtype = _PLAIN[field.store]
+            stays = field.store in _PLAIN or field.name in self.narrow
+            if stays and kind == _KINDS[field.store] and not column.null_count:
+                dtype = WIRE[field.store]
                 return np.frombuffer(
                     column.buffers()[1], dtype, len(column), column.offset * dtype.itemsize
                 )
@@ -390,7 +393,7 @@ def _is_text(kind: Any) -> bool:  # noqa: ANN401
     )  # fmt: skip
 
 
-_PLAIN = {store: dtype for store, dtype in WIRE.items() if dtype == DTYPES[store]}
+_PLAIN = {store for store, dtype in WIRE.items() if dtype == DTYPES[store]}
 """Stores whose values are used where Arrow has them."""
 
 

@@ -112,31 +112,37 @@ class KeyTable:
         ]  # fmt: skip
         return sum(part.nbytes for part in parts)
 
-    def slots(self, columns: Sequence[NDArray[np.int64]]) -> NDArray[np.int32]:
+    def slots(self, columns: Sequence[NDArray[np.int64] | NDArray[np.int32]]) -> NDArray[np.int32]:
         """The slot of each row's key; a new key gets a free one.
 
         Parameters
         ----------
-        columns : one contiguous int64 array per key column, shape ``(rows,)`` each
+        columns : one int64 array per key column, shape ``(rows,)`` each; a single one is read as it is where it is of int32
 
         Returns
         -------
         numpy.ndarray
             int32 slots, shape ``(rows,)``; -1 where the key is beyond the limit
         """
-        held = [np.ascontiguousarray(c, np.int64) for c in columns]
+        is_narrow = len(columns) == 1 and columns[0].dtype == np.int32 and self._ctx[k.SPAN] > 0
+        kind: type[np.int32 | np.int64] = np.int32 if is_narrow else np.int64
+        held = [np.ascontiguousarray(c, kind) for c in columns]
         if len(held) != len(self._is_text) or len({len(c) for c in held}) != 1:
             raise ValueError("key columns of unequal number or length")
         rows = len(held[0])
         out = np.empty(rows, np.int32)
         ctx = self._ctx
         ctx[k.ROW], ctx[k.ROWS], ctx[k.OUT] = 0, rows, address(out)
+        ctx[k.IS_NARROW] = is_narrow
         for c, column in enumerate(held):
             ctx[k.FIRST + c] = address(column)
         if not self._seen and rows:
-            self._look(held[0])
+            self._look(held[0].astype(np.int64, copy=False))
         while ready(self._kernel)(self._context) == GROW:
             self._grow()
+            if ctx[k.IS_NARROW] and not ctx[k.SPAN]:  # the others read int64
+                held = [held[0].astype(np.int64)]
+                ctx[k.IS_NARROW], ctx[k.FIRST] = 0, address(held[0])
         if self._is_due and ctx[k.HASHED] * _FEW_HASHED > len(self):
             self._look()
         return out

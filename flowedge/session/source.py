@@ -38,9 +38,12 @@ ROWS = 65_536
 
 _FEW = 64
 """So few rows of a push cost little memory where one of them is kept."""
+_NO_TIMES = np.zeros(ROWS, np.int64)
+"""For kernels that run before there are times."""
 _MOST_NOTED = 100_000
 """A shell that never asks for rejected rows finds no more than about so many."""
 _ROW_NUMBER = "row"
+_READ_AS_KEYS = (np.int64, np.int32)
 Judged = tuple[NDArray[np.bool_], list[tuple[int, str]]]
 """Which rows of a block are good, and (number, reason) of the others."""
 _NO_TIME = NEVER + 1
@@ -82,7 +85,7 @@ class SourceNode(Node):
         texts = frozenset({spec.time} if time_is_text and spec.time not in as_ids else ())
         self._reader = Reader(
             spec.name, [f for f in spec.raw if f.name in wanted], shared.pool, texts,
-            frozenset(name for name, _, _ in spec.fitting),
+            frozenset(name for name, _, _ in spec.fitting), self._narrow(reads),
         )  # fmt: skip
         self._time_field = self._field_of_time(raw)
         self._texts = texts
@@ -113,6 +116,16 @@ class SourceNode(Node):
         self.watch: Callable[[Sequence[Device], Times], None] | None = None
         self.known: Known | None = None
         self._unread: Any = None
+
+    def _narrow(self, reads: set[str]) -> frozenset[str]:
+        """Columns that are keys and nothing else, of i32: the table of keys takes them as they are."""
+        spec = self.spec
+        if spec.valid or spec.fitting or spec.late_per_key:
+            return frozenset()
+        others = reads | {name for _, name in spec.columns} | {spec.time}
+        return frozenset(
+            name for f, name in spec.keys if f.store == "i32" and name not in others
+        ) & {f.name for f in spec.raw if f.store == "i32"}
 
     def _field_of_time(self, raw: dict[str, Field]) -> Field | None:
         spec = self.spec
@@ -294,7 +307,7 @@ class SourceNode(Node):
         columns = {c: raw[s] for c, s, _ in self.columns}
         for c, s, field in self._keys:
             values = raw[s]
-            columns[c] = values if values.dtype == np.int64 else _widened(values, field)
+            columns[c] = values if values.dtype in _READ_AS_KEYS else _widened(values, field)
         if self.settle.notes_refused:
             columns[ROW] = np.arange(first, first + n)
             columns[PARTITION] = np.full(n, list(self.partitions).index(name))
@@ -325,6 +338,8 @@ class SourceNode(Node):
             self._advance(batch)
             self.settle.known = None
         else:
+            for c, _, _ in self._keys:  # rows that wait beside others are all alike
+                batch.columns[c] = batch.columns[c].astype(np.int64, copy=False)
             part.add(batch)
             self._advance(None)
 
@@ -392,7 +407,7 @@ class SourceNode(Node):
                 columns.append(np.arange(first, first + n, dtype=np.int64))
             else:
                 raise SourceError(f"`{self.spec.name}`: the rows have no column `{name}`")
-        self._prepare.rows(n, np.zeros(n, np.int64), None, None, columns, NEVER)
+        self._prepare.rows(n, _NO_TIMES[:n], None, None, columns, NEVER)
         return self._prepare.dense(n)
 
     def _times(self, raw: dict[str, Any], texts: dict[str, Any], n: int) -> Times:

@@ -6,6 +6,7 @@ import pytest
 
 import flowedge
 from flowedge.graph.catalog import PlainCatalog
+from flowedge.session.session import Session
 from flowedge.types.connectors import ConnectorInfo
 
 PLAIN = PlainCatalog(
@@ -95,3 +96,28 @@ def test_missing_keys_lists_and_unions_stay_missing(store):
     assert sorted(out["e"]["v"].to_pylist(), key=str) == sorted(
         [1, None, 3, 4, None, None], key=str
     )
+
+
+@pytest.mark.parametrize("says", ["", "late 3 s", "late 3 s per key", "expire key after 5 s"])
+@pytest.mark.parametrize("store", ["i32", "i16", "u32"])
+def test_keys_of_few_bits_are_the_same_keys(says, store):
+    """Read as they come or widened, with missing ones, far out, out of order, late, cut in two places and restarted there."""
+    text = "source s (time, k: key {}, v: i64) from given() time time {}\nsink s | window 2 s | aggregate sum(v) as v to kept()"
+    draw = np.random.default_rng(3)
+    n, high = 300, limits(store)[1]
+    seconds = np.arange(n) // 20 * 10**9 - (draw.integers(0, 9, n) * 10**9 if says else 0)
+    keys = draw.choice([1, 2, 3, 70, 71, high, high - 1], n)
+    time = pa.array(seconds + 10**12, pa.int64()).cast(INSTANT)
+    made = []
+    for kind, cuts in (("i64", ()), (store, ()), (store, (7, 150)), (store, (140, 141))):
+        session = flowedge.compile(text=text.format(kind, says), catalog=PLAIN).open()
+        column = pa.array(keys, pa.int64(), mask=np.arange(n) % 50 == 45).cast(WIDTHS[kind])
+        rows = pa.record_batch({"time": time, "k": column, "v": np.arange(n)})
+        out = []
+        for a, b in zip((0, *cuts), (*cuts, n), strict=True):
+            out += session.push("s", rows.slice(a, b - a)).values()
+            session = Session.restore(session.program, session.snapshot()) if cuts else session
+        out += session.finish().values()
+        made.append([row for batch in out for row in batch.to_pylist()])
+    assert made[0]
+    assert made[1] == made[2] == made[3] == made[0]

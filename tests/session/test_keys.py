@@ -258,7 +258,9 @@ def test_keys_have_the_slots_of_a_dict_however_they_lie(shape, seed):
     table, slow = KeyTable([False]), Slow()
     for step in range(60):
         column = SHAPES[shape](draw, step, int(draw.integers(1, 400))).astype(np.int64)
-        assert table.slots([column]).tolist() == slow.slots(column)
+        narrow = column.astype(np.int32)
+        is_narrow = draw.random() < 0.5 and (narrow == column).all()
+        assert table.slots([narrow if is_narrow else column]).tolist() == slow.slots(column)
         if draw.random() < 0.1:
             gone = draw.random(table.count) < draw.choice([0.1, 0.5, 1.0])
             table.forget(gone)

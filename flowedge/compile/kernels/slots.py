@@ -34,7 +34,8 @@ LOW = 16  # the first key of the window
 SPAN = 17  # how many keys the window spans, a power of two; 0 for none
 LIVE = 18  # address of int32[LIVE_COUNT]: slots that have a key, for `fill`
 LIVE_COUNT = 19
-FIRST = 20  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
+IS_NARROW = 20  # 1: the column is of int32, for `one_column_dense` alone
+FIRST = 21  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
 
 BLOCK = 64
 CACHED = 2**15
@@ -67,19 +68,20 @@ def one_column_dense(ctx: int) -> int:
     low = i64(ctx, LOW)
     span = i64(ctx, SPAN)
     mask = span - 1
+    is_narrow = i64(ctx, IS_NARROW)
     while row < rows:
         stop = min(row + BLOCK, rows)
         beside = 0
         signs = 0
         for q in range(row, stop):
-            place = i64(keys, q) - low
+            place = (i32(keys, q) if is_narrow != 0 else i64(keys, q)) - low
             beside |= place & ~mask
             slot = i32(places, place & mask) - 1
             signs |= slot
             set_i32(out, q, slot)
         if beside != 0 or signs < 0:  # a key beside the window, or a new one
             for q in range(row, stop):
-                key = i64(keys, q)
+                key = i32(keys, q) if is_narrow != 0 else i64(keys, q)
                 place = key - low
                 if 0 <= place < span:
                     slot = i32(places, place) - 1
