@@ -42,11 +42,13 @@ class ResampleTail(Tail):
         self.makes_gaps = node.up_to_ns is not None
         made = {c.name: c for c in node.out.columns}
         self.columns = tuple(made.get(c.name, c) for c in columns)
-        self.period = 10**9 * node.rate[1] // node.rate[0]
+        self.period, self.rest = divmod(10**9 * node.rate[1], node.rate[0])
         self.clock = GridClock(kernel, node.zone, self.period, self.period)
         state = kernel.state
         self.at = state.cell("at", -(2**63))
         self.next = state.cell("next_point", 0)
+        self.point = "" if node.method == "hold" else state.cell("point", 0)
+        """Time of the next grid point; with `hold` a timer has it."""
         self.step = kernel.globals.add("g_row_done", 0).name
         self.old = [
             [
@@ -58,10 +60,14 @@ class ResampleTail(Tail):
         self.timers = Timers(kernel) if node.method == "hold" else None
         self.newest = kernel.globals.add("g_newest", -(2**63)).name if self.timers else ""
         state.keep(self.at, self.next, *(x for cells in self.old for x in cells))
+        if self.point:
+            state.keep(self.point)
 
     def _grid(self, kernel: Kernel, k: str) -> str:
         if self.clock.is_local:
             return self.clock.instant(f"{k} * {self.period}")
+        if not self.rest:
+            return f"{k} * {self.period}"
         num, den = self.node.rate
         return f"{kernel.names.function(grid_time, 'grid_time')}({k}, {num}, {den})"
 
@@ -78,6 +84,12 @@ class ResampleTail(Tail):
         if self.clock.is_local:
             after = f"{self.clock.reading(point)} // {self.period} + 1"
         state.put(self.next, after)
+        self._look_ahead(kernel)
+
+    def _look_ahead(self, kernel: Kernel) -> None:
+        """Write the time of the next grid point down, for many rows may ask whether they have reached it."""
+        if self.point:
+            kernel.state.put(self.point, self._grid(kernel, kernel.state.get(self.next)))
 
     def close(self, kernel: Kernel) -> None:
         """With `hold`, every grid point before `now` for keys that are still fresh enough."""
@@ -119,21 +131,18 @@ class ResampleTail(Tail):
             for c, given in zip(self.columns, self.given, strict=True)
         ]
         if self.timers is None:
-            gap, point = sheet.fresh("apart"), sheet.fresh("point")
-            broken = f" and {gap} <= {node.up_to_ns}" if node.up_to_ns is not None else ""
+            at, point = state.get(self.at), state.get(self.point)
+            broken = f" and t - {at} <= {node.up_to_ns}" if node.up_to_ns is not None else ""
             restart = " and gap == 0" if kernel.gaps else ""
-            sheet(f"{gap} = t - {state.get(self.at)} if {state.get(self.at)} != MISSING else 0")
-            with sheet.block(f"if {state.get(self.at)} != MISSING{broken}{restart}"):
-                sheet(f"{point} = {self._grid(kernel, state.get(self.next))}")
+            with sheet.block(f"if {at} != MISSING{broken}{restart}"):
                 with sheet.block(f"while {point} < t"):
                     with sheet.block("if m >= room"):
                         sheet("LEAVE_FULL")
                     self._between(kernel, new, point)
                     self._advance(kernel, point)
-                    sheet(f"{point} = {self._grid(kernel, state.get(self.next))}")
             with sheet.block("else"):
                 self._begin(kernel)
-            with sheet.block(f"if {self._grid(kernel, state.get(self.next))} == t"):
+            with sheet.block(f"if {point} == t"):
                 with sheet.block("if m >= room"):
                     sheet("LEAVE_FULL")
                 for column, values in zip(self.columns, new, strict=True):
@@ -159,6 +168,7 @@ class ResampleTail(Tail):
             with sheet.block(f"if {first} > {state.get(self.next)}"):
                 state.put(kernel.gap_due, "1")
         state.put(self.next, first)
+        self._look_ahead(kernel)
 
     def _keep(self, kernel: Kernel, new: list[tuple[str, ...]]) -> None:
         kernel.state.put(self.at, "t")
