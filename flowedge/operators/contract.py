@@ -208,6 +208,7 @@ class Aggregate(Operator):
     counts_last : the last number of its fold is the count of values, which a rolling extent of fixed
         length then keeps by itself, exactly and for nothing while no value is missing
     sound : its `lift` and `result` for values none of which is missing, without a branch; None where there are none
+    adds : its `merge` adds the states, number by number; so the rows of a frame may be added in any fixed order
     moments : its state is the count, the mean, and so many central moments less one, times the count; a frame that can be
         read twice makes it of powers of distances from the mean. 0: it is something else
     needs_all : a rolling one is missing until its extent is full, because the length of its result
@@ -222,6 +223,7 @@ class Aggregate(Operator):
     counts_last: ClassVar[bool] = False
     sound: "ClassVar[tuple[Callable[..., Any], Callable[..., Any]] | None]" = None
     needs_all: ClassVar[bool] = False
+    adds: ClassVar[bool] = False
     moments: ClassVar[int] = 0
 
     def out(self, args: "Sequence[Type]", context: Context) -> "Type":

@@ -18,6 +18,8 @@ ABREAST = 4
 """Stretches of a frame that are folded side by side."""
 SHORTEST = 8
 """Samples of a stretch, at least."""
+LANES, WIDE = 64, 512
+"""Of frames of `WIDE` samples and more so many are added side by side: fewer, and the compiler unrolls them into single additions."""
 
 
 class FrameRows:
@@ -100,7 +102,8 @@ class FrameRows:
         """Fold the samples into accumulators: stretches side by side, as a merge waits for the one before it."""
         sheet, values = self.kernel.sheet, self.kernel.values
         about = [p for p in parts.monoids if p.fold.aggregate.moments and self._is_long]
-        others = [p for p in parts.monoids if p not in about]
+        added = [p for p in parts.monoids if p.fold.aggregate.adds and self._is_wide]
+        others = [p for p in parts.monoids if p not in about and p not in added]
         lanes = [list(local), *(parts.start() for _ in range(self._abreast - 1))] if others else []
 
         def fold(lane: int) -> None:
@@ -122,11 +125,85 @@ class FrameRows:
             of_same.setdefault((part.fold.args[0], part.element), []).append(part)
         for alike in of_same.values():
             self._moments(parts, alike, local)
+        self._add(parts, added, local)
         values.bound.clear()
+
+    def _add(self, parts: Folds, added: Sequence[Part], local: Sequence[str]) -> None:
+        """Folds that only add, each number by itself."""
+        sheet = self.kernel.sheet
+
+        def terms() -> list[str]:
+            out = []
+            for part in added:
+                out += (mine := [sheet.fresh("term") for _ in part.zero])
+                given = [self.time(part), *parts.inputs(part), *part.constants]
+                sheet(f"{tuple_of(mine)} = {part.lift}({', '.join(given)})")
+            return out
+
+        names = [x for part in added for x in local[part.at : part.at + len(part.zero)]]
+        if names:
+            for name, total in zip(names, self._sums(len(names), terms), strict=True):
+                sheet(f"{name} = {total}")
+
+    def _sums(self, count: int, terms: Callable[[], Sequence[str]]) -> list[str]:
+        """Write sums over the samples, as many at a time as `terms` names for one; returns texts of them."""
+        sheet = self.kernel.sheet
+        if self._is_wide:
+            return self._wide_sums(count, terms)
+        names = [[sheet.fresh("total") for _ in range(self._abreast)] for _ in range(count)]
+        for name in (x for of_one in names for x in of_one):
+            sheet(f"{name} = 0.0")
+
+        def add(lane: int) -> None:
+            for of_one, term in zip(names, terms(), strict=True):
+                sheet(f"{of_one[lane]} += {term}")
+
+        self._over_samples(add)
+        return [" + ".join(of_one) for of_one in names]
+
+    def _wide_sums(self, count: int, terms: Callable[[], Sequence[str]]) -> list[str]:
+        """The same in lanes, which lie in memory: sample q goes to lane q modulo `LANES`, and lanes are added by halves.
+
+        Each lane has an order of its own, so the compiler may fill a vector with them; sums in registers it must not reorder.
+        """
+        sheet, length = self.kernel.sheet, int(self.length)
+        lanes = self.kernel.state.scratch(count * LANES)
+        block, lane, near, total = (sheet.fresh(x) for x in ("block", "lane", "near", "sum_of"))
+        places = [f"{lane} + {k * LANES}" for k in range(count)]
+
+        def add() -> None:
+            self.kernel.values.bound.clear()
+            for at, term in zip(places, terms(), strict=True):
+                sheet(f"set_f64({lanes}, {at}, f64({lanes}, {at}) + {term})")
+
+        with sheet.block(f"for {lane} in range({count * LANES})"):
+            sheet(f"set_f64({lanes}, {lane}, 0.0)")
+        with sheet.block(f"for {block} in range({length // LANES})"):
+            with sheet.block(f"for {lane} in range({LANES})"):
+                self.sample = f"({block} * {LANES} + {lane})"
+                add()
+        if length % LANES:
+            with sheet.block(f"for {lane} in range({length % LANES})"):
+                self.sample = f"({length - length % LANES} + {lane})"
+                add()
+        sheet(f"{near} = {LANES // 2}")
+        with sheet.block(f"while {near} > 0"):
+            with sheet.block(f"for {lane} in range({near})"):
+                for at in places:
+                    sheet(f"set_f64({lanes}, {at}, f64({lanes}, {at}) + f64({lanes}, {at} + {near}))")  # fmt: skip
+            sheet(f"{near} //= 2")
+        names = [f"{total}_{k}" for k in range(count)]
+        for k, name in enumerate(names):
+            sheet(f"{name} = f64({lanes}, {k * LANES})")
+        return names
 
     @property
     def _is_long(self) -> bool:
         return isinstance(self.length, int) and self.length >= ABREAST * SHORTEST
+
+    @property
+    def _is_wide(self) -> bool:
+        return isinstance(self.length, int) and self.length >= WIDE
 
     @property
     def _abreast(self) -> int:
@@ -162,12 +239,6 @@ class FrameRows:
         apart = kernel.names.function(_apart, "apart")
         most = max(part.fold.aggregate.moments for part in alike)
 
-        def sums(stem: str) -> list[str]:
-            names = [sheet.fresh(stem) for _ in range(self._abreast)]
-            for name in names:
-                sheet(f"{name} = 0.0")
-            return names
-
         def value() -> str:
             return values.hold(parts.inputs(alike[0])[0])
 
@@ -179,32 +250,20 @@ class FrameRows:
             x = value()
             with sheet.block(f"if {x} == {x}"):
                 sheet(f"{first} = {x}", "break")
-        counts, totals = sums("count"), sums("total")
 
-        def add(lane: int) -> None:
+        def first_pass() -> list[str]:
             x = value()
-            sheet(
-                f"{counts[lane]} += 1.0 if {x} == {x} else 0.0",
-                f"{totals[lane]} += {apart}({x}, {first})",
-            )
+            return [f"(1.0 if {x} == {x} else 0.0)", f"{apart}({x}, {first})"]
 
-        self._over_samples(add)
-        sheet(
-            f"{count} = {' + '.join(counts)}",
-            f"{centre} = {first} + ({' + '.join(totals)}) / max({count}, 1.0)",
-        )
-        powers = [sums(f"power_{k}") for k in range(1, most + 1)]
+        number, distance = self._sums(2, first_pass)
+        sheet(f"{count} = {number}", f"{centre} = {first} + ({distance}) / max({count}, 1.0)")
 
-        def raise_(lane: int) -> None:
-            x, d = value(), sheet.fresh("d")
-            sheet(f"{d} = {apart}({x}, {centre})", f"{powers[0][lane]} += {d}")
-            power = d
-            for names in powers[1:]:
-                sheet(f"{(now := sheet.fresh('power'))} = {power} * {d}", f"{names[lane]} += {now}")
-                power = now
+        def second_pass() -> list[str]:
+            d = sheet.fresh("d")
+            sheet(f"{d} = {apart}({value()}, {centre})")
+            return [" * ".join([d] * k) for k in range(1, most + 1)]
 
-        self._over_samples(raise_)
-        given = [" + ".join(names) for names in powers] + ["0.0"] * (4 - most)
+        given = self._sums(most, second_pass) + ["0.0"] * (4 - most)
         made = [sheet.fresh("moment") for _ in range(5)]
         from_powers = kernel.names.function(_moments_of, "moments_of")
         sheet(f"{tuple_of(made)} = {from_powers}({count}, {centre}, {', '.join(given)})")

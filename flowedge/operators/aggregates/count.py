@@ -44,6 +44,7 @@ class Count(Aggregate):
     """
 
     inputs: ClassVar[int | tuple[int, int]] = (0, 1)
+    adds: ClassVar[bool] = True
     zero: ClassVar[tuple[float, ...]] = (0.0,)
     lift = staticmethod(count_lift)
     merge = staticmethod(count_merge)

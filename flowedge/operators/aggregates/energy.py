@@ -45,6 +45,7 @@ class Energy(Aggregate):
     """
 
     inputs: ClassVar[int | tuple[int, int]] = 1
+    adds: ClassVar[bool] = True
     zero: ClassVar[tuple[float, ...]] = (0.0,)
     lift = staticmethod(energy_lift)
     merge = staticmethod(energy_merge)

@@ -56,6 +56,7 @@ class Mean(Aggregate):
 
     inputs: ClassVar[int | tuple[int, int]] = 1
     counts_last: ClassVar[bool] = True
+    adds: ClassVar[bool] = True
     zero: ClassVar[tuple[float, ...]] = (0.0, 0.0)
     lift = staticmethod(mean_lift)
     merge = staticmethod(mean_merge)

@@ -45,6 +45,7 @@ class Sum(Aggregate):
     """
 
     inputs: ClassVar[int | tuple[int, int]] = 1
+    adds: ClassVar[bool] = True
     zero: ClassVar[tuple[float, ...]] = (0.0,)
     lift = staticmethod(sum_lift)
     merge = staticmethod(sum_merge)
