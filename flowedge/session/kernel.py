@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _LEAST_ROOM, _FEW_ROWS = 1024, 64
 """Room for so many rows is offered at least; behind no more than `_FEW_ROWS`, as they come live, for as few."""
+_BESIDE = 2
+"""Rows more than those that come make: one that they complete, and one so that the last leaves room, which a kernel asks for."""
 _FEWEST_ROOM, _ROOM_BYTES = 16, 1 << 18
 """Of rows that hold long lists so many, or as many as have so many bytes: memory that is not touched is not free either."""
 _MOST_ROOM = 65_536
@@ -371,7 +373,7 @@ class KernelNode(Node):
         """The same without the tail."""
         spec, runner = self.spec, self.runner
         least = min(_LEAST_ROOM if rows > _FEW_ROWS else _FEW_ROWS, runner.least_room)
-        room = max(least, int(rows * spec.room) + 1)
+        room = max(least, int(rows * spec.room) + _BESIDE)
         keyed = spec.table >= 0
         while True:
             out = runner.offer(room, keyed=keyed, gaps=spec.gaps)

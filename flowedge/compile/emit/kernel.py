@@ -128,16 +128,16 @@ class Kernel:
         return len(self.writes) - 1
 
     def copy_column_as(
-        self, name: str, source: str, type_: Type, *, row: str | None = None, port: int = 0
-    ) -> None:
-        """Copy one value of an input column to the output row `m`, whatever its length."""
+        self, name: str, source: str, type_: Type, *, row: str | None = None, port: int = 0, at: str = "m"
+    ) -> None:  # fmt: skip
+        """Copy one value of an input column to the output row `at`, whatever its length."""
         index, address = self.field_out(name, type_), self.address_in(source, port)
         load, row = LOADS[type_.store], row or self.row
         if type_.size == 1:
-            self.sheet(f"set_{load}(out_{index}, m, {load}({address}, {row}))")
+            self.sheet(f"set_{load}(out_{index}, {at}, {load}({address}, {row}))")
         else:
             size = type_.size * WIDTH[type_.store]
-            self.sheet(f"copy(out_{index} + m * {size}, {address} + {row} * {size}, {size})")
+            self.sheet(f"copy(out_{index} + {at} * {size}, {address} + {row} * {size}, {size})")
 
     # ---- ways out
 

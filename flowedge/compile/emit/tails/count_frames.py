@@ -132,6 +132,8 @@ class CountFramesTail(Tail):
         """Nothing waits for the watermark; a row needs room for one frame."""
         if kernel.is_bare and not kernel.keyed and self.node.hop == self.node.size:
             self._whole_frames(kernel)
+            if all(c.type.size <= LONGEST_LIST for c in self.columns):
+                self._stretch(kernel)
         with kernel.sheet.block("if i < n and m >= room"):
             kernel.sheet("LEAVE_FULL")
 
@@ -163,6 +165,34 @@ class CountFramesTail(Tail):
                 kernel.write(SAMPLE_NUMBER, I64, (kernel.state.get(self.nth),))
             kernel.emit(f"i64(time, {stop} - 1)", "0")
             sheet(f"i = {stop}")
+
+    def _stretch(self, kernel: Kernel) -> None:
+        """Put the rows of a frame that does not lie whole in what was pushed into the ring, but for the one that fills it."""
+        sheet, state, size = kernel.sheet, kernel.state, self.node.size
+        some, k, q, at = (sheet.fresh(stem) for stem in ("some", "k", "q", "at"))
+        place, filled = state.get(self.place), state.get(self.filled)
+        sheet(f"{some} = min({size - 1} - max({place}, {filled}), n - i)")
+        if kernel.gaps:
+            with sheet.block("if gaps != 0"):
+                sheet(f"{k} = 0")
+                with sheet.block(f"while {k} < {some} and u8(gaps, i + {k}) == 0"):
+                    sheet(f"{k} += 1")
+                sheet(f"{some} = {k}")
+        sheet(f"{at} = {place} * {self.words}")
+        with sheet.block(f"for {q} in range({some})"):
+            sheet(f"set_i64({self.ring}, {at}, i64(time, i + {q}))")
+            word = 1
+            for column in self.columns:
+                width = column.type.size
+                address = "time" if column.name == SAMPLE_TIME else kernel.address_in(column.name)
+                for j in range(width):
+                    element = f"{store_of(column.type)}({address}, (i + {q}) * {width} + {j})"
+                    sheet(f"set_{kind_of(column.type)}({self.ring}, {at} + {word}, {element})")
+                    word += 1
+            sheet(f"{at} += {self.words}")
+        for cell in (self.place, self.filled, *([self.nth] if self.nth else [])):
+            state.put(cell, f"{state.get(cell)} + {some}")
+        sheet(f"i += {some}")
 
 
 def frame_type(sample: Type, length: int) -> Type:

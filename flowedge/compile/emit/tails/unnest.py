@@ -4,7 +4,7 @@ from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.frames import SAMPLE_NUMBER, SAMPLE_TIME
 from flowedge.compile.emit.kernel import LOADS, Kernel, Tail
 from flowedge.graph.nodes import Unnest
-from flowedge.types.schema import Column
+from flowedge.types.schema import WIDTH, Column
 
 
 class UnnestTail(Tail):
@@ -67,7 +67,9 @@ class SamplesTail(UnnestTail):
     def row(self, kernel: Kernel, chain: Chain) -> None:
         """Write the samples that no frame before had; `seen` moves with them, so that a full output can go on."""
         sheet, state = kernel.sheet, kernel.state
-        last, oldest, nth, at = (sheet.fresh(x) for x in ("last", "oldest", "nth", "at"))
+        last, oldest, nth, at, some = (
+            sheet.fresh(x) for x in ("last", "oldest", "nth", "at", "some")
+        )
         times, seen = kernel.address_in(SAMPLE_TIME), state.get(self.seen)
         sheet(
             f"{last} = i64({kernel.address_in(SAMPLE_NUMBER)}, i)",
@@ -76,12 +78,36 @@ class SamplesTail(UnnestTail):
         with sheet.block(f"while {seen} < {last}"):
             with sheet.block("if m >= room"):
                 sheet("LEAVE_FULL")
-            sheet(f"{nth} = max({seen} + 1, {oldest})", f"{at} = {nth} - {oldest}")
+            sheet(
+                f"{nth} = max({seen} + 1, {oldest})", f"{at} = i * {self.length} + {nth} - {oldest}",
+                f"{some} = min({last} - {nth} + 1, room - m)",
+            )  # fmt: skip
             if self.makes_gaps and kernel.gap_due is not None:
                 state.put(kernel.gap_due, f"(1 if {nth} > {seen} + 1 else 0)")
-            self.write(kernel, at)
-            kernel.emit(f"i64({times}, i * {self.length} + {at})", "slot")
-            state.put(self.seen, nth)
+            self._stretch(kernel, at, some)
+            sheet(f"copy(out_time + 8 * m, {times} + 8 * ({at}), 8 * {some})", f"m += {some}")
+            state.put(self.seen, f"{nth} + {some} - 1")
+
+    def _stretch(self, kernel: Kernel, at: str, some: str) -> None:
+        """Write so many samples that lie side by side, from `at` on, to the rows from `m` on; all but their times."""
+        sheet, q = kernel.sheet, kernel.sheet.fresh("q")
+        for column in self.node.out.columns:
+            if column.name in self.lists:
+                size, out = WIDTH[column.type.store] * column.type.size, kernel.field_out(column.name, column.type)  # fmt: skip
+                source = kernel.address_in(column.name)
+                sheet(f"copy(out_{out} + m * {size}, {source} + {at} * {size}, {some} * {size})")
+        others = [c for c in self.node.out.columns if c.name not in self.lists]
+        if others or kernel.keyed:
+            with sheet.block(f"for {q} in range(m, m + {some})"):
+                for column in others:
+                    kernel.copy_column_as(column.name, column.name, column.type, at=q)
+                if kernel.keyed:
+                    sheet(f"set_i32(out_slot, {q}, slot)")
+        if kernel.gap_due is not None:
+            with sheet.block(f"for {q} in range(m, m + {some})"):
+                sheet(f"set_u8(out_gap, {q}, 0)")
+            sheet(f"set_u8(out_gap, m, {kernel.state.get(kernel.gap_due)})")
+            kernel.state.put(kernel.gap_due, "0")
 
     def watermark(self, kernel: Kernel) -> str:
         """The first sample of a frame lies before it; how far, may not be known."""
