@@ -9,9 +9,10 @@ from flowedge.compile.emit.abreast import kernel_abreast
 from flowedge.compile.emit.abreast import words as words_abreast
 from flowedge.compile.emit.chain import FILTERS, Chain, has_long_memory, is_fusable
 from flowedge.compile.emit.frames import aggregate_frames, derive_frames
-from flowedge.compile.emit.kernel import Kernel, field_of
+from flowedge.compile.emit.kernel import Kernel, Tail, field_of
 from flowedge.compile.emit.tails import TAILS
 from flowedge.compile.emit.tails.count_frames import frame_type
+from flowedge.compile.emit.tails.frames_in_place import FramesInPlaceTail
 from flowedge.compile.frames import framed
 from flowedge.compile.gates import with_gates
 from flowedge.graph import nodes as g
@@ -319,6 +320,8 @@ class Lowering:
             ):
                 break
             nodes.append(readers[0])
+        over = self._over_frames(nodes)
+        nodes += over
         last = nodes[-1]
         chain = [n for n in nodes if is_fusable(n)]
         places = [self.places[i] for i in first.inputs]
@@ -339,8 +342,10 @@ class Lowering:
         before = places[0].stream if not chain or len(chain) == len(nodes) else chain[-1].out
         ends = self._ends(last, places)
         kernel.ends_ns = None if ends is None else ends[1]
-        tail = None
-        if not is_fusable(last) and not on_frames:
+        tail: Tail | None = None
+        if isinstance(first, g.CountFrames) and over:
+            tail = FramesInPlaceTail(kernel, first, over[0], before)
+        elif not is_fusable(last) and not on_frames:
             tail = TAILS[type(last)][1](kernel, last, (before, *(q.stream for q in places[1:])))
         kernel.tail, kernel.is_bare = tail, not chain
         out_gaps = (
@@ -454,6 +459,16 @@ class Lowering:
             return False
         twin, source = self._source_abreast(chain, place, gaps=place.gaps)
         return source is not None and len(twin.state.registers) >= _MANY_CELLS
+
+    def _over_frames(self, nodes: Sequence[g.Node]) -> list[g.FrameAggregate | g.FrameDerive]:
+        """What is asked of frames side by side where one kernel can read them in place: the next node, or none."""
+        first = nodes[0]
+        if not (self.fuse and isinstance(first, g.CountFrames) and first.hop == first.size):
+            return []
+        readers = self.graph.readers(first.id)
+        if self.places[first.inputs[0]].table >= 0 or len(readers) != 1:
+            return []
+        return [n for n in readers if isinstance(n, g.FrameAggregate | g.FrameDerive)]
 
     def _goes_by_strips(self, chain: Sequence[g.Node], tail: g.Node) -> bool:
         """Whether a chain is faster by itself: in passes over strips, which the loop of a tail is not.

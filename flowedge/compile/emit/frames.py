@@ -37,15 +37,21 @@ class FrameRows:
         kernel = self.kernel
         if name not in self.per_sample:
             return kernel.read(name, type_)
-        address = f"out_{self.derived[name]}" if name in self.derived else kernel.address_in(name)
+        address, first = self.first_of(name)
         out = []
         for j in range(type_.size):
-            place = f"i * {self.length} + {self.sample}"
+            place = f"{first} + {self.sample}"
             place = place if type_.size == 1 else f"({place}) * {type_.size} + {j}"
             variable = kernel.sheet.fresh(f"v_{name}")
             kernel.sheet(f"{variable} = {LOADS[type_.store]}({address}, {place})")
             out.append(variable)
         return tuple(out)
+
+    def first_of(self, name: str) -> tuple[str, str]:
+        """Where the samples of a column lie: an address, and the number there of the first one of the frame."""
+        known = name in self.derived
+        address = f"out_{self.derived[name]}" if known else self.kernel.address_in(name)
+        return address, f"i * {self.length}"
 
     def time(self, part: Part) -> str:
         """When the sample at hand was taken: as kept, or counted back from the frame's last one."""
@@ -272,6 +278,10 @@ class FrameRows:
                 sheet(f"{name} = {moment}")
 
 
+RowsOf = Callable[[Kernel, int, Sequence[str]], FrameRows]
+"""Makes what reads the samples of a frame: of a kernel, samples in a frame, and columns that each has."""
+
+
 def _apart(x: float, centre: float) -> float:
     """How far a value lies from another one; a missing one adds nothing."""
     return x - centre if x == x else 0.0  # noqa: PLR0124
@@ -291,13 +301,14 @@ def _moments_of(
 
 
 def derive_frames(
-    kernel: Kernel, stream: Stream, bindings: Sequence[tuple[str, Expr]], columns: Sequence[Column]
-) -> None:
+    kernel: Kernel, stream: Stream, bindings: Sequence[tuple[str, Expr]], columns: Sequence[Column],
+    rows_of: RowsOf | None = None,
+) -> None:  # fmt: skip
     """Write the body for one frame: each binding per sample, aggregates inside over the frame."""
     length = stream.frame.length if stream.frame and stream.frame.length else 0
     whole = stream.frame.whole if stream.frame else ()
     per_sample = ({c.name for c in columns} | {c.name for c in stream.columns}) - set(whole)
-    rows = FrameRows(kernel, length, sorted(per_sample))
+    rows = (rows_of or FrameRows)(kernel, length, sorted(per_sample))
     types = {c.name: c.type for c in columns}
     sheet, values = kernel.sheet, kernel.values
     for name, expr in bindings:
@@ -322,11 +333,11 @@ def derive_frames(
 
 def aggregate_frames(
     kernel: Kernel, stream: Stream, folds: Sequence[tuple[str, Expr]], results: Sequence[tuple[str, Expr]],
-    columns: Sequence[Column],
+    columns: Sequence[Column], rows_of: RowsOf | None = None,
 ) -> None:  # fmt: skip
     """Write the body for one frame: one row of aggregates."""
     length = stream.frame.length if stream.frame and stream.frame.length else 0
     whole = stream.frame.whole if stream.frame else ()
-    rows = FrameRows(kernel, length, [c.name for c in stream.columns if c.name not in whole])
+    rows = (rows_of or FrameRows)(kernel, length, [c.name for c in stream.columns if c.name not in whole])
     found = rows.fold(folds)
     write_results(kernel, results, found, columns)
