@@ -406,7 +406,7 @@ class Lowering:
         )
         spec = p.KernelSpec(
             id=self._next_id(), inputs=tuple(q.id for q in places), fields=fields,
-            table=place.table, gaps=out_gaps, name=last.name, label=last.label, object=key, reads=tuple(kernel.reads),
+            table=place.table, gaps=out_gaps, name=last.name, label=(first if over else last).label, object=key, reads=tuple(kernel.reads),
             writes=tuple(f.name for f in kernel.writes), passed=passed, is_dense=dense,
             is_filter=tail is None and not dense, record=state.record.size,
             record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(), scratch=scratch,

@@ -74,3 +74,34 @@ def test_an_aggregate_over_an_extent_is_that_of_its_rows(even, over, first):
                 )  # fewer samples have fewer lines: missing until it is full
             have = np.array(got[i], dtype=float)
             np.testing.assert_allclose(have, want, rtol=1e-9, atol=1e-9, err_msg=f"{name} at {i}")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 10, 16])
+def test_a_spread_over_few_rows_has_the_same_bits_in_each_kernel(rows):
+    """Alone or by key, whole strips or row by row, with values missing or not; what has left leaves no trace."""
+    n = 1400
+    x = np.random.default_rng(3).normal(size=n)
+    x[[40, 41, 700, 720]] = np.nan
+    x[[100, 600]] = 1e12, np.inf
+    x[900:1000] = 0.1
+    calls = f"a = std(x) over {rows} samples, b = var(x, ddof=1) over {rows} samples"
+    table = pa.table({"time": pa.array(np.arange(n) * 10**8).cast(pa.timestamp("ns", "UTC")), "x": x, "k": np.zeros(n, np.int64)})  # fmt: skip
+    found = []
+    for key in ("", ", k: key i64"):
+        text = f"source s (time, x: f64{key}) at 10 Hz from given() time time\nsink s | select {calls} to expected()"
+        for most in (n, 600, 23, 7):
+            session = compile_flow(text=text, catalog=CATALOG).open()
+            out = [session.push("s", batch) for batch in table.to_batches(max_chunksize=most)]
+            parts = [b for made in (*out, session.finish()) for b in made.values()]
+            found.append(pa.Table.from_batches(parts).select(["a", "b"]))
+    for other in found[1:]:
+        for name in ("a", "b"):
+            assert other[name].to_numpy().tobytes() == found[0][name].to_numpy().tobytes()
+    a, b = (found[0][name].to_numpy() for name in ("a", "b"))
+    for ddof, y in ((0, a**2), (1, b)):
+        seen = [x[max(0, k - rows + 1) : k + 1] for k in range(n)]
+        seen = [v[~np.isnan(v)] for v in seen]
+        want = np.array([np.var(v, ddof=ddof) if len(v) > ddof and np.isfinite(v).all() else np.nan for v in seen])  # fmt: skip
+        np.testing.assert_array_equal(np.isnan(y), np.isnan(want))
+        np.testing.assert_allclose(y, want, rtol=1e-12)
+    assert not a[920:1000].any()

@@ -8,6 +8,7 @@ stacks turn over. What left the window is in neither, so it leaves no trace.
 
 from typing import TYPE_CHECKING
 
+from flowedge.compile.emit.afresh import emit_afresh, is_afresh
 from flowedge.compile.emit.passes import Calm
 from flowedge.compile.emit.state import TimedRing, Turn
 from flowedge.compile.emit.writer import Sheet, literal
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 def emit_rolling(values: "Values", expr: Rolling, args: "Sequence[str]") -> "Value":
     """Write the statements that step a rolling aggregate; returns the texts of its result."""
+    if is_afresh(expr):
+        return emit_afresh(values, expr, args[0], constants_of(expr))
     if expr.aggregate.collects:
         return (
             _collect_counted(values, expr, args)
