@@ -59,6 +59,20 @@ def test_it_is_the_order_of_a_stable_sort(parts, slots, gaps, has_slots, has_gap
                 np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("place", [0, 1, 62, 63, 64, 65, 126, 127, 128, 199])
+@pytest.mark.parametrize("is_twice", [True, False])
+@pytest.mark.parametrize("side", [0, 1])
+def test_inputs_in_step_with_a_row_too_many_or_too_few(place, is_twice, side):
+    parts = [list(range(200)), list(range(200))]
+    parts[side][place : place + 1] = [place, place] if is_twice else []
+    inputs = made(parts, {0, 1}, set())
+    for has_slots in (True, False):
+        expected = wanted(inputs, has_slots=has_slots, has_gaps=False)
+        found = met(inputs, has_slots=has_slots, has_gaps=False)
+        for ours, theirs in zip(found[:4], expected[:4], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_it_is_a_plain_function(monkeypatch, count):
     draw = np.random.default_rng(3)

@@ -30,6 +30,9 @@ IN_GAP = 4  # address of uint8, or 0: all are 0
 NEXT = 5  # rows that are taken
 WORDS = 6
 
+STEP = 64
+"""Rows of each of two inputs that are looked at together, for whether they go in step."""
+
 
 class Rows(NamedTuple):
     """What the order of an input's rows depends on: int64 ns, int32 slots and uint8 gaps where there are any."""
@@ -159,20 +162,65 @@ def pair(ctx: int) -> int:
         return 0
     a, b = i64(one, NEXT), i64(other, NEXT)
     while a < left_rows and b < right_rows:
-        x, y = i64(left, a), i64(right, b)
-        is_left = x <= y
-        made = a + b
-        set_i64(times, made, x if is_left else y)
-        set_u8(ports, made, left_port if is_left else right_port)
-        row = a if is_left else b
-        set_i64(rows, made, row)
-        if has_slots:
-            set_i32(slots, made, i32(left_slot if is_left else right_slot, row))
-        a += 1 if is_left else 0
-        b += 0 if is_left else 1
+        if go_in_step(left, a, left_rows, right, b, right_rows):
+            in_step(ctx, a, b)
+            a, b = a + STEP, b + STEP
+            continue
+        stop = a + b + 4 * STEP  # then it is worth looking again
+        while a < left_rows and b < right_rows and a + b < stop:
+            x, y = i64(left, a), i64(right, b)
+            is_left = x <= y
+            made = a + b
+            set_i64(times, made, x if is_left else y)
+            set_u8(ports, made, left_port if is_left else right_port)
+            row = a if is_left else b
+            set_i64(rows, made, row)
+            if has_slots:
+                set_i32(slots, made, i32(left_slot if is_left else right_slot, row))
+            a += 1 if is_left else 0
+            b += 0 if is_left else 1
     set_i64(one, NEXT, a)
     set_i64(other, NEXT, b)
     return a + b
+
+
+def go_in_step(left: int, a: int, left_rows: int, right: int, b: int, right_rows: int) -> bool:
+    """Whether the next `STEP` rows of both have the same times, all of them different: sampled in step."""
+    if a + STEP > left_rows or b + STEP > right_rows or i64(left, a) != i64(right, b):
+        return False
+    apart, least = 0, 1
+    for k in range(STEP):
+        apart |= i64(left, a + k) ^ i64(right, b + k)
+    for k in range(1, STEP):
+        least = min(least, i64(left, a + k) - i64(left, a + k - 1))
+    if a + STEP < left_rows:  # a row of the left side at the last of these times stands before the right one's
+        least = min(least, i64(left, a + STEP) - i64(left, a + STEP - 1))
+    return apart == 0 and least > 0
+
+
+def in_step(ctx: int, a: int, b: int) -> int:
+    """These rows by turns; so they are written without looking which is the next one."""
+    one, other = ctx + 8 * FIRST, ctx + 8 * (FIRST + WORDS)
+    times, ports = i64(ctx, TIME) + 8 * (a + b), i64(ctx, PORT) + a + b
+    rows, left = i64(ctx, ROW) + 8 * (a + b), i64(one, IN_TIME)
+    left_port, right_port = i64(one, IN_PORT), i64(other, IN_PORT)
+    for k in range(STEP):
+        t = i64(left, a + k)
+        set_i64(times, 2 * k, t)
+        set_i64(times, 2 * k + 1, t)
+    for k in range(STEP):
+        set_u8(ports, 2 * k, left_port)
+        set_u8(ports, 2 * k + 1, right_port)
+    for k in range(STEP):
+        set_i64(rows, 2 * k, a + k)
+        set_i64(rows, 2 * k + 1, b + k)
+    if i64(ctx, SLOT) != 0:
+        slots = i64(ctx, SLOT) + 4 * (a + b)
+        left_slot, right_slot = i64(one, IN_SLOT), i64(other, IN_SLOT)
+        for k in range(STEP):
+            set_i32(slots, 2 * k, i32(left_slot, a + k))
+            set_i32(slots, 2 * k + 1, i32(right_slot, b + k))
+    return 0
 
 
 def run(ctx: int, one: int, made: int, is_alone: bool, limit: int) -> int:
