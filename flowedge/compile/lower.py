@@ -13,7 +13,9 @@ from flowedge.compile.emit.kernel import Kernel, Tail, field_of
 from flowedge.compile.emit.tails import TAILS
 from flowedge.compile.emit.tails.count_frames import frame_type
 from flowedge.compile.emit.tails.frames_in_place import FramesInPlaceTail
+from flowedge.compile.emit.tails.join import JoinTail
 from flowedge.compile.frames import framed
+from flowedge.compile.fused import behind_join, over_frames
 from flowedge.compile.gates import with_gates
 from flowedge.graph import nodes as g
 from flowedge.graph.ends import ends_of
@@ -320,13 +322,15 @@ class Lowering:
             ):
                 break
             nodes.append(readers[0])
-        over = self._over_frames(nodes)
-        nodes += over
-        last = nodes[-1]
-        chain = [n for n in nodes if is_fusable(n)]
         places = [self.places[i] for i in first.inputs]
         if isinstance(first, g.SplitAt | g.SplitRows | g.SplitNext):
             places = self._aligned(first, first.out.keys)
+        over = over_frames(self.graph, first, places[0].table) if self.fuse else []
+        behind = behind_join(self.graph, first) if self.fuse else []
+        chain = [n for n in nodes if is_fusable(n)]
+        nodes += [*over, *behind]
+        last = nodes[-1]
+        head = first if over or behind else last
         place = places[0]
         join = self._join_tables(first, places) if isinstance(first, g.Join) else None
         on_frames = isinstance(first, g.FrameDerive | g.FrameAggregate)
@@ -340,13 +344,15 @@ class Lowering:
         if isinstance(first, g.Join):
             kernel.joins = True
         before = places[0].stream if not chain or len(chain) == len(nodes) else chain[-1].out
-        ends = self._ends(last, places)
+        ends = self._ends(head, places)
         kernel.ends_ns = None if ends is None else ends[1]
         tail: Tail | None = None
         if isinstance(first, g.CountFrames) and over:
             tail = FramesInPlaceTail(kernel, first, over[0], before)
-        elif not is_fusable(last) and not on_frames:
-            tail = TAILS[type(last)][1](kernel, last, (before, *(q.stream for q in places[1:])))
+        elif not is_fusable(head) and not on_frames:
+            tail = TAILS[type(head)][1](kernel, head, (before, *(q.stream for q in places[1:])))
+        if isinstance(tail, JoinTail):
+            tail.behind = behind
         kernel.tail, kernel.is_bare = tail, not chain
         out_gaps = (
             kernel.gaps if tail is None else tail.makes_gaps or (kernel.gaps and tail.out_gaps)
@@ -406,7 +412,7 @@ class Lowering:
         )
         spec = p.KernelSpec(
             id=self._next_id(), inputs=tuple(q.id for q in places), fields=fields,
-            table=place.table, gaps=out_gaps, name=last.name, label=(first if over else last).label, object=key, reads=tuple(kernel.reads),
+            table=place.table, gaps=out_gaps, name=last.name, label=head.label, object=key, reads=tuple(kernel.reads),
             writes=tuple(f.name for f in kernel.writes), passed=passed, is_dense=dense,
             is_filter=tail is None and not dense, record=state.record.size,
             record_init=state.record.initial(), block=state.block, globals_init=kernel.globals_init(), scratch=scratch,
@@ -459,16 +465,6 @@ class Lowering:
             return False
         twin, source = self._source_abreast(chain, place, gaps=place.gaps)
         return source is not None and len(twin.state.registers) >= _MANY_CELLS
-
-    def _over_frames(self, nodes: Sequence[g.Node]) -> list[g.FrameAggregate | g.FrameDerive]:
-        """What is asked of frames side by side where one kernel can read them in place: the next node, or none."""
-        first = nodes[0]
-        if not (self.fuse and isinstance(first, g.CountFrames) and first.hop == first.size):
-            return []
-        readers = self.graph.readers(first.id)
-        if self.places[first.inputs[0]].table >= 0 or len(readers) != 1:
-            return []
-        return [n for n in readers if isinstance(n, g.FrameAggregate | g.FrameDerive)]
 
     def _goes_by_strips(self, chain: Sequence[g.Node], tail: g.Node) -> bool:
         """Whether a chain is faster by itself: in passes over strips, which the loop of a tail is not.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from flowedge.compile.emit.grid import WIDE, Bounds
 from flowedge.compile.emit.kernel import Kernel
 from flowedge.compile.emit.values import Value
-from flowedge.graph.expressions import Apply, Expr, Read, Rolling, walk
+from flowedge.graph.expressions import Apply, Expr, Read, Rolling, is_stateful, walk
 from flowedge.graph.nodes import Branch, Compress, Derive, Edges, Node, Route, Rules, Select, Where
 from flowedge.lang.errors import InternalError
 from flowedge.operators.contract import Context
@@ -39,6 +39,17 @@ def has_long_memory(expr: Expr) -> bool:
         )
         for e in walk(expr)
     )
+
+
+def looks_at_one_row(node: Node) -> bool:
+    """Whether a stage works on each row by itself, without a memory of others."""
+    if isinstance(node, Where):
+        exprs = [node.condition]
+    elif isinstance(node, Derive | Select) and not node.out.spans:
+        exprs = [e for _, e in node.bindings]
+    else:
+        return False
+    return not any(is_stateful(e) for e in exprs)
 
 
 @dataclass

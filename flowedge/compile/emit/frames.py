@@ -184,10 +184,10 @@ class FrameRows:
 
         with sheet.block(f"for {lane} in range({count * LANES})"):
             sheet(f"set_f64({lanes}, {lane}, 0.0)")
-        with sheet.block(f"for {block} in range({length // LANES})"):
-            with sheet.block(f"for {lane} in range({LANES})"):
-                self.sample = f"({block} * {LANES} + {lane})"
-                add()
+        blocks = sheet.block(f"for {block} in range({length // LANES})")
+        with blocks, sheet.block(f"for {lane} in range({LANES})"):
+            self.sample = f"({block} * {LANES} + {lane})"
+            add()
         if length % LANES:
             with sheet.block(f"for {lane} in range({length % LANES})"):
                 self.sample = f"({length - length % LANES} + {lane})"
@@ -338,6 +338,8 @@ def aggregate_frames(
     """Write the body for one frame: one row of aggregates."""
     length = stream.frame.length if stream.frame and stream.frame.length else 0
     whole = stream.frame.whole if stream.frame else ()
-    rows = (rows_of or FrameRows)(kernel, length, [c.name for c in stream.columns if c.name not in whole])
+    rows = (rows_of or FrameRows)(
+        kernel, length, [c.name for c in stream.columns if c.name not in whole]
+    )
     found = rows.fold(folds)
     write_results(kernel, results, found, columns)

@@ -193,7 +193,9 @@ def go_in_step(left: int, a: int, left_rows: int, right: int, b: int, right_rows
         apart |= i64(left, a + k) ^ i64(right, b + k)
     for k in range(1, STEP):
         least = min(least, i64(left, a + k) - i64(left, a + k - 1))
-    if a + STEP < left_rows:  # a row of the left side at the last of these times stands before the right one's
+    if (
+        a + STEP < left_rows
+    ):  # a row of the left side at the last of these times stands before the right one's
         least = min(least, i64(left, a + STEP) - i64(left, a + STEP - 1))
     return apart == 0 and least > 0
 

@@ -104,7 +104,9 @@ class FramesInPlaceTail(Tail):
         with sheet.block(f"if {self.filled} == 0"):
             sheet(f"{self.start} = t")
         for column in self.columns:
-            sheet(f"{begin_of(column.name)} = {self._source(kernel, column)} + i * {_width(column)}")
+            sheet(
+                f"{begin_of(column.name)} = {self._source(kernel, column)} + i * {_width(column)}"
+            )
         with sheet.block(f"if {some} < {size}"):
             for column in self.columns:
                 begin, kept, width = begin_of(column.name), self.kept[column.name], _width(column)

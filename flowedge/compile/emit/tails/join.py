@@ -1,14 +1,22 @@
 """`join S within D [nearest|linear]`, `join S latest`: each left row takes a right row by key and time."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
 from flowedge.compile.emit.chain import Chain
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.rolling import ArenaRing
 from flowedge.compile.emit.state import TimedRing
 from flowedge.compile.emit.tails.timers import Timers
-from flowedge.graph.nodes import Join
+from flowedge.graph.nodes import Join, Node
 from flowedge.types.schema import TIME, Column, Type
 
 MISSING = {"string": "-1", "binary": "-1", "bool": "2"}
+
+
+def answers_at_once(node: Join) -> bool:
+    """Whether each left row is answered when it comes."""
+    return node.method == "before" and not node.has_more_keys
 
 
 class JoinTail(Tail):
@@ -26,6 +34,8 @@ class JoinTail(Tail):
     ) -> None:
         self.node = node
         self.left = left
+        self.behind: Sequence[Node] = ()
+        """Stages that each answered row goes through at once."""
         types = {c.name: c.type for c in right} | {"time": TIME}
         self.taken = [(name, out, types[name]) for name, out in node.names]
         state = kernel.state
@@ -79,7 +89,7 @@ class JoinTail(Tail):
                     state.put(cell, value)
         with sheet.block("else"):
             if self.waiting is None:
-                self._write_now(kernel)
+                self._answer_now(kernel, chain)
             else:
                 words = ["real(left_slot)"]
                 for column in self.left:
@@ -90,19 +100,37 @@ class JoinTail(Tail):
                     f"i64(arena, {self.waiting.place('0')}) + {self.node.within_ns or 0}"
                 )
 
-    def _write_now(self, kernel: Kernel) -> None:
+    def _answer_now(self, kernel: Kernel, chain: Chain) -> None:
         sheet, state, node = kernel.sheet, kernel.state, self.node
-        for column in self.left:
-            kernel.copy_column_as(column.name, column.name, column.type)
         fresh = f"{state.get(self.at)} != MISSING"
         if node.within_ns is not None:
             fresh += f" and t - {state.get(self.at)} <= {node.within_ns}"
         held = sheet.fresh("fresh")
         sheet(f"{held} = {fresh}")
-        for (_, out, type_), cells in zip(self.taken, self.cells, strict=True):
-            texts = tuple(f"({state.get(c)} if {held} else {missing(type_)})" for c in cells)
-            kernel.write(out, type_, texts)
+        taken = {
+            out: tuple(f"({state.get(c)} if {held} else {missing(type_)})" for c in cells)
+            for (_, out, type_), cells in zip(self.taken, self.cells, strict=True)
+        }
+        if self.behind:
+            self._go_on(kernel, chain, taken)
+            return
+        for column in self.left:
+            kernel.copy_column_as(column.name, column.name, column.type)
+        for _, out, type_ in self.taken:
+            kernel.write(out, type_, taken[out])
         kernel.emit("t", "left_slot")
+
+    def _go_on(self, kernel: Kernel, chain: Chain, taken: Mapping[str, tuple[str, ...]]) -> None:
+        """The answered row passes through the stages behind, and is written where it leaves them."""
+        values = kernel.values
+        for name, texts in taken.items():
+            chain.alias.pop(name, None)
+            values.bound[name] = tuple(values.hold(text, f"v_{name}") for text in texts)
+        with ExitStack() as end:
+            chain.run(self.behind, end)
+            chain.write(self.behind[-1].out.stored(), dense=False)
+            kernel.emit("t", "left_slot")
+        values.bound.clear()
 
     def _answer(self, kernel: Kernel, later: list[tuple[str, ...]] | None) -> None:
         """Answer the left row that has waited longest, from the right rows before and after it."""

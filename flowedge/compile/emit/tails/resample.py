@@ -134,12 +134,12 @@ class ResampleTail(Tail):
             at, point = state.get(self.at), state.get(self.point)
             broken = f" and t - {at} <= {node.up_to_ns}" if node.up_to_ns is not None else ""
             restart = " and gap == 0" if kernel.gaps else ""
-            with sheet.block(f"if {at} != MISSING{broken}{restart}"):
-                with sheet.block(f"while {point} < t"):
-                    with sheet.block("if m >= room"):
-                        sheet("LEAVE_FULL")
-                    self._between(kernel, new, point)
-                    self._advance(kernel, point)
+            goes_on = sheet.block(f"if {at} != MISSING{broken}{restart}")
+            with goes_on, sheet.block(f"while {point} < t"):
+                with sheet.block("if m >= room"):
+                    sheet("LEAVE_FULL")
+                self._between(kernel, new, point)
+                self._advance(kernel, point)
             with sheet.block("else"):
                 self._begin(kernel)
             with sheet.block(f"if {point} == t"):
