@@ -259,11 +259,25 @@ class Kernel:
         sheet = self.sheet
         sheet("stop = n", *_sooner("i", self.state.turns))
         self._until_gap()
-        with sheet.block("for i in range(i, stop)"):
-            if dense:
-                sheet("m = i")
-            sheet("t = i64(time, i)", "slot = 0", "ROOM", *branchless.rows(lines))
+        rows = branchless.rows(lines)
+        calm = branchless.without_gap(rows, self.gap_due) if self.gap_due is not None else None
+        if calm is None:
+            self._strip_rows(rows, dense=dense)
+        else:
+            made, q = sheet.fresh("made"), sheet.fresh("q")
+            with sheet.block(f"if {self.gap_due} == 0"):
+                sheet(f"{made} = m")
+                self._strip_rows(calm, dense=dense)
+                with sheet.block(f"for {q} in range({made}, m)"):
+                    sheet(f"set_u8(out_gap, {q}, 0)")
+            with sheet.block("else"):
+                self._strip_rows(rows, dense=dense)
         sheet("i = stop", *_flips(self.state.turns))
+
+    def _strip_rows(self, lines: Sequence[str], *, dense: bool) -> None:
+        known = ["m = i"] if dense else []
+        with self.sheet.block("for i in range(i, stop)"):
+            self.sheet(*known, "t = i64(time, i)", "slot = 0", "ROOM", *lines)
 
     def _strip_by_passes(self, parts: Sequence[passes.Pass]) -> None:
         sheet = self.sheet
