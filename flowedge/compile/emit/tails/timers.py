@@ -64,7 +64,7 @@ class Timers:
     def fire_end(self, act: Callable[[], None], *, ready: Sequence[str] = ()) -> None:
         """Write the loop over keys that have ended, as `fire`."""
         if self.ends_ns is None:
-            self.fire(act, reached="!= MISSING and finish != 0 and i == n", ready=ready)
+            self.fire(act, reached="!= MISSING", only="i == n and finish != 0", ready=ready)
             return
 
         def look() -> None:
@@ -95,17 +95,19 @@ class Timers:
         act: Callable[[], None],
         *,
         reached: str = "<= now",
+        only: str = "",
         room: int = 1,
         ready: Sequence[str] = (),
     ) -> None:
         """Write the loop over timers that are due; `act` writes what happens for slot `slot`, record `r`.
 
-        Before it come the lines `ready`, which may leave to come again.
+        Before it come the lines `ready`, which may leave to come again. `only` is a condition on the row, or on the input,
+        without which no timer is looked at.
 
         After `act` the timer is gone, unless `act` has set `due` to a later time.
         """
         kernel, state, sheet = self.kernel, self.kernel.state, self.kernel.sheet
-        with sheet.block(f"while {self.count} > 0"):
+        with sheet.block(f"while {only and f'{only} and '}{self.count} > 0"):
             sheet("slot = i32(touched, 0)" if kernel.keyed else "slot = 0")
             if kernel.keyed:
                 sheet("RECORD", "BLOCK")
