@@ -1,14 +1,13 @@
 """Which nodes behind a window or a join its kernel takes in, so that rows are not laid out between them."""
 
 from flowedge.compile.emit.chain import looks_at_one_row
+from flowedge.compile.emit.tails.frames_in_place import MOST_ROWS, Over
 from flowedge.compile.emit.tails.join import answers_at_once
 from flowedge.graph import nodes as g
 
 
-def over_frames(
-    graph: g.Graph, first: g.Node, table: int
-) -> list[g.FrameAggregate | g.FrameDerive]:
-    """What is asked of frames side by side where one kernel can read them in place: the next node, or none.
+def over_frames(graph: g.Graph, first: g.Node, table: int) -> list[Over]:
+    """What is asked of frames side by side where one kernel can read them in place: the next node or two, or none.
 
     Parameters
     ----------
@@ -16,10 +15,23 @@ def over_frames(
     """
     if not isinstance(first, g.CountFrames) or first.hop != first.size or table >= 0:
         return []
+    out: list[Over] = []
     readers = graph.readers(first.id)
-    if len(readers) != 1:
-        return []
-    return [n for n in readers if isinstance(n, g.FrameAggregate | g.FrameDerive)]
+    if len(readers) == 1 and isinstance(readers[0], g.FrameAggregate | g.FrameDerive):
+        out.append(readers[0])
+        readers = graph.readers(readers[0].id)
+        if len(readers) == 1 and _gives_samples(readers[0], first, out[0]):
+            out += [n for n in readers if isinstance(n, g.Unnest)]
+    return out
+
+
+def _gives_samples(node: g.Node, frames: g.CountFrames, over: Over) -> bool:
+    """Whether `unnest` gives each sample of frames side by side, with all that was derived of it and nothing else."""
+    if not isinstance(node, g.Unnest) or node.frame is None or frames.size > MOST_ROWS:
+        return False
+    made = {name for name, _ in over.bindings} if isinstance(over, g.FrameDerive) else set()
+    others = {c.name for c in node.out.columns} - set(node.columns)
+    return bool(made) and made <= set(node.columns) and others <= {"start"}
 
 
 def behind_join(graph: g.Graph, first: g.Node) -> list[g.Node]:

@@ -348,7 +348,7 @@ class Lowering:
         kernel.ends_ns = None if ends is None else ends[1]
         tail: Tail | None = None
         if isinstance(first, g.CountFrames) and over:
-            tail = FramesInPlaceTail(kernel, first, over[0], before)
+            tail = FramesInPlaceTail(kernel, first, over, before)
         elif not is_fusable(head) and not on_frames:
             tail = TAILS[type(head)][1](kernel, head, (before, *(q.stream for q in places[1:])))
         if isinstance(tail, JoinTail):

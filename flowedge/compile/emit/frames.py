@@ -53,6 +53,12 @@ class FrameRows:
         address = f"out_{self.derived[name]}" if known else self.kernel.address_in(name)
         return address, f"i * {self.length}"
 
+    def out_of(self, name: str, type_: Type) -> tuple[int, str]:
+        """Where what is derived of each sample goes: the number of an output column, and there of the first one."""
+        length = int(self.length)
+        kind = Type(type_.store, type_.unit, (length, *type_.shape), type_.labels)
+        return self.kernel.field_out(name, kind), f"m * {length}"
+
     def time(self, part: Part) -> str:
         """When the sample at hand was taken: as kept, or counted back from the frame's last one."""
         if not part.fold.aggregate.needs_time:
@@ -316,14 +322,12 @@ def derive_frames(
         found = rows.fold([(f"fold_{k}", f) for k, f in enumerate(folds)]) if folds else {}
         values.folds = {f: found[f"fold_{k}"] for k, f in enumerate(folds)}
         type_ = types[name]
-        out = kernel.field_out(
-            name, Type(type_.store, type_.unit, (length, *type_.shape), type_.labels)
-        )
+        out, first = rows.out_of(name, type_)
         rows.sample = q = sheet.fresh("q")
         with sheet.block(f"for {q} in range({length})"):
             values.bound.clear()
             for j, text in enumerate(values.named(expr, name)):
-                place = f"m * {length} + {q}"
+                place = f"{first} + {q}"
                 place = place if type_.size == 1 else f"({place}) * {type_.size} + {j}"
                 sheet(f"set_{LOADS[type_.store]}(out_{out}, {place}, {text})")
         values.bound.clear()

@@ -13,17 +13,24 @@ from flowedge.compile.emit.frames import (
 )
 from flowedge.compile.emit.kernel import Kernel, Tail
 from flowedge.compile.emit.tails.count_frames import frame_type
-from flowedge.graph.nodes import CountFrames, FrameAggregate, FrameDerive
+from flowedge.compile.emit.tails.unnest import reached_by
+from flowedge.graph.nodes import CountFrames, FrameAggregate, FrameDerive, Unnest
 from flowedge.types.schema import I64, TIME, WIDTH, Column, Stream, Type
+
+Over = FrameAggregate | FrameDerive | Unnest
+MOST_ROWS = 65_536
+"""So many rows are the most that a kernel is sure to be offered room for."""
 
 
 class RowsInPlace(FrameRows):
     """Reads samples of the frame at hand where a variable says that each of its columns begins."""
 
-    def __init__(self, kernel: Kernel, length: int, per_sample: Sequence[str], whole: dict[str, str]) -> None:  # fmt: skip
+    def __init__(
+        self, kernel: Kernel, length: int, per_sample: Sequence[str], whole: dict[str, str], *, as_rows: bool
+    ) -> None:  # fmt: skip
         super().__init__(kernel, length, per_sample)
-        self.whole = whole
-        """Variables of what there is once for a frame."""
+        self.whole, self._as_rows = whole, as_rows
+        """Variables of what there is once for a frame; whether each sample goes to a row of its own, not to a list."""
 
     def read(self, name: str, type_: Type) -> tuple[str, ...]:
         """A column of the sample, or of the frame."""
@@ -32,8 +39,14 @@ class RowsInPlace(FrameRows):
     def first_of(self, name: str) -> tuple[str, str]:
         """The variable of the column, which begins with the frame; what was derived lies where it goes."""
         if name in self.derived:
-            return f"out_{self.derived[name]}", f"m * {self.length}"
+            return f"out_{self.derived[name]}", "m" if self._as_rows else f"m * {self.length}"
         return begin_of(name), "0"
+
+    def out_of(self, name: str, type_: Type) -> tuple[int, str]:
+        """A list for each frame, or rows from `m` on."""
+        if self._as_rows:
+            return self.kernel.field_out(name, type_), "m"
+        return super().out_of(name, type_)
 
 
 def begin_of(name: str) -> str:
@@ -47,23 +60,31 @@ class FramesInPlaceTail(Tail):
 
     A frame that lies whole in what was pushed is read there. Of others the rows are kept, column by column as they came,
     until the frame is full. A gap empties it. Rows that no full frame held are incomplete.
+
+    Where `unnest` follows, each sample is a row at once: side by side, frames hold each one once.
     """
 
     out_gaps = True
 
     def __init__(
-        self, kernel: Kernel, node: CountFrames, over: FrameAggregate | FrameDerive, stream: Stream
+        self, kernel: Kernel, node: CountFrames, over: Sequence[Over], stream: Stream
     ) -> None:
-        self.node, self.over = node, over
+        first, last = over[0], over[-1]
+        assert not isinstance(first, Unnest)
+        self.node, self.over = node, first
+        self.unnest = last if isinstance(last, Unnest) else None
+        self.makes_gaps = self.unnest is not None and self.unnest.rate_hz is not None
         types = {c.name: c for c in (*stream.stored(), Column(SAMPLE_TIME, TIME))}
         self.columns = tuple(types[name] for name in node.columns)
-        self.rows_per_row = 1.0 / node.size
+        # The rows of a push, and those of a frame that was begun before.
+        self.rows_per_row = 1.0 / node.size if self.unnest is None else 1.0 + node.size / MOST_ROWS
         state = kernel.state
         self.kept = {
             c.name: state.ring_address(-(-node.size * _width(c) // 8)) for c in self.columns
         }
         self.filled, self.start = state.cell("filled", 0), state.cell("start", 0)
-        self.nth = state.cell("nth", 0) if self._gives(SAMPLE_NUMBER) else ""
+        counts = self.unnest is None and self._gives(SAMPLE_NUMBER)
+        self.nth = state.cell("nth", 0) if counts else ""
         if self.nth:
             state.keep(self.nth)
             state.never_negative({self.nth: 1})
@@ -101,6 +122,9 @@ class FramesInPlaceTail(Tail):
                 with sheet.block(f"while {k} < {some} and u8(gaps, i + {k}) == 0"):
                     sheet(f"{k} += 1")
                 sheet(f"{some} = {k}")
+        if self.unnest is not None:
+            with sheet.block(f"if {self.filled} + {some} == {size} and m + {size} > room"):
+                sheet("LEAVE_FULL")
         with sheet.block(f"if {self.filled} == 0"):
             sheet(f"{self.start} = t")
         for column in self.columns:
@@ -126,24 +150,55 @@ class FramesInPlaceTail(Tail):
         return "time" if column.name == SAMPLE_TIME else kernel.address_in(column.name)
 
     def _work(self, kernel: Kernel) -> None:
-        """Write what comes of a full frame to the output row `m`."""
-        node, over, size = self.node, self.over, self.node.size
-        rows = partial(RowsInPlace, whole={"start": self.start, SAMPLE_NUMBER: self.nth})
+        """Write what comes of a full frame to the output row `m`, or to those from it on."""
+        node, over = self.node, self.over
+        rows = partial(
+            RowsInPlace, whole={"start": self.start, SAMPLE_NUMBER: self.nth}, as_rows=self.unnest is not None,
+        )  # fmt: skip
         if isinstance(over, FrameAggregate):
             aggregate_frames(kernel, node.out, over.folds, over.results, over.out.columns, rows)
         else:
             derive_frames(kernel, node.out, over.bindings, over.out.columns, rows)
-        made = {f.name for f in kernel.writes}
+        if self.unnest is None:
+            self._frame(kernel)
+        else:
+            self._samples(kernel, self.unnest)
+
+    def _frame(self, kernel: Kernel) -> None:
+        """The columns of the frame that pass, and its times."""
+        made, size = {f.name for f in kernel.writes}, self.node.size
         for column in self.columns:
             if self._gives(column.name) and column.name not in made:
                 out = kernel.field_out(column.name, frame_type(column.type, size))
                 nbytes = size * _width(column)
                 kernel.sheet(f"copy(out_{out} + m * {nbytes}, {begin_of(column.name)}, {nbytes})")
-        if over.out.spans and "start" not in made:
+        if self.over.out.spans and "start" not in made:
             kernel.write("start", TIME, (self.start,))
         if self.nth:
             kernel.write(SAMPLE_NUMBER, I64, (self.nth,))
         kernel.emit("t", "slot")
+
+    def _samples(self, kernel: Kernel, unnest: Unnest) -> None:
+        """The columns that pass, row by row; the first row shows the gap before the frame."""
+        sheet, size, q = kernel.sheet, self.node.size, kernel.sheet.fresh("q")
+        made = {f.name for f in kernel.writes}
+        for column in self.columns:
+            if column.name in unnest.columns and column.name not in made:
+                out, width = kernel.field_out(column.name, column.type), _width(column)
+                sheet(f"copy(out_{out} + m * {width}, {begin_of(column.name)}, {size * width})")
+        sheet(f"copy(out_time + 8 * m, {begin_of(SAMPLE_TIME)}, {8 * size})")
+        if kernel.gap_due is not None:
+            with sheet.block(f"for {q} in range(m, m + {size})"):
+                sheet(f"set_u8(out_gap, {q}, 0)")
+            sheet(f"set_u8(out_gap, m, {kernel.gap_due})", f"{kernel.gap_due} = 0")
+        if any(c.name == "start" for c in unnest.out.columns):
+            with sheet.block(f"for {q} in range(m, m + {size})"):
+                kernel.write("start", TIME, (self.start,), at=q)
+        sheet(f"m += {size}")
+
+    def watermark(self, kernel: Kernel) -> str:
+        """The first sample of a frame lies before the time of its last one; how far, may not be known."""
+        return "watermark" if self.unnest is None else reached_by(self.unnest)
 
 
 def _width(column: Column) -> int:

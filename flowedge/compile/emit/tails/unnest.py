@@ -111,6 +111,11 @@ class SamplesTail(UnnestTail):
 
     def watermark(self, kernel: Kernel) -> str:
         """The first sample of a frame lies before it; how far, may not be known."""
-        if self.node.reach_ns is None:
-            return "(FOREVER if finish != 0 else NEVER)"
-        return f"(watermark if watermark == NEVER or watermark == FOREVER else watermark - {self.node.reach_ns})"
+        return reached_by(self.node)
+
+
+def reached_by(node: Unnest) -> str:
+    """Text of the time before which no sample will come any more."""
+    if node.reach_ns is None:
+        return "(FOREVER if finish != 0 else NEVER)"
+    return f"(watermark if watermark == NEVER or watermark == FOREVER else watermark - {node.reach_ns})"
