@@ -149,6 +149,16 @@ def test_merging_is_associative(name, seed, n):
     check(fold(aggregate, times(n), columns, types, order=rng), left)
 
 
+@pytest.mark.parametrize("name", [n for n, a in FOLDS.items() if a.adds])
+def test_an_aggregate_that_adds_does_nothing_else(name):
+    """Long frames add the numbers of its state without asking it."""
+    draw = np.random.default_rng(2)
+    for _ in range(20):
+        a, b = (tuple(draw.normal(size=len(FOLDS[name].zero))) for _ in range(2))
+        assert FOLDS[name].merge(a, b) == tuple(x + y for x, y in zip(a, b, strict=True))
+    assert not any(FOLDS[name].zero)
+
+
 @pytest.mark.parametrize("name", [n for n, a in AGGREGATES.items() if a.needs_rate])
 def test_a_spectrum_over_a_missing_sample_is_missing(name):
     aggregate = AGGREGATES[name]
