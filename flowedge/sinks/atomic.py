@@ -15,6 +15,8 @@ from flowedge.sinks.digests import ALGORITHMS, NEWEST, Digest
 
 _BUFFER = 1 << 16
 _PIECE = 1 << 20
+_BEGIN = 8 << 20
+"""So many bytes are on their way to the disk at a time before a sync asks for them."""
 _UNSEEN = ".inprogress"
 
 
@@ -114,6 +116,7 @@ class AtomicFile:
             self._close()
             raise explained(path, error) from None
         self._waiting = bytearray()
+        self._handed = self._begun = self.kept.size_bytes
 
     @property
     def digest(self) -> Digest:
@@ -262,6 +265,10 @@ class AtomicFile:
         """Hand bytes to the system; raises OSError."""
         disk.write_all(self._descriptor, data)
         self._hasher.update(data)
+        self._handed += memoryview(data).nbytes
+        if self.syncs and self._handed - self._begun >= _BEGIN:
+            disk.calls.begin_writing(self._descriptor, self._begun, self._handed - self._begun)
+            self._begun = self._handed
 
     def _close(self) -> None:
         if self._descriptor >= 0:

@@ -19,7 +19,7 @@ from support.flow import CATALOG
 
 from flowedge.lang.errors import SinkError
 from flowedge.runtime.plan import compile_flow
-from flowedge.sinks import catalog
+from flowedge.sinks import catalog, disk
 from flowedge.sinks.atomic import AtomicFile, explained
 from flowedge.sinks.parquet import Parquet
 from flowedge.types.connectors import Limit
@@ -498,3 +498,29 @@ def test_lists_of_labels_are_lists_of_texts_that_parquet_gives_back(tmp_path, mo
     assert file.num_row_groups > 2
     assert file.read()["branch"].to_pylist() == out["branch"].to_pylist()
     assert {len(set(pair)) for pair in out["branch"].to_pylist()} == {1, 2}
+
+
+def test_bytes_are_on_their_way_to_the_disk_before_a_sync_asks_for_them(tmp_path, monkeypatch):
+    begun = []
+
+    class Noting(disk.Disk):
+        def begin_writing(self, descriptor, start, size):
+            assert os.fstat(descriptor).st_size == start + size
+            begun.append((start, size))
+            super().begin_writing(descriptor, start, size)
+
+    monkeypatch.setattr(disk, "calls", Noting())
+    data = np.random.default_rng(0).bytes(1 << 20)
+    file = AtomicFile(tmp_path / "a")
+    for _ in range(20):
+        file.write(data)
+    file.finish()
+    file.publish()
+    assert begun == [(0, 8 << 20), (8 << 20, 8 << 20)]
+    assert (tmp_path / "a").read_bytes() == 20 * data
+    begun.clear()
+    quick = AtomicFile(tmp_path / "b", syncs=False)
+    for _ in range(20):
+        quick.write(data)
+    quick.finish()
+    assert not begun
