@@ -1,9 +1,16 @@
-"""Which nodes behind a window or a join its kernel takes in, so that rows are not laid out between them."""
+"""Which nodes a kernel takes in, so that rows are not laid out between them; and what a chain is for eight keys at a time."""
 
-from flowedge.compile.emit.chain import looks_at_one_row
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from flowedge.compile import program as p
+from flowedge.compile.emit.abreast import kernel_abreast
+from flowedge.compile.emit.chain import Chain, looks_at_one_row
+from flowedge.compile.emit.kernel import Kernel
 from flowedge.compile.emit.tails.frames_in_place import MOST_ROWS, Over
 from flowedge.compile.emit.tails.join import answers_at_once
 from flowedge.graph import nodes as g
+from flowedge.types.schema import TIME, Column, Stream
 
 
 def over_frames(graph: g.Graph, first: g.Node, table: int) -> list[Over]:
@@ -44,3 +51,37 @@ def behind_join(graph: g.Graph, first: g.Node) -> list[g.Node]:
         out.append(readers[0])
         readers = graph.readers(out[-1].id)
     return out
+
+
+def abreast(
+    chain: Sequence[g.Node],
+    fields: tuple[p.Field, ...],
+    text_id: Callable[[str], int],
+    *,
+    gaps: bool,
+) -> tuple[Kernel, str | None]:
+    """A chain as for a stream without keys, and its source for eight keys at a time; None where it has no such form.
+
+    Parameters
+    ----------
+    fields : columns that come in
+    text_id : the number of a text of the pipeline
+    gaps : rows carry a gap flag
+    """
+    kernel = Kernel(keyed=False, gaps=gaps, text_id=text_id)
+    kernel.state.strips = True
+    rows = Chain(kernel, alias={f.name: f.name for f in fields})
+
+    def body() -> None:
+        with ExitStack() as end:
+            rows.run(chain, end)
+            rows.write(columns_out(chain[-1].out, fields), dense=True)
+
+    return kernel, kernel_abreast(kernel, kernel.lines_of(body))
+
+
+def columns_out(stream: Stream, before: tuple[p.Field, ...]) -> tuple[Column, ...]:
+    """The columns that a chain gives, samples of frames as lists; ``start`` goes along with rows that are spans."""
+    if stream.spans and stream.column("start") is None and any(f.name == "start" for f in before):
+        return (*stream.stored(), Column("start", TIME))
+    return stream.stored()

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from flowedge.compile import program as p
-from flowedge.compile.emit.abreast import kernel_abreast
 from flowedge.compile.emit.abreast import words as words_abreast
 from flowedge.compile.emit.chain import FILTERS, Chain, has_long_memory, is_fusable
 from flowedge.compile.emit.frames import aggregate_frames, derive_frames
@@ -15,13 +14,13 @@ from flowedge.compile.emit.tails.count_frames import frame_type
 from flowedge.compile.emit.tails.frames_in_place import FramesInPlaceTail
 from flowedge.compile.emit.tails.join import JoinTail
 from flowedge.compile.frames import framed
-from flowedge.compile.fused import behind_join, over_frames
+from flowedge.compile.fused import abreast, behind_join, columns_out, over_frames
 from flowedge.compile.gates import with_gates
 from flowedge.graph import nodes as g
 from flowedge.graph.ends import ends_of
 from flowedge.graph.expressions import Read, reads
 from flowedge.graph.floors import floors
-from flowedge.types.schema import TIME, Column, Stream
+from flowedge.types.schema import Column, Stream
 
 Build = Callable[[str, dict[str, object]], str]
 """Compiles the source of a kernel with its names; returns the key of the object code."""
@@ -388,7 +387,7 @@ class Lowering:
                 if tail is not None:
                     tail.row(kernel, rows)
                     return
-                passed = rows.write(_columns_out(last.out, place.fields), dense=dense)
+                passed = rows.write(columns_out(last.out, place.fields), dense=dense)
                 if not dense:
                     kernel.emit("t", "slot")
 
@@ -434,7 +433,7 @@ class Lowering:
 
     def _abreast(self, kernel: Kernel, chain: Sequence[g.Node], place: Place) -> tuple[str, int]:
         """The same chain for eight keys at a time: its object key and the scratch words that it needs; "" where it has no such form."""
-        twin, source = self._source_abreast(chain, place, gaps=kernel.gaps)
+        twin, source = abreast(chain, place.fields, self.text_id, gaps=kernel.gaps)
         same = (twin.reads, twin.writes, twin.state.record.initial(), twin.state.block) == (
             kernel.reads, kernel.writes, kernel.state.record.initial(), kernel.state.block,
         )  # fmt: skip
@@ -443,27 +442,12 @@ class Lowering:
         size = (kernel.state.record.size, kernel.state.block)
         return self.build(source, twin.names.table), words_abreast(source, *size)
 
-    def _source_abreast(
-        self, chain: Sequence[g.Node], place: Place, *, gaps: bool
-    ) -> tuple[Kernel, str | None]:
-        """A chain as for a stream without keys, and its source for eight keys at a time."""
-        twin = Kernel(keyed=False, gaps=gaps, text_id=self.text_id)
-        twin.state.strips = True
-        rows = Chain(twin, alias={f.name: f.name for f in place.fields})
-
-        def body() -> None:
-            with ExitStack() as end:
-                rows.run(chain, end)
-                rows.write(_columns_out(chain[-1].out, place.fields), dense=True)
-
-        return twin, kernel_abreast(twin, twin.lines_of(body))
-
     def _goes_abreast(self, chain: Sequence[g.Node]) -> bool:
         """Whether a chain over keys is faster by itself: much of it goes eight keys at a time, which the loop of a tail does not."""
         place = self.places[chain[0].inputs[0]]
         if place.table < 0 or any(isinstance(n, FILTERS) or not is_fusable(n) for n in chain):
             return False
-        twin, source = self._source_abreast(chain, place, gaps=place.gaps)
+        twin, source = abreast(chain, place.fields, self.text_id, gaps=place.gaps)
         return source is not None and len(twin.state.registers) >= _MANY_CELLS
 
     def _goes_by_strips(self, chain: Sequence[g.Node], tail: g.Node) -> bool:
@@ -526,13 +510,6 @@ def _raw_fields(node: g.Source) -> tuple[p.Field, ...]:
         if c.expr is None and c.name in declared
     }
     return tuple(field_of(Column(name, plain.get(name, type_))) for name, type_ in node.raw)
-
-
-def _columns_out(stream: Stream, before: tuple[p.Field, ...]) -> tuple[Column, ...]:
-    """The columns that a chain gives, samples of frames as lists; ``start`` goes along with rows that are spans."""
-    if stream.spans and stream.column("start") is None and any(f.name == "start" for f in before):
-        return (*stream.stored(), Column("start", TIME))
-    return stream.stored()
 
 
 def _ns(seconds: float | None) -> int:

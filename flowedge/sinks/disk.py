@@ -21,7 +21,7 @@ def _begin() -> Callable[[int, int, int, int], int] | None:
     except (AttributeError, OSError, TypeError):
         return None
     call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 _BEGIN = _begin()
