@@ -10,6 +10,7 @@ import numpy as np
 
 from flowedge.compile import program as p
 from flowedge.compile.hands import HANDS
+from flowedge.compile.kernels.columns import take
 from flowedge.compile.native import load
 from flowedge.lang.errors import InternalError
 from flowedge.session.abreast import Abreast
@@ -437,7 +438,12 @@ class KernelNode(Node):
         values = self.shared.tables[number].values(key)
         field = self.shared.program.tables[number].fields[key]
         assert batch.slot is not None
-        return restored(values.take(batch.slot), p.Field(field.name, "i64"), field)
+        old = p.Field(field.name, "i64")
+        if (
+            len(values) <= batch.n
+        ):  # few keys are made what they are in the column sooner than many rows
+            return take(restored(values, old, field), batch.slot)
+        return restored(take(values, batch.slot), old, field)
 
     # ---- two inputs
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from flowedge.compile.kernels.columns import take
 from flowedge.compile.program import RekeySpec
 from flowedge.session.batch import DTYPES, Array, Batch
 from flowedge.session.lives import longer
@@ -76,7 +77,7 @@ class RekeyNode(Node):
             return batch.columns[name]
         key = self.shared.key_column(self._table, name)
         assert batch.slot is not None
-        values = self.shared.tables[self._table].values(key).take(batch.slot)
+        values = take(self.shared.tables[self._table].values(key), batch.slot)
         store = self._kept.get(name)
         return values if store is None else values.astype(DTYPES[store], copy=False)
 

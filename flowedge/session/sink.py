@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flowedge.compile.kernels.columns import take
 from flowedge.compile.program import Field, SinkSpec, SourceSpec
 from flowedge.session.arrow import Writer, schema_of
 from flowedge.session.batch import DTYPES, MISSING, Array, Batch, concat
@@ -33,6 +34,7 @@ class SinkNode(Node):
         nodes = {n.id: n for n in shared.program.nodes}
         self._table = nodes[spec.inputs[0]].table
         self._keys = [(f.name, shared.key_column(self._table, f.name)) for f in spec.keys]
+        self._stores = {f.name: f.store for f in spec.keys}
         self._rows: list[Batch] = []
         self._ready: list[Any] = []
 
@@ -78,14 +80,18 @@ class SinkNode(Node):
             batch = replace(
                 batch, columns={**batch.columns, LATE: np.zeros(batch.n, DTYPES["bool"])}
             )
-        keys = {}
-        for name, place in self._keys:
-            assert batch.slot is not None
-            keys[name] = self.shared.tables[self._table].values(place).take(batch.slot)
-        for field in self.spec.keys:
-            if field.name in keys and field.store not in ("string", "binary", "i64", "time"):
-                keys[field.name] = _narrowed(keys[field.name], field.store)
-        return self._writer.write(batch, keys)
+        return self._writer.write(batch, {name: self._key_of_rows(batch, name, place) for name, place in self._keys})  # fmt: skip
+
+    def _key_of_rows(self, batch: Batch, name: str, place: int) -> Array:
+        """A key of each row, as its declared store holds it."""
+        assert batch.slot is not None
+        values = self.shared.tables[self._table].values(place)
+        store = self._stores[name]
+        if store in ("string", "binary", "i64", "time"):
+            return take(values, batch.slot)
+        if len(values) <= batch.n:  # few keys are narrowed sooner than many rows
+            return take(_narrowed(values, store), batch.slot)
+        return _narrowed(take(values, batch.slot), store)
 
 
 def _narrowed(values: Any, store: str) -> Any:  # noqa: ANN401

@@ -137,7 +137,7 @@ def test_a_plan_brings_the_library_kernels_that_its_rows_need(store, monkeypatch
     )
     asked = set(needed(plan.program.nodes, has_literals=False))
     assert asked == {
-        ingest.steps, slots.one_column_dense, slots.fill, order.merge_in, entries.ids, intern.intern, intern.spell, columns.locate,
+        ingest.steps, slots.one_column_dense, slots.fill, order.merge_in, entries.ids, intern.intern, intern.spell, columns.locate, columns.gather,
     }  # fmt: skip
     time = pa.array([0, 10**9], pa.timestamp("ns", "UTC"))
     session = plan.open()

@@ -16,7 +16,7 @@ from flowedge.compile.kernels import (
     weave,
 )
 from flowedge.compile.kernels.library import Run
-from flowedge.compile.program import MergeSpec, ModelSpec, NodeSpec, SourceSpec
+from flowedge.compile.program import MergeSpec, ModelSpec, NodeSpec, SinkSpec, SourceSpec
 
 
 def needed(
@@ -39,6 +39,8 @@ def needed(
             yield meet.interleave
         if isinstance(spec, MergeSpec):
             yield weave.weave
+        if isinstance(spec, SinkSpec) and spec.keys:
+            yield columns.gather
         if not isinstance(spec, SourceSpec):
             continue
         yield ingest.steps if spec.time else ingest.count
