@@ -18,8 +18,8 @@ ABREAST = 4
 """Stretches of a frame that are folded side by side."""
 SHORTEST = 8
 """Samples of a stretch, at least."""
-LANES, WIDE = 64, 512
-"""Of frames of `WIDE` samples and more so many are added side by side: fewer, and the compiler unrolls them into single additions."""
+LANES = 64
+"""Samples of a frame that are added side by side, if it has so many: of fewer lanes the compiler makes single additions."""
 
 
 class FrameRows:
@@ -215,7 +215,7 @@ class FrameRows:
 
     @property
     def _is_wide(self) -> bool:
-        return isinstance(self.length, int) and self.length >= WIDE
+        return isinstance(self.length, int) and self.length >= LANES
 
     @property
     def _abreast(self) -> int:
