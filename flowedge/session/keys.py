@@ -14,6 +14,7 @@ from flowedge.lang.errors import CheckpointError
 from flowedge.session.dense import window_of
 from flowedge.session.strings import StringPool
 from flowedge.session.words import address
+from flowedge.types.heap import untouched
 
 _FORMAT = 2
 _FIRST_WORDS = 1024
@@ -293,7 +294,9 @@ class KeyTable:
             self._values = [_enlarged(v, 2 * len(v)) for v in self._values]
             self._bind()
         elif not self._is_due or not self._look():
-            self._enter(2 * len(self._table))
+            old, ctx = self._table, self._ctx
+            ctx[k.OLD], ctx[k.OLD_WORDS] = address(old), len(old)
+            self._fill(2 * len(old))
 
     def _look(self, sample: NDArray[np.int64] | None = None) -> bool:
         """See how the keys lie, or a sample of them; whether they got another window."""
@@ -301,7 +304,9 @@ class KeyTable:
         if len(self._values) > 1:
             return False
         ctx = self._ctx
-        keys = self._values[0][: self.count][self.is_taken] if sample is None else sample
+        keys = self._values[0][: self.count] if sample is None else sample
+        if sample is None and ctx[k.FREE_COUNT]:
+            keys = keys[self.is_taken]
         window = window_of(keys, max(len(self._values[0]), len(keys)))
         if window == (ctx[k.LOW], ctx[k.SPAN]):
             return False
@@ -312,20 +317,26 @@ class KeyTable:
     def _enter(self, words: int = _FIRST_WORDS) -> int:
         """Enter all keys anew, with a hash table of so many words or more; returns how many are there twice."""
         ctx = self._ctx
-        live = np.flatnonzero(self.is_taken).astype(np.int32)
-        span, hashed = int(ctx[k.SPAN]), len(live)
+        span, hashed = int(ctx[k.SPAN]), len(self)
+        live = np.flatnonzero(self.is_taken).astype(np.int32) if ctx[k.FREE_COUNT] else None
         if span:
-            # Where the difference goes round, it is below zero or beyond the window all the same.
-            away = self._values[0][live] - ctx[k.LOW]
-            hashed -= int(((away >= 0) & (away < span)).sum())
+            keys = self._values[0][: self.count] if live is None else self._values[0][live]
+            # Where the difference goes round, it is beyond the window all the same.
+            hashed -= int(np.count_nonzero((keys - ctx[k.LOW]).view(np.uint64) < np.uint64(span)))
         while words < 2 * hashed:
             words *= 2
-        is_one, self._table = len(self._values) == 1, np.zeros(words, np.int64)
-        near = words if is_one and words <= k.CACHED else 0
-        self._places = np.zeros(span or near, np.int32)
-        ctx[k.HASHED], ctx[k.LIVE], ctx[k.LIVE_COUNT] = 0, address(live), len(live)
+        self._places = untouched(4 * span).view(np.int32)
+        ctx[k.LIVE], ctx[k.LIVE_COUNT] = 0 if live is None else address(live), len(self)
+        ctx[k.HASHED] = 0
+        return self._fill(words)
+
+    def _fill(self, words: int) -> int:
+        """Have a hash table of so many words, and fill it as the context says; returns how many keys are there twice."""
+        self._table = np.zeros(words, np.int64)
+        if len(self._values) == 1 and not self._ctx[k.SPAN]:
+            self._places = np.zeros(words if words <= k.CACHED else 0, np.int32)
         self._bind()
-        return ready(k.fill)(self._context) if len(live) else 0
+        return ready(k.fill)(self._context) if self.count else 0
 
     def _bind(self) -> None:
         ctx = self._ctx

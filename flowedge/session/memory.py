@@ -12,6 +12,7 @@ from flowedge.lang.errors import CheckpointError
 from flowedge.session.batch import Array
 from flowedge.session.snapshot import tally, whole
 from flowedge.session.words import address
+from flowedge.types.heap import untouched
 
 _FIRST_KEYS = 16
 _AHEAD = 4
@@ -19,7 +20,6 @@ _AHEAD = 4
 _FACTOR = 4
 """And four times the room, most of which is never touched: keys are copied a third of a time each."""
 _FIRST_WORDS = 1024
-_LINE = 64
 _BLOCK = 65_536
 """So many records are judged at a time, which fit into the cache."""
 _FAR = 2.0**40
@@ -257,15 +257,8 @@ def _code(spec: p.KernelSpec) -> str:
     return hashlib.sha256(spec.source.encode()).hexdigest()
 
 
-def _aligned(size: int) -> Array:
-    """Zeros that begin at a cache line; pages that are never touched take no memory."""
-    raw = np.zeros(size + _LINE, np.uint8)
-    start = -address(raw) % _LINE
-    return raw[start : start + size]
-
-
 def _enlarged(values: Array, size: int, used: int) -> Array:
     """Zeros behind the bytes used of an array."""
-    out = _aligned(size)
+    out = untouched(size)
     out[:used] = values[:used]
     return out

@@ -9,6 +9,7 @@ values of a slot stand in one array per column. A key stands in one of the two, 
 from collections.abc import Callable, Sequence
 
 from flowedge.compile.kernels.hashing import hash_word
+from flowedge.compile.kernels.intern import take_over
 from flowedge.compile.memory import i32, i64, prefetch, set_i32, set_i64
 from flowedge.compile.program import DONE, GROW
 
@@ -32,10 +33,12 @@ PLACES = 15  # address of int32[SPAN]: the slot + 1 of each key of the window, 0
 # Where it spans none, of a small table int32[MASK + 1]: the slot + 1 of the key last seen with these low bits.
 LOW = 16  # the first key of the window
 SPAN = 17  # how many keys the window spans, a power of two; 0 for none
-LIVE = 18  # address of int32[LIVE_COUNT]: slots that have a key, for `fill`
+LIVE = 18  # address of int32[LIVE_COUNT]: slots that have a key, for `fill`; 0: they are 0, 1, 2, …
 LIVE_COUNT = 19
-IS_NARROW = 20  # 1: the column is of int32, for `one_column_dense` alone
-FIRST = 21  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
+OLD = 20  # address of a smaller table for `fill` to take over, 0 for none
+OLD_WORDS = 21
+IS_NARROW = 22  # 1: the column is of int32, for `one_column_dense` alone
+FIRST = 23  # addresses of the key columns int64[ROWS], then of the values int64[ROOM] by slot
 
 BLOCK = 64
 CACHED = 2**15
@@ -109,16 +112,33 @@ def one_column(ctx: int) -> int:
     values = i64(ctx, FIRST + 1)
     out = i64(ctx, OUT)
     near = i64(ctx, PLACES)
+    table = i64(ctx, TABLE)
     mask = i64(ctx, MASK)
+    seed = i64(ctx, SEED)
     while row < rows:
         key = i64(keys, row)
         slot = i32(near, key & mask) - 1
-        if slot < 0 or i64(values, slot) != key:
-            slot = hashed(ctx, key)
+        if slot >= 0 and i64(values, slot) == key:
+            set_i32(out, row, slot)
+            row += 1
+            continue
+        mixed = hash_word(key, seed) >> 32
+        place = mixed & mask
+        entry = i64(table, place)
+        while entry != 0:
+            slot = (entry & 0xFFFFFFFF) - 1
+            if i64(values, slot) == key:
+                break
+            place = (place + 1) & mask
+            entry = i64(table, place)
+        if entry == 0:
+            slot = entered(ctx, place, mixed)
             if slot == FULL:
                 set_i64(ctx, ROW, row)
                 return GROW
-            set_i32(near, key & mask, slot + 1)
+            if slot >= 0:
+                set_i64(values, slot, key)
+        set_i32(near, key & mask, slot + 1)
         set_i32(out, row, slot)
         row += 1
     set_i64(ctx, ROW, row)
@@ -207,8 +227,16 @@ def many_columns(ctx: int) -> int:
 
 
 def fill(ctx: int) -> int:
-    """Enter the keys of all live slots into an empty window and table with room for them; returns how many are there twice."""
+    """Enter keys into an empty table, and an empty window; returns how many are there twice.
+
+    They are those of a smaller table, or else those of all live slots, for which there must be room.
+    """
+    if i64(ctx, OLD) != 0:
+        take_over(i64(ctx, OLD), i64(ctx, OLD_WORDS), i64(ctx, TABLE), i64(ctx, MASK))
+        set_i64(ctx, OLD, 0)
+        return 0
     columns = i64(ctx, COLUMNS)
+    live = i64(ctx, LIVE)
     first = FIRST + columns
     table = i64(ctx, TABLE)
     mask = i64(ctx, MASK)
@@ -217,7 +245,7 @@ def fill(ctx: int) -> int:
     span = i64(ctx, SPAN)
     twice = 0
     for q in range(i64(ctx, LIVE_COUNT)):
-        slot = i32(i64(ctx, LIVE), q)
+        slot = i32(live, q) if live != 0 else q
         place = i64(i64(ctx, first), slot) - low
         if 0 <= place < span:
             twice += i32(places, place) != 0
