@@ -16,6 +16,7 @@ from flowedge.lang.errors import RunError
 from flowedge.models.manifest import beside
 from flowedge.runtime.apart import apart
 from flowedge.runtime.catalog import FileCatalog, still_holds
+from flowedge.types.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,9 +52,10 @@ class Plan:
     graph: "Graph | None" = field(default=None, repr=False)
 
     def open(self, models: Mapping[str, Any] | None = None) -> "Session":
-        """A fresh session."""
+        """A fresh session; what is freed is kept for its next rows (see `keep_freed_memory`)."""
         from flowedge.session.session import Session  # noqa: PLC0415
 
+        keep_freed_memory()
         return Session(self.program, models or {})
 
     def restore(
@@ -62,6 +64,7 @@ class Plan:
         """A session that goes on where a snapshot (or its plain data) was taken; raises CheckpointError."""
         from flowedge.session.session import Session  # noqa: PLC0415
 
+        keep_freed_memory()
         if isinstance(snapshot, bytes):
             return Session.restore(self.program, snapshot, models or {})
         return Session.from_state(self.program, snapshot, models or {})

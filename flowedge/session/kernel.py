@@ -588,16 +588,15 @@ _NOTHING = np.empty(0, np.int64)
 
 
 def _used(offered: Batch, rows: int) -> Batch | None:
-    """The rows that a kernel wrote; a few of many are copied, so as not to keep the rest alive."""
+    """The rows that a kernel wrote. Where they are a part of many, the arrays give the rest of their memory back, where they lie.
+
+    Nobody else has them yet: so there is nothing to copy, and no room without rows is kept alive by who keeps the rows.
+    """
     if rows == 0:
         return None
-    part = offered.slice(0, rows)
-    if rows * 16 < offered.n and offered.n > _LEAST_ROOM:
-        return Batch(
-            rows,
-            part.time.copy(),
-            None if part.slot is None else part.slot.copy(),
-            None if part.gap is None else part.gap.copy(),
-            {name: column.copy() for name, column in part.columns.items()},
-        )
-    return part
+    if 2 * rows > offered.n or offered.n <= _LEAST_ROOM:
+        return offered.slice(0, rows)
+    for values in (offered.time, offered.slot, offered.gap, *offered.columns.values()):
+        if values is not None:
+            values.resize((rows, *values.shape[1:]), refcheck=False)
+    return Batch(rows, offered.time, offered.slot, offered.gap, offered.columns)
