@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import allocations
 import asof
 import compress_series
 import durability
@@ -42,6 +43,7 @@ WORKS: dict[str, Callable[[], list[str]]] = {
     "From file to file": fleet.main,
     "Streams that meet": asof.main,
     "Start and memory": start.main,
+    "Memory asked for by a push": allocations.main,
     "Being able to go on": durability.main,
     "TiLT's queries": tilt.main,
     "Views of advertisements, in memory": lambda: yahoo.main("memory"),
