@@ -280,11 +280,15 @@ def _chain(folder: Path, turns: int) -> tuple[str, Any]:
 def _chain_of_keys(folder: Path, turns: int) -> tuple[str, Any]:
     import ecg_chain
     import numpy as np
+    import pyarrow as pa
 
-    ticks = turns * PUSH // 8
-    keys = np.tile(np.arange(8, dtype=np.int32), ticks)
-    _write(folder / "s.arrow", {"k": keys, "v": _draw().normal(size=turns * PUSH)})
-    return ecg_chain.TEXT.replace("(v:", "(k: key i32, v:"), ecg_chain.PLAIN
+    ticks = turns * PUSH // ecg_chain.KEYS
+    time = np.repeat(ecg_chain.times(ticks), ecg_chain.KEYS)
+    _write(folder / "s.arrow", {
+        "time": pa.array(time, pa.timestamp("ns", "UTC")), "lead": np.tile(np.arange(ecg_chain.KEYS, dtype=np.int32), ticks),
+        "v": _draw().normal(size=turns * PUSH),
+    })  # fmt: skip
+    return ecg_chain.of_keys(ecg_chain.TEXT), ecg_chain.PLAIN
 
 
 def _fleet(folder: Path, turns: int) -> tuple[str, Any]:
