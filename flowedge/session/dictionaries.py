@@ -16,6 +16,8 @@ _MOST, _MOST_BYTES = 16, 32 << 20
 """Dictionaries that are kept for when they come again; where they take more than so many bytes, the newest one."""
 _PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _ALL = slice(None)
+_FEW = 256
+"""Entries; fewer are looked up anew as fast as they are compared with those of all others."""
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ class Dictionaries:
 
     Batches of one file or stream have their dictionary in common, the same bytes in the same place. One that lies elsewhere,
     but begins with all entries of one that is known (a copy, or what a delta has made of it), takes over what is known of
-    these, where it is no longer than the rows that come with it: comparing it would cost more than it saves.
+    these, where it has many, and no more than rows come with it: else comparing it would cost more than it saves.
 
     Parameters
     ----------
@@ -100,9 +102,8 @@ class Dictionaries:
         ids = np.zeros(len(entries), np.int32)
         if _is_view(entries.type):
             entries.validate(full=True)
-        one = _Seen(
-            entries, ids, len(ids) <= rows and _lie_within(entries), entries.nbytes + ids.nbytes
-        )
+        may_compare = _FEW <= len(ids) <= rows and _lie_within(entries)
+        one = _Seen(entries, ids, may_compare, entries.nbytes + ids.nbytes)
         for old in reversed(self._seen.values()):
             if one.is_comparable and _begins_with(one, old):
                 ids[: len(old.ids)] = old.ids
@@ -135,8 +136,10 @@ def _entries_at(entries: Any, places: NDArray[np.int64]) -> Any:  # noqa: ANN401
         raise pa.ArrowInvalid("an entry does not lie in its dictionary")
     if _is_view(entries.type):  # which Arrow cannot take apart
         entries = entries.cast(_PLAIN[entries.type])
-    indices = pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)])
-    out = entries.take(indices)
+    out = entries
+    if len(places) < len(entries) or (places[:-1] > places[1:]).any():  # not simply all of them
+        indices = pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)])
+        out = entries.take(indices)
     out.validate(full=True)
     return out
 

@@ -57,7 +57,8 @@ def test_fixed_bytes_nulls_and_nothing_are_taken():
     assert pool.intern(fixed[:0]).tolist() == []
 
 
-def test_a_dictionary_that_comes_again_is_not_looked_up_again():
+def test_a_dictionary_that_comes_again_is_not_looked_up_again(monkeypatch):
+    monkeypatch.setattr(dictionaries, "_FEW", 1)
     pool = Counting()
     first = dictionary([0, 1, 2, 1, None], ["a", "b", "c", "never"])
     for _ in range(3):
@@ -87,7 +88,8 @@ def test_entries_that_do_not_occur_are_not_looked_up():
 
 
 @pytest.mark.parametrize("is_large", [False, True])
-def test_dictionaries_of_files_and_streams_are_taken_as_they_change(tmp_path, is_large):
+def test_dictionaries_of_files_and_streams_are_taken_as_they_change(monkeypatch, is_large):
+    monkeypatch.setattr(dictionaries, "_FEW", 1)
     draw = np.random.default_rng(5)
     names = [f"n{q}" for q in range(3000 if is_large else 20)]
     batches = []
