@@ -14,33 +14,29 @@ Part = Callable[[], object]
 
 
 class Hands:
-    """The threads that do parts of work, the caller's included.
-
-    Attributes
-    ----------
-    count : how many there are; 1: parts are done one after the other
-    """
+    """The threads that do parts of work, the caller's included; of several runs in a process the newest says how many."""
 
     def __init__(self) -> None:
-        self.count = 1
-        self._pool: ThreadPoolExecutor | None = None
+        self._held: list[tuple[int, ThreadPoolExecutor | None]] = []
+
+    @property
+    def count(self) -> int:
+        """How many there are; 1: parts are done one after the other."""
+        return self._held[-1][0] if self._held else 1
 
     @contextmanager
     def taken(self, count: int) -> Iterator[None]:
         """Have so many threads, until the end of a block."""
-        before = self.count, self._pool
-        self.count = max(1, count)
-        self._pool = (
-            ThreadPoolExecutor(self.count - 1, thread_name_prefix="flowedge-part")
-            if self.count > 1
-            else None
-        )
+        count = max(1, count)
+        pool = ThreadPoolExecutor(count - 1, "flowedge-part") if count > 1 else None
+        held = count, pool
+        self._held.append(held)
         try:
             yield
         finally:
-            if self._pool is not None:
-                self._pool.shutdown()
-            self.count, self._pool = before
+            self._held.remove(held)
+            if pool is not None:
+                pool.shutdown()
 
     def alone(self, part: Part) -> float:
         """Do one part here; how long it took [s], by which it may be shared the next time."""
@@ -49,15 +45,21 @@ class Hands:
         return time.perf_counter() - start
 
     def share(self, parts: Sequence[Part]) -> None:
-        """Do all parts, and return when they are done; raises what the first of them raised that failed."""
-        pool = self._pool
-        if pool is None or len(parts) < 2:
+        """Do all parts, and return when they are done; raises what one of them raised that failed."""
+        pool = self._held[-1][1] if self._held else None
+        if pool is None:
             for part in parts:
                 part()
             return
-        others = [pool.submit(part) for part in parts[1:]]
+        others, here = [], [parts[0]]
+        for part in parts[1:]:
+            try:
+                others.append(pool.submit(part))
+            except RuntimeError:  # the run whose threads these are has just ended
+                here.append(part)
         try:
-            parts[0]()
+            for part in here:
+                part()
         finally:
             wait(others)
         for other in others:

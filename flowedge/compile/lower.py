@@ -26,8 +26,8 @@ Build = Callable[[str, dict[str, object]], str]
 """Compiles the source of a kernel with its names; returns the key of the object code."""
 
 
-_MANY_CELLS = 6
-"""Of two biquads: a chain of so much memory takes longer than rows do from one kernel to the next."""
+_MANY_CELLS = 9
+"""Of three biquads: a chain of so much memory takes longer than rows do from one kernel to the next."""
 
 
 @dataclass
@@ -316,9 +316,7 @@ class Lowering:
                 type(readers[0]) in TAILS and TAILS[type(readers[0])][0].follows_chain
             ):
                 break
-            if not is_fusable(readers[0]) and (
-                self._goes_by_strips(nodes, readers[0]) or self._goes_abreast(nodes)
-            ):
+            if self._stands_alone(nodes, readers[0]):
                 break
             nodes.append(readers[0])
         places = [self.places[i] for i in first.inputs]
@@ -442,26 +440,27 @@ class Lowering:
         size = (kernel.state.record.size, kernel.state.block)
         return self.build(source, twin.names.table), words_abreast(source, *size)
 
-    def _goes_abreast(self, chain: Sequence[g.Node]) -> bool:
-        """Whether a chain over keys is faster by itself: much of it goes eight keys at a time, which the loop of a tail does not."""
+    def _stands_alone(self, chain: Sequence[g.Node], behind: g.Node) -> bool:
+        """Whether a chain is faster by itself than with what stands behind it, whose loop goes row by row.
+
+        Much memory is stepped in passes over strips, or eight keys at a time; windows that lie side by side are copied whole
+        where nothing stands before them.
+        """
+        if any(isinstance(n, FILTERS) or not is_fusable(n) for n in chain):
+            return False
+        if is_fusable(behind) and not isinstance(behind, FILTERS):
+            return False
         place = self.places[chain[0].inputs[0]]
-        if place.table < 0 or any(isinstance(n, FILTERS) or not is_fusable(n) for n in chain):
+        exprs = [e for n in chain if isinstance(n, g.Derive | g.Select) for _, e in n.bindings]
+        is_long = any(has_long_memory(e) for e in exprs)
+        if place.table < 0 and not is_fusable(behind):
+            copies = isinstance(behind, g.CountFrames) and behind.hop == behind.size
+            return copies or is_long
+        if place.table < 0 and not is_long:
             return False
         twin, source = abreast(chain, place.fields, self.text_id, gaps=place.gaps)
-        return source is not None and len(twin.state.registers) >= _MANY_CELLS
-
-    def _goes_by_strips(self, chain: Sequence[g.Node], tail: g.Node) -> bool:
-        """Whether a chain is faster by itself: in passes over strips, which the loop of a tail is not.
-
-        Windows that lie side by side are copied whole where nothing stands before them.
-        """
-        exprs = [e for n in chain if isinstance(n, g.Derive | g.Select) for _, e in n.bindings]
-        copies = isinstance(tail, g.CountFrames) and tail.hop == tail.size
-        return (
-            self.places[chain[0].inputs[0]].table < 0
-            and not any(isinstance(n, FILTERS) for n in chain)
-            and (copies or any(has_long_memory(e) for e in exprs))
-        )
+        has_much = len(twin.state.registers) >= _MANY_CELLS
+        return has_much and (place.table < 0 or source is not None)
 
     def _ends(self, node: g.Node, places: list[Place]) -> tuple[int, int] | None:
         """The source whose keys a node sees end, by its number here, and so long after their last row [ns]."""

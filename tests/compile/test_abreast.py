@@ -24,12 +24,15 @@ CHAINS = [
     "filter lowpass(9 Hz, order=3) on v, w | derive e = ema(v, 1 s) - ema(w, 0.5 s)",
     "derive a = mean(v) over 7 samples - mean(v) over 30 samples, b = rms(w) over 7 samples",
     "filter highpass(1 Hz) on v | derive d = diff(v), q = abs(v) / 3 - v",
+    "filter bandpass(5 Hz .. 15 Hz, order=4) on v | where v > 0",
+    "filter bandpass(5 Hz .. 15 Hz, order=4) on v | window 0.1 s | aggregate max(v) as m, sum(w) as s",
 ]
 ONE_BY_ONE = [
     "filter lowpass(9 Hz) on v | derive y = if(v > 0, v, 0 - v)",
     "filter lowpass(9 Hz) on v | derive m = max(v) over 9 samples",
     "derive a = mean(v) over 5 samples | derive b = mean(a) over 5 samples",
     "derive c = v + w",
+    "derive e = ema(v, 1 s), l = [v, w]",
 ]
 
 

@@ -35,14 +35,14 @@ def test_a_run_over_the_bound_stops_and_goes_on_with_more(tmp_path):
     wanted = (tmp_path / "out" / "a.parquet").read_bytes()
     (tmp_path / "out" / "a.parquet").unlink()
     command = ("run", "-q", "f.flow", "--checkpoint", "state", "--max-memory")
-    code, _, err = cli(*command, "20MB", cwd=tmp_path)
+    code, _, err = cli(*command, "12MB", cwd=tmp_path)
     assert code == 3
-    assert "--max-memory allows 20 MB" in err
+    assert "--max-memory allows 12 MB" in err
     assert "is in `s`: bound its keys with `max keys N` or `expire key after D`" in err
     assert "the state is in `state`" in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out" / "a.parquet").exists()
-    code, _, err = cli(*command, "20MB", cwd=tmp_path)  # it does not come any further
+    code, _, err = cli(*command, "12MB", cwd=tmp_path)  # it does not come any further
     assert code == 3
     code, _, err = cli(*command, "1GB", cwd=tmp_path)
     assert code == 0, err
@@ -52,7 +52,7 @@ def test_a_run_over_the_bound_stops_and_goes_on_with_more(tmp_path):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_without_a_checkpoint_it_says_what_would_help(tmp_path, threads):
     flow(tmp_path)
-    code, _, err = cli("run", "f.flow", "--max-memory", "20MB", "--threads", threads, cwd=tmp_path)
+    code, _, err = cli("run", "f.flow", "--max-memory", "12MB", "--threads", threads, cwd=tmp_path)
     assert code == 3
     assert "with --checkpoint" in err
     assert not (tmp_path / "out" / "a.parquet").exists()

@@ -134,6 +134,24 @@ def test_parts_are_all_done_before_an_error_is_told():
     assert hands.count == 1
 
 
+def test_runs_beside_each_other_leave_each_other_their_threads():
+    hands, done = Hands(), []
+    first, second = hands.taken(2), hands.taken(3)
+    first.__enter__()
+    second.__enter__()
+    assert hands.count == 3
+    first.__exit__(None, None, None)
+    hands.share([lambda: done.append(1)] * 4)
+    assert len(done) == 4
+    assert hands.count == 3
+    pool = hands._held[0][1]
+    pool.shutdown()
+    hands.share([lambda: done.append(1)] * 4)
+    assert len(done) == 8
+    second.__exit__(None, None, None)
+    assert hands.count == 1
+
+
 def test_stretches_cover_all():
     for n in range(40):
         for parts in range(1, 6):

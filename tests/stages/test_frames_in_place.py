@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from support.flow import CATALOG
 
@@ -54,7 +55,20 @@ def run(plan, table, pieces, *, restored=False):
 
 def bits(table):
     """All that a table holds, a missing float as any other."""
-    return [(name, repr(table[name].to_pylist())) for name in table.column_names]
+    return [(name, *_bits(table[name].combine_chunks())) for name in table.column_names]
+
+
+def _bits(column):
+    kind, lengths = column.type, []
+    while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        lengths.append(pc.list_value_length(column).to_pylist())
+        column = column.flatten()
+    valid = column.is_valid().to_pylist()
+    values = column.fill_null(False if pa.types.is_boolean(column.type) else 0)
+    values = values.to_numpy(zero_copy_only=False)
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), np.nan, values)
+    return str(kind), lengths, valid, values.tobytes()
 
 
 @pytest.mark.parametrize("stages", STAGES)

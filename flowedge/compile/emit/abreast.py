@@ -143,8 +143,14 @@ def _with_sound_names(kernel: "Kernel", line: str) -> str:
 
 def _is_straight(kernel: "Kernel", line: str) -> bool:
     """Whether a line means the same for eight numbers."""
+    if _LOAD.match(line):
+        return True
     if line.startswith(" ") or _BRANCH.search(line):
-        return bool(_LOAD.match(line))
+        return False
+    if not _STORE.match(line) and {"i", "m"} & _words(
+        [line]
+    ):  # an element of a list has a place of another kind
+        return False
     return all(
         name in _PLAIN or _has_no_branch(kernel.names.table.get(name))
         for name in _CALL.findall(line)

@@ -5,10 +5,12 @@ and rows side by side in a vector: the mean of the distances from the newest val
 from it. Nothing is carried on but the values themselves, so nothing drifts.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from flowedge.compile.emit.passes import STRIP, Calm
+from flowedge.compile.memory import f64
 from flowedge.graph.expressions import Rolling
 
 if TYPE_CHECKING:
@@ -30,84 +32,94 @@ def emit_afresh(values: "Values", expr: Rolling, x: str, constants: Sequence[str
     state.within(0, place, n - 1)
     state.within(0, seen, n)
     result = state.names.function(agg.result, f"{agg.name}_result")
-    out, p = sheet.fresh(agg.name), sheet.fresh("p")
-    names = [sheet.fresh("w") for _ in range(n)]
-    parts = _Parts(
-        names, sheet.fresh, lambda moments: f"{result}({', '.join([moments, *constants])})"
-    )
+    spread = state.names.function(spread_of_some, "spread_of_some")
+    out, p, q = sheet.fresh(agg.name), sheet.fresh("p"), sheet.fresh("q")
+    work = state.scratch(n + STRIP if state.strips else n)
+
+    def made(moments: str) -> str:
+        return f"{result}({', '.join([moments, *constants])})"
+
+    def of_some(at: str) -> str:
+        return made(f"{spread}({at}, {n})")
+
     if state.strips:
         sheet(f"CALM {len(values.calms)}")
     sheet(f"{p} = {state.get(place)}", f"set_f64({ring}, {p}, {x})")
     state.put(place, f"({p} + 1 if {p} + 1 < {n} else 0)")
     state.put(seen, f"min({state.get(seen)} + 1, {n})")
-    for j, name in enumerate(names):
-        kept = f"f64({ring}, ({p} + {j + 1}) % {n})"
-        sheet(f"{name} = {kept} if {state.get(seen)} > {n - 1 - j} else nan")
-    sheet(*parts.with_missing(out))
+    with sheet.block(f"for {q} in range({n})"):
+        kept = f"f64({ring}, ({p} + 1 + {q}) % {n})"
+        sheet(f"set_f64({work}, {q}, {kept} if {state.get(seen)} > {n - 1} - {q} else nan)")
+    sheet(f"{out} = {of_some(work)}")
     if state.strips:
         sheet("CALMED")
-        work = state.scratch(n + STRIP)
-        strip = _strip(parts, sheet.fresh, ring, place, seen, work)
+        lines = _all_there([sheet.fresh("w") for _ in range(n)], sheet.fresh, made)
+        strip = _strip(lines, of_some, sheet.fresh, ring, place, seen, work, n)
         values.calms.append(Calm(x, f"{x} == {x}", result=out, strip=strip))
     return (out,)
 
 
-class _Parts:
-    """Lines that make the result of the values of one row's extent, the oldest first.
+def spread_of_some(at: int, n: int) -> tuple[float, float, float]:
+    """How many of `n` values, the oldest first, are there, their mean, and their squared distances from it.
+
+    The operations are those of `_all_there` in their order, so that the bits are the same where none is missing.
+    """
+    centre = math.nan
+    for j in range(n):
+        v = f64(at, j)
+        centre = v if v == v else centre  # noqa: PLR0124  # NaN is missing
+    count, total, squares = 0.0, 0.0, 0.0
+    for j in range(n):
+        v = f64(at, j)
+        count += 1.0 if v == v else 0.0  # noqa: PLR0124
+        total += v - centre if v == v else 0.0  # noqa: PLR0124
+    off = total * (1.0 / max(count, 1.0))
+    for j in range(n):
+        v = f64(at, j)
+        d = v - centre - off
+        squares += d * d if v == v else 0.0  # noqa: PLR0124
+    return (count, centre + off, squares)
+
+
+def _all_there(
+    names: Sequence[str], fresh: Callable[[str], str], made: Callable[[str], str]
+) -> Callable[[str, str], list[str]]:
+    """Lines for a row none of whose values is missing, from where they lie and what they make.
 
     Parameters
     ----------
-    names : variables that hold the values
+    names : variables for the values, the oldest first
     fresh : gives variables that nobody has
-    result : text of the result, from that of a tuple: how many values, their mean, their squares
+    made : text of the result, from that of a tuple: how many values, their mean, their squares
     """
+    *older, newest = names
+    apart, off, n = [fresh("d") for _ in older], fresh("off"), len(names)
+    each = [f"({d} - {off}) * ({d} - {off})" for d in apart]
+    squares = " + ".join([*each, f"{off} * {off}"])
+    moments = f"({float(n)!r}, {newest} + {off}, {squares})"
 
-    def __init__(
-        self, names: Sequence[str], fresh: Callable[[str], str], result: Callable[[str], str]
-    ) -> None:
-        self.names, self._result = names, result
-        self._apart = [fresh("d") for _ in names]
-        self._centre, self._off, self._count = fresh("centre"), fresh("off"), fresh("count")
-
-    def all_there(self, out: str) -> list[str]:
-        """Where no value is missing."""
-        *older, newest = self.names
-        apart, n = self._apart[:-1], len(self.names)
-        each = [f"({d} - {self._off}) * ({d} - {self._off})" for d in apart]
-        squares = " + ".join([*each, f"{self._off} * {self._off}"])
+    def lines(at: str, out: str) -> list[str]:
         return [
+            *(f"{name} = f64({at}, {j})" for j, name in enumerate(names)),
             *(f"{d} = {x} - {newest}" for d, x in zip(apart, older, strict=True)),
-            f"{self._off} = ({' + '.join(apart) or f'{newest} - {newest}'}) * {1.0 / n!r}",
-            f"{out} = {self._result(f'({float(n)!r}, {newest} + {self._off}, {squares})')}",
+            f"{off} = ({' + '.join(apart) or f'{newest} - {newest}'}) * {1.0 / n!r}",
+            f"{out} = {made(moments)}",
         ]
 
-    def with_missing(self, out: str) -> list[str]:
-        """Where some may be: the same operations on the others in the same order, so that the bits are the same."""
-        is_there = [f"{x} == {x}" for x in self.names]
-        centre, off, count = self._centre, self._off, self._count
-        pairs = list(zip(self._apart, self.names, is_there, strict=True))
-        squares = " + ".join(f"(({d} - {off}) * ({d} - {off}) if {known} else 0.0)" for d, _, known in pairs)  # fmt: skip
-        return [
-            f"{centre} = nan",
-            *(f"{centre} = {x} if {known} else {centre}" for _, x, known in pairs),
-            f"{count} = {' + '.join(f'(1.0 if {known} else 0.0)' for known in is_there)}",
-            *(f"{d} = {x} - {centre} if {known} else 0.0" for d, x, known in pairs),
-            f"{off} = ({' + '.join(self._apart)}) * (1.0 / max({count}, 1.0))",
-            f"{out} = {self._result(f'({count}, {centre} + {off}, {squares})')}",
-        ]
+    return lines
 
 
 def _strip(
-    parts: _Parts, fresh: Callable[[str], str], ring: str, place: str, seen: str, work: str
-) -> tuple[str, ...]:
+    all_there: Callable[[str, str], list[str]], of_some: Callable[[str], str], fresh: Callable[[str], str],
+    ring: str, place: str, seen: str, work: str, n: int,
+) -> tuple[str, ...]:  # fmt: skip
     """Lines that do a strip whose values are all there; of those before it, which stand in the ring, some may not be.
 
     A result takes the place of the oldest value of its row, and moves on later: stores a multiple of 4096 bytes behind the
     loads of the next rows would hold these up (4K aliasing; Intel, Optimization Reference Manual, 3.6.7), twice the time.
     """
-    n = len(parts.names)
     q, odd, out, some = fresh("q"), fresh("odd_before"), fresh("made"), fresh("some")
-    window = [f"{name} = f64({work}, {q} + {j})" for j, name in enumerate(parts.names)]
+    at = f"{work} + 8 * {q}"
     put = f"set_f64({work}, {q}, {out})"
     older = f"f64({ring}, ({place} + 1 + {q}) % {n}) if {seen} > {n - 2} - {q} else nan"
     return (
@@ -119,9 +131,10 @@ def _strip(
         f"copy({work} + {8 * (n - 1)}, {{x}}, 8 * ({{rows}}))",
         f"{some} = 0 if {odd} == 0 else min({{rows}}, {n - 1})",
         f"for {q} in range({some}):",
-        *(f"    {line}" for line in (*window, *parts.with_missing(out), put)),
+        f"    {out} = {of_some(at)}",
+        f"    {put}",
         f"for {q} in range({some}, {{rows}}):",
-        *(f"    {line}" for line in (*window, *parts.all_there(out), put)),
+        *(f"    {line}" for line in (*all_there(at, out), put)),
         f"for {q} in range(max(0, ({{rows}}) - {n}), {{rows}}):",
         f"    set_f64({ring}, ({place} + {q}) % {n}, f64({{x}}, {q}))",
         f"copy({{y}}, {work}, 8 * ({{rows}}))",
