@@ -13,7 +13,7 @@ A row here has an instant and no interval: T4 gives begin and end as columns. T6
 .. [1] A. Jayarajan et al., TiLT: a time-centric approach for stream query optimization and parallelization, ASPLOS 2023.
    https://doi.org/10.1145/3575693.3575704
 
-Run:  python benchmarks/tilt.py [--only T3 T8] [--rows 10000000] [--push 65536] [--rounds 5]
+Run:  python benchmarks/tilt.py [--queries T3 T8] [--rows 10000000] [--push 65536] [--rounds 5]
 """
 
 import argparse
@@ -355,7 +355,7 @@ def _loop_difference(found: Columns, truth: Columns) -> float:
 def main() -> list[str]:
     """Print the tables; returns their lines."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=QUERIES, default=list(QUERIES))
+    parser.add_argument("--queries", nargs="+", choices=QUERIES, default=list(QUERIES))
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--push", type=int, default=65_536)
     parser.add_argument("--rounds", type=int, default=5)
@@ -375,7 +375,7 @@ def main() -> list[str]:
     ]
     print(machine(), *lines, sep="\n")
     ratios = {}
-    for name in options.only:
+    for name in options.queries:
         query = QUERIES[name]
         given = query.given(n)
         ours, loop = Ours(query, given, options.push), query.loop(given)

@@ -83,8 +83,8 @@ def spread_of_some(at: int, n: int) -> tuple[float, float, float]:
 
 def _all_there(
     names: Sequence[str], fresh: Callable[[str], str], made: Callable[[str], str]
-) -> Callable[[str, str], list[str]]:
-    """Lines for a row none of whose values is missing, from where they lie and what they make.
+) -> Callable[[str, str, str], list[str]]:
+    """Lines for a row none of whose values is missing, from an address, the place of the first, and what they make.
 
     Parameters
     ----------
@@ -98,9 +98,10 @@ def _all_there(
     squares = " + ".join([*each, f"{off} * {off}"])
     moments = f"({float(n)!r}, {newest} + {off}, {squares})"
 
-    def lines(at: str, out: str) -> list[str]:
+    def lines(values: str, first: str, out: str) -> list[str]:
+        # One address and a place that moves: of others the compiler does not see that rows lie side by side.
         return [
-            *(f"{name} = f64({at}, {j})" for j, name in enumerate(names)),
+            *(f"{name} = f64({values}, {first} + {j})" for j, name in enumerate(names)),
             *(f"{d} = {x} - {newest}" for d, x in zip(apart, older, strict=True)),
             f"{off} = ({' + '.join(apart) or f'{newest} - {newest}'}) * {1.0 / n!r}",
             f"{out} = {made(moments)}",
@@ -110,7 +111,7 @@ def _all_there(
 
 
 def _strip(
-    all_there: Callable[[str, str], list[str]], of_some: Callable[[str], str], fresh: Callable[[str], str],
+    all_there: Callable[[str, str, str], list[str]], of_some: Callable[[str], str], fresh: Callable[[str], str],
     ring: str, place: str, seen: str, work: str, n: int,
 ) -> tuple[str, ...]:  # fmt: skip
     """Lines that do a strip whose values are all there; of those before it, which stand in the ring, some may not be.
@@ -134,7 +135,7 @@ def _strip(
         f"    {out} = {of_some(at)}",
         f"    {put}",
         f"for {q} in range({some}, {{rows}}):",
-        *(f"    {line}" for line in (*all_there(at, out), put)),
+        *(f"    {line}" for line in (*all_there(work, q, out), put)),
         f"for {q} in range(max(0, ({{rows}}) - {n}), {{rows}}):",
         f"    set_f64({ring}, ({place} + {q}) % {n}, f64({{x}}, {q}))",
         f"copy({{y}}, {work}, 8 * ({{rows}}))",
