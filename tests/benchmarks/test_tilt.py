@@ -73,7 +73,7 @@ def test_a_row_too_few_or_a_value_that_is_missing_is_seen(tilt):
 
 
 def test_the_benchmark_prints_a_table_whose_figure_goes_into_the_readme(tilt, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["tilt.py", "--rows", str(ROWS), "--rounds", "1", "--only", "T3", "T10"])  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["tilt.py", "--rows", str(ROWS), "--rounds", "1", "--queries", "T3", "T10"])  # fmt: skip
     lines = tilt.main()
     assert "DIFFERENT" not in capsys.readouterr().out
     assert [x.split(" | ")[0] for x in lines if x.startswith("| T")] == ["| T3 window sum", "| T10 trading"]  # fmt: skip
