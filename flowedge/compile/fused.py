@@ -59,8 +59,8 @@ def abreast(
     text_id: Callable[[str], int],
     *,
     gaps: bool,
-) -> tuple[Kernel, str | None]:
-    """A chain as for a stream without keys, and its source for eight keys at a time; None where it has no such form.
+) -> tuple[Kernel, tuple[str, int] | None]:
+    """A chain as for a stream without keys, and its source for eight keys at a time with its scratch words; None where it has no such form.
 
     Parameters
     ----------

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from flowedge.compile import program as p
-from flowedge.compile.emit.abreast import words as words_abreast
 from flowedge.compile.emit.chain import FILTERS, Chain, has_long_memory, is_fusable
 from flowedge.compile.emit.frames import aggregate_frames, derive_frames
 from flowedge.compile.emit.kernel import Kernel, Tail, field_of
@@ -431,14 +430,14 @@ class Lowering:
 
     def _abreast(self, kernel: Kernel, chain: Sequence[g.Node], place: Place) -> tuple[str, int]:
         """The same chain for eight keys at a time: its object key and the scratch words that it needs; "" where it has no such form."""
-        twin, source = abreast(chain, place.fields, self.text_id, gaps=kernel.gaps)
+        twin, found = abreast(chain, place.fields, self.text_id, gaps=kernel.gaps)
         same = (twin.reads, twin.writes, twin.state.record.initial(), twin.state.block) == (
             kernel.reads, kernel.writes, kernel.state.record.initial(), kernel.state.block,
         )  # fmt: skip
-        if source is None or not same:
+        if found is None or not same:
             return "", 0
-        size = (kernel.state.record.size, kernel.state.block)
-        return self.build(source, twin.names.table), words_abreast(source, *size)
+        source, words = found
+        return self.build(source, twin.names.table), words
 
     def _stands_alone(self, chain: Sequence[g.Node], behind: g.Node) -> bool:
         """Whether a chain is faster by itself than with what stands behind it, whose loop goes row by row.
@@ -458,9 +457,9 @@ class Lowering:
             return copies or is_long
         if place.table < 0 and not is_long:
             return False
-        twin, source = abreast(chain, place.fields, self.text_id, gaps=place.gaps)
+        twin, found = abreast(chain, place.fields, self.text_id, gaps=place.gaps)
         has_much = len(twin.state.registers) >= _MANY_CELLS
-        return has_much and (place.table < 0 or source is not None)
+        return has_much and (place.table < 0 or found is not None)
 
     def _ends(self, node: g.Node, places: list[Place]) -> tuple[int, int] | None:
         """The source whose keys a node sees end, by its number here, and so long after their last row [ns]."""

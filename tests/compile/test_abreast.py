@@ -5,19 +5,13 @@ import importlib
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.flow import CATALOG
 
 import flowedge
 from flowedge.compile import memory, native
 from flowedge.compile import program as p
 from flowedge.compile.kernels.rounds import round_of, turns_until
-from flowedge.graph.catalog import PlainCatalog
 from flowedge.session.abreast import Abreast
-from flowedge.types.connectors import ConnectorInfo
-
-PLAIN = PlainCatalog(
-    {"given": ConnectorInfo("given", "source", needs_address=False, describes_itself=False, writes_files=False)},
-    {"kept": ConnectorInfo("kept", "sink", needs_address=False, writes_files=False)},
-)  # fmt: skip
 
 CHAINS = [
     "filter bandpass(5 Hz .. 15 Hz, order=4) on v | derive p = mean((45 * (v + 2 * lag(v, 1) - 2 * lag(v, 3) - lag(v, 4))) ^ 2) over 54 samples",
@@ -38,8 +32,8 @@ ONE_BY_ONE = [
 
 def plan_of(chain):
     return flowedge.compile(
-        text=f"source s (time, k: key i64, v: f64, w: f32) at 200 Hz from given()\nsink s | {chain} to kept() as o",
-        catalog=PLAIN,
+        text=f"source s (time, k: key i64, v: f64, w: f32) at 200 Hz from given()\nsink s | {chain} to expected() as o",
+        catalog=CATALOG,
     )
 
 
@@ -138,6 +132,19 @@ def test_what_is_remembered_is_the_same(chain):
         later = plan.restore(session.snapshot())
         parts += [*pushed(later, second, cuts[1]), *later.finish().values()]
         same(pa.Table.from_batches(parts), wanted)
+
+
+def test_a_mean_that_overflows_begins_anew_as_it_does_row_by_row():
+    """What is infinite in between is odd, too, although all values are finite."""
+    plan, table = plan_of("derive e = ema(v, 0.01 s)"), rows(8, 400)
+    v = table["v"].to_numpy().copy()
+    v[1600:1608], v[1608:1616] = 1.7e308, -1.7e308
+    table = table.set_column(2, "v", pa.array(v))
+    slow, fast = plan.open(), plan.open()
+    wanted = pa.Table.from_batches([*pushed(slow, table, 40), *slow.finish().values()])
+    found = pa.Table.from_batches([*pushed(fast, table, 3200), *fast.finish().values()])
+    assert np.isinf(wanted["e"].to_numpy()).any()
+    same(found, wanted)
 
 
 @pytest.mark.parametrize("chain", ONE_BY_ONE)

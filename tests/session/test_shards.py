@@ -5,17 +5,11 @@ import threading
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.flow import CATALOG
 
 import flowedge
 from flowedge.compile.hands import HANDS, Hands, cuts
-from flowedge.graph.catalog import PlainCatalog
 from flowedge.session.shards import Shards
-from flowedge.types.connectors import ConnectorInfo
-
-PLAIN = PlainCatalog(
-    {"given": ConnectorInfo("given", "source", needs_address=False, describes_itself=False, writes_files=False)},
-    {"kept": ConnectorInfo("kept", "sink", needs_address=False, writes_files=False)},
-)  # fmt: skip
 
 KEYED = [
     "derive m = median(v) over 31 samples, e = ema(v, 1 s)",
@@ -78,8 +72,8 @@ def same(a, b):
 @pytest.mark.parametrize("threads", [2, 3])
 def test_keys_on_several_threads(chain, in_turn, threads, shared):
     plan = flowedge.compile(
-        text=f"source s (time, k: key i64, v: f64) at 200 Hz from given()\nsink s | {chain} to kept() as o",
-        catalog=PLAIN,
+        text=f"source s (time, k: key i64, v: f64) at 200 Hz from given()\nsink s | {chain} to expected() as o",
+        catalog=CATALOG,
     )
     table = rows(16, 400, in_turn=in_turn)
     alone = outcome(plan, table, 1000, 1)
@@ -90,8 +84,8 @@ def test_keys_on_several_threads(chain, in_turn, threads, shared):
 
 def test_rows_without_memory_on_several_threads(shared):
     plan = flowedge.compile(
-        text="source s (time, v: f64) at 200 Hz from given()\nsink s | derive y = sin(v) + v ^ 3 to kept() as o",
-        catalog=PLAIN,
+        text="source s (time, v: f64) at 200 Hz from given()\nsink s | derive y = sin(v) + v ^ 3 to expected() as o",
+        catalog=CATALOG,
     )
     table = rows(1, 5000, in_turn=True).drop_columns(["k"])
     alone = outcome(plan, table, 1777, 1)
@@ -101,8 +95,8 @@ def test_rows_without_memory_on_several_threads(shared):
 
 def test_what_is_cheap_is_not_shared():
     plan = flowedge.compile(
-        text="source s (time, k: key i64, v: f64) at 200 Hz from given()\nsink s | derive y = v + lag(v, 1) to kept() as o",
-        catalog=PLAIN,
+        text="source s (time, k: key i64, v: f64) at 200 Hz from given()\nsink s | derive y = v + lag(v, 1) to expected() as o",
+        catalog=CATALOG,
     )
     (node,) = (n for n in plan.open().nodes.values() if getattr(n, "runner", None) is not None)
     shards = Shards(node.runner)

@@ -67,8 +67,8 @@ class _Text:
     when: list[str] = field(default_factory=list)
 
 
-def kernel_abreast(kernel: "Kernel", lines: Sequence[str]) -> str | None:
-    """The source of a kernel for eight keys at a time; None where the chain has no such form.
+def kernel_abreast(kernel: "Kernel", lines: Sequence[str]) -> tuple[str, int] | None:
+    """The source of a kernel for eight keys at a time, and its scratch words behind the globals; None where the chain has no such form.
 
     Parameters
     ----------
@@ -85,13 +85,8 @@ def kernel_abreast(kernel: "Kernel", lines: Sequence[str]) -> str | None:
     before, behind = text.lines[:cut], text.lines[cut:]
     if not _may_be_cut(kernel, text, before, behind, cells):
         return None
-    return _Writer(kernel, text, before, behind, cells).source()
-
-
-def words(source: str, record: int, block: int) -> int:
-    """Words of scratch that the kernel needs behind the globals."""
-    rows = len(set(re.findall(rf"strips \+ (\d+), {ABREAST} \* j", source)))
-    return rows * ROUNDS * ABREAST + 2 * ABREAST + (record + block) // 8 + 2
+    writer = _Writer(kernel, text, before, behind, cells)
+    return writer.source(), writer.words
 
 
 def _without_branches(kernel: "Kernel", lines: Sequence[str]) -> _Text | None:
@@ -127,8 +122,8 @@ def _without_branches(kernel: "Kernel", lines: Sequence[str]) -> _Text | None:
     out.lines = [_with_sound_names(kernel, line) for line in out.lines]
     if not all(_is_straight(kernel, line) for line in out.lines):
         return None
-    for x, held in kernel.values.steady:
-        out.sound[x] = f"abs({x}) < inf"
+    for finite, held in kernel.values.steady:
+        out.sound |= {x: f"abs({x}) < inf" for x in finite}
         out.when += [f"{cell} == {cell}" for cell in held]
     return out
 
@@ -207,6 +202,13 @@ class _Writer:
         if name not in made or first is None:
             return False
         return name not in _assigned(first) or name in _words([first.partition(" = ")[2]])
+
+    @property
+    def words(self) -> int:
+        """Scratch: values that cross, where lanes have their memory, and that of lanes without a key."""
+        state = self.kernel.state
+        crossing = len(self._crossing) * ROUNDS * ABREAST
+        return crossing + 2 * ABREAST + (state.record.size + state.block) // 8
 
     def source(self) -> str:
         """The whole."""

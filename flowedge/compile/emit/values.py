@@ -74,8 +74,8 @@ class Values:
     """What may stand in place of marked lines where nothing is odd."""
     sound: dict[str, str] = field(default_factory=dict)
     """Functions, and those that do the same for values that are there, without a branch."""
-    steady: list[tuple[str, Sequence[str]]] = field(default_factory=list)
-    """Values that are to be finite for it, and cells that are to hold a number."""
+    steady: list[tuple[tuple[str, str], Sequence[str]]] = field(default_factory=list)
+    """What such a function takes and gives, which is to be finite, and cells that are to hold a number."""
     _stepped: dict[object, Value] = field(default_factory=dict)
 
     # ---- entry points
@@ -354,10 +354,10 @@ class Values:
             for cell, most in zip(cells, step.at_most, strict=False):
                 self.state.within(0, cell, most)
             state = "(" + ", ".join(self.state.get(c) for c in cells) + ",)"
+            y = self.state.sheet.fresh(name)
             if step.sound is not None and self.state.strips:
                 self.sound[call] = self.state.names.function(step.sound, f"{call}_sound")
-                self.steady.append((args[0], cells))
-            y = self.state.sheet.fresh(name)
+                self.steady.append(((args[0], y), cells))
             targets = "(" + ", ".join(self.state.target(c) for c in cells) + ",)"
             self.state.sheet(
                 f"{targets}, {y} = {call}({', '.join([state, *ring, *time, *args, *constants])})"
