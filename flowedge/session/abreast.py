@@ -15,7 +15,7 @@ from flowedge.session.batch import Array
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowedge.session.kernel import Runner
+    from flowedge.session.runner import Runner
 
 _FEWEST_ROWS = FEWEST * FEWEST_KEYS
 _LONGEST_REST = 64

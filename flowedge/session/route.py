@@ -10,9 +10,10 @@ from typing import Any
 from flowedge.compile import program as p
 from flowedge.session.arrow import UTC, kind_of
 from flowedge.session.batch import DTYPES
-from flowedge.session.kernel import KernelNode, Runner
+from flowedge.session.kernel import KernelNode
 from flowedge.session.labels import Labels
 from flowedge.session.node import Node
+from flowedge.session.runner import Runner
 from flowedge.session.sink import SinkNode
 from flowedge.session.source import SourceNode
 from flowedge.types.schema import LATE as LATE_COLUMN

@@ -15,7 +15,7 @@ from flowedge.compile.hands import HANDS, cuts
 from flowedge.session.batch import Array
 
 if TYPE_CHECKING:
-    from flowedge.session.kernel import Runner
+    from flowedge.session.runner import Runner
 
 _HEAVY_NS = 12.0
 """What a row must take for its key to be looked at."""

@@ -14,12 +14,12 @@ from flowedge.session.batch import DTYPES, Array, Batch, Times, concat, layout, 
 from flowedge.session.batch import MISSING as ABSENT
 from flowedge.session.devices import Device, newest_of
 from flowedge.session.held import by_time
-from flowedge.session.kernel import Runner
 from flowedge.session.known import Known
 from flowedge.session.lives import Life
 from flowedge.session.meeting import turns
 from flowedge.session.node import Mask, Node, Shared
 from flowedge.session.partition import KeyedPartition, Partition
+from flowedge.session.runner import Runner
 from flowedge.session.settle import LEAP_NS, PARTITION, ROW, Settle
 from flowedge.session.snapshot import whole
 from flowedge.session.times import (
